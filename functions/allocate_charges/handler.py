@@ -1,0 +1,56 @@
+"""Allocate one usage day: the only writer of ledger days.
+
+Trigger  an SQS FIFO message that names a day; its group is the day.
+Effect   a version of the day, the pointer to it, and `LedgerDaysChanged`.
+Retry    safe: a version is named by what it was made from, and a pointer moves only from where it was read.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from aws_lambda_powertools.utilities.typing import LambdaContext
+
+from adapters import wiring
+from adapters.contracts import AllocateDay, read
+from adapters.messages import process_messages
+from adapters.observability import count, logger, metrics
+from adapters.settings import AllocateCharges, load
+from attribution.flows.allocate_charges import allocate_charges
+
+settings = load(AllocateCharges)
+origin_charges = wiring.origin_charges(settings)
+deliveries = wiring.deliveries(settings)
+days = wiring.ledger_days(settings)
+counters = wiring.usage_counters(settings)
+policy = wiring.policy(settings)
+announcements = wiring.announcements()
+quarantine = wiring.quarantine(settings)
+
+
+def allocate(body: str, name: str) -> None:
+    request = read(AllocateDay, body, name)
+    outcome = allocate_charges(
+        request.usage_date,
+        origin_charges=origin_charges,
+        deliveries=deliveries,
+        days=days,
+        counters=counters,
+        policy=policy,
+        announcements=announcements,
+    )
+    count("DaysChanged", len(outcome.flipped))
+    logger.info(
+        "day allocated",
+        usage_date=request.usage_date.isoformat(),
+        because=request.because,
+        version=outcome.version,
+        basis=outcome.basis,
+        days_changed=len(outcome.flipped),
+    )
+
+
+@logger.inject_lambda_context
+@metrics.log_metrics
+def lambda_handler(event: dict[str, Any], context: LambdaContext) -> Any:
+    return process_messages(event, context, allocate, quarantine, fifo=True)

@@ -1,0 +1,117 @@
+"""Alerts in DynamoDB: `<budget>#<period>` / `<kind>#<threshold>`, replaced only by whoever has read the last state."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from datetime import datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+from adapters.dynamodb import Item, Table, from_wire, integer, to_wire
+from attribution.alerts import Alert, AlertKey, Delivery, DeliveryStatus
+from attribution.budgets import AlertState, Spend
+from attribution.canonical import content_hash
+from attribution.money import Money
+
+
+class DynamoAlerts:
+    """`Alerts` in one table. `stamp` is the hash of the state, so that equal states are equal and a stale writer loses."""
+
+    def __init__(self, table: Table, retention_days: int, clock: Callable[[], datetime]) -> None:
+        self._table = table
+        self._retention = timedelta(days=retention_days)
+        self._clock = clock
+
+    def get(self, key: AlertKey) -> Alert | None:
+        """The alert as it is now."""
+        item = self._table.get(**_key(key))
+        return _alert(item) if item else None
+
+    def put(self, alert: Alert, *, replacing: Alert | None) -> bool:
+        """Store an alert if it is still what `replacing` says; returns whether it was."""
+        values = _item(alert)
+        request: dict[str, Any] = {
+            "TableName": self._table.name,
+            "Item": to_wire(
+                _key(alert.key)
+                | values
+                | {
+                    "stamp": content_hash(values),
+                    "expires_at": Decimal(int((self._clock() + self._retention).timestamp())),
+                }
+            ),
+            "ConditionExpression": "stamp = :old" if replacing else "attribute_not_exists(pk)",
+        }
+        if replacing:
+            request["ExpressionAttributeValues"] = to_wire({":old": content_hash(_item(replacing))})
+        try:
+            self._table.client.put_item(**request)
+        except self._table.client.exceptions.ConditionalCheckFailedException:
+            # An attempt whose acknowledgement was lost finds its own write.
+            stored = self._table.get(**_key(alert.key))
+            return stored is not None and stored["stamp"] == content_hash(values)
+        return True
+
+
+def _key(key: AlertKey) -> dict[str, str]:
+    return {"pk": f"{key.budget}#{key.period}", "sk": f"{key.kind}#{key.threshold}"}
+
+
+def key_of_image(image: Mapping[str, Any]) -> AlertKey:
+    """The alert that a stream image (wire form) belongs to."""
+    item = from_wire(image)
+    return AlertKey(item["budget"], item["period"], item["kind"], item["threshold"])
+
+
+def _item(alert: Alert) -> Item:
+    delivery = alert.delivery
+    return {
+        "budget": alert.key.budget,
+        "period": alert.key.period,
+        "kind": alert.key.kind,
+        "threshold": alert.key.threshold,
+        "state": alert.state.value,
+        "revision": alert.revision,
+        "limit": alert.limit.amount,
+        "currency": alert.limit.currency,
+        "threshold_percent": alert.threshold_percent,
+        "billed": alert.spend.billed,
+        "estimated": alert.spend.estimated,
+        "drivers": [[name, amount] for name, amount in alert.spend.drivers],
+        "metric": alert.metric,
+        "dimension": alert.dimension,
+        "values": list(alert.values),
+        "channel": alert.channel,
+        "changed_at": alert.changed_at.isoformat(),
+        "previous_actual": alert.previous_actual,
+        "delivery_status": delivery.status.value,
+        "attempts": delivery.attempts,
+        "lease_until": delivery.lease_until.isoformat() if delivery.lease_until else "",
+        "may_repeat": delivery.may_repeat,
+        "error": delivery.error,
+    }
+
+
+def _alert(item: Item) -> Alert:
+    lease_until = item["lease_until"]
+    return Alert(
+        key=AlertKey(item["budget"], item["period"], item["kind"], item["threshold"]),
+        state=AlertState(item["state"]),
+        revision=integer(item["revision"]),
+        limit=Money(item["limit"], item["currency"]),
+        threshold_percent=item["threshold_percent"],
+        spend=Spend(item["billed"], item["estimated"], tuple((name, amount) for name, amount in item["drivers"])),
+        metric=item["metric"],
+        dimension=item["dimension"],
+        values=tuple(item["values"]),
+        channel=item["channel"],
+        changed_at=datetime.fromisoformat(item["changed_at"]),
+        previous_actual=item["previous_actual"],
+        delivery=Delivery(
+            DeliveryStatus(item["delivery_status"]),
+            integer(item["attempts"]),
+            datetime.fromisoformat(lease_until) if lease_until else None,
+            item["may_repeat"],
+            item["error"],
+        ),
+    )

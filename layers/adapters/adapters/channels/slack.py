@@ -1,0 +1,152 @@
+"""Slack: an alert as Block Kit, posted to an incoming webhook.
+
+The webhook URL is a secret: it is never logged, redirects are not followed, and only configured hosts are posted to. The client
+of slack_sdk logs the URL and follows redirects, so its models build the message and urllib3 posts it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from decimal import ROUND_DOWN, Decimal
+from ipaddress import ip_address
+from urllib.parse import urlsplit
+
+# Block Kit's shapes and limits, kept by Slack.
+from slack_sdk.models.blocks import ContextBlock, HeaderBlock, MarkdownTextObject, PlainTextObject, SectionBlock
+from urllib3 import PoolManager, Timeout
+from urllib3.exceptions import HTTPError, NewConnectionError, ReadTimeoutError
+
+from attribution.alerts import Alert
+from attribution.budgets import AlertState, percent_of
+from attribution.errors import PolicyInvalid
+from attribution.ports import Posted
+
+_TIMEOUT = Timeout(connect=3.0, read=10.0)
+_HEADER_LIMIT, _TEXT_LIMIT = 150, 2000
+_OK, _TOO_MANY = 200, 429
+
+
+def escape(text: str, limit: int = 200) -> str:
+    """Text that people wrote, shown literally: cut first, so that no entity is cut, then `&`, `<` and `>` replaced."""
+    cut = text if len(text) <= limit else f"{text[: limit - 1]}…"
+    return cut.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+
+
+def money(amount: Decimal, currency: str) -> str:
+    """An amount for a person, rounded down to the cent; less than a cent says so."""
+    sign, size = ("-" if amount < 0 else ""), amount.copy_abs()
+    symbol = "$" if currency == "USD" else f"{currency} "
+    if 0 < size < Decimal("0.01"):
+        return f"{sign}<{symbol}0.01"
+    return f"{sign}{symbol}{size.quantize(Decimal('0.01'), rounding=ROUND_DOWN):,}"
+
+
+def _basis(alert: Alert) -> str:
+    spend, currency = alert.spend, alert.limit.currency
+    if not spend.estimated:
+        return "all of it billed by AWS"
+    if not spend.billed:
+        return "all of it estimated from usage; AWS has not billed these days yet"
+    return f"{money(spend.billed, currency)} billed by AWS, {money(spend.estimated, currency)} estimated from usage"
+
+
+def render(alert: Alert) -> dict[str, object]:
+    """The message of an alert: what happened, how much of what, on what basis, who drives it."""
+    currency = alert.limit.currency
+    actual, percent = alert.spend.actual, percent_of(alert.spend.actual, alert.limit.amount)
+    spent, limit = money(actual, currency), money(alert.limit.amount, currency)
+    name = alert.key.budget
+    if alert.state is AlertState.RECOVERED:
+        before = money(alert.previous_actual or actual, currency)
+        title = f"Correction: {name} is at {percent} % of its budget"
+        story = (
+            f"We said {before}. With the bill it is *{spent}* of {limit}, below the threshold of "
+            f"{alert.threshold_percent} %. The alert is closed."
+        )
+    else:
+        title = f"{percent} % of budget: {name}, {spent} of {limit}"
+        again = "again " if alert.revision > 1 else ""
+        story = f"Actual spend is {again}above {alert.threshold_percent} % of the budget for {alert.key.period}."
+    scope = ", ".join(alert.values) or "everything"
+    blocks = [
+        HeaderBlock(text=PlainTextObject(text=title[:_HEADER_LIMIT], emoji=False)),
+        SectionBlock(text=MarkdownTextObject(text=_story(story, name))),
+        SectionBlock(
+            fields=[
+                MarkdownTextObject(text=f"*Spent*\n{spent} ({percent} %)"),
+                MarkdownTextObject(text=f"*Left*\n{money(alert.limit.amount - actual, currency)} of {limit}"),
+                MarkdownTextObject(text=f"*Basis*\n{_basis(alert)}"),
+                MarkdownTextObject(text=f"*Counts*\n{escape(alert.dimension)}: {escape(scope)}"),
+            ]
+        ),
+    ]
+    if alert.spend.drivers and len(alert.values) != 1:
+        lines = "\n".join(f"• {escape(driver)}: {money(amount, currency)}" for driver, amount in alert.spend.drivers)
+        blocks.append(SectionBlock(text=MarkdownTextObject(text=f"*Largest*\n{lines}"[:_TEXT_LIMIT])))
+    notes = [f"{alert.key.period} · as of {alert.changed_at:%Y-%m-%d %H:%M} UTC", f"alert {alert.key} revision {alert.revision}"]
+    if alert.delivery.may_repeat:
+        notes.insert(0, "Possible repeat: nobody could confirm that the first message arrived.")
+    blocks.append(ContextBlock(elements=[MarkdownTextObject(text=escape(note, 500)) for note in notes]))
+    return {"text": escape(f"{title}. {_basis(alert)}.", 1000), "blocks": [block.to_dict() for block in blocks]}
+
+
+def _story(story: str, name: str) -> str:
+    return f"{escape(name)}: {story}"
+
+
+def check_url(url: str, allowed_hosts: Sequence[str]) -> str:
+    """A webhook URL that may be posted to. Plain HTTP is for a receiver on the same machine alone."""
+    parts = urlsplit(url)
+    host = parts.hostname or ""
+    if parts.username or parts.password or host not in allowed_hosts:
+        raise PolicyInvalid("the Slack webhook's host is not in SlackAllowedHosts: put a hooks.slack.com URL into the secret")
+    if parts.scheme != "https" and not (parts.scheme == "http" and _is_loopback(host)):
+        raise PolicyInvalid("the Slack webhook must be an https URL")
+    return url
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+class SlackWebhook:
+    """`Channel` on a Slack incoming webhook."""
+
+    def __init__(self, url: Callable[[], str], allowed_hosts: Sequence[str]) -> None:
+        self._url = url
+        self._allowed_hosts = allowed_hosts
+        self._http = PoolManager(retries=False, timeout=_TIMEOUT)
+
+    def post(self, alert: Alert) -> Posted:
+        """Post once; a rejected layout is sent again as plain text, because the news matters more than its looks."""
+        message = render(alert)
+        posted, status = self._send(message)
+        if not posted.is_sent and status == 400:  # noqa: PLR2004 - Slack's answer to blocks it does not take
+            posted, _ = self._send({"text": message["text"]})
+        return posted
+
+    def _send(self, message: dict[str, object]) -> tuple[Posted, int]:
+        url = check_url(self._url(), self._allowed_hosts)
+        body = json.dumps(message).encode()
+        try:
+            answer = self._http.request(
+                "POST", url, body=body, headers={"Content-Type": "application/json"}, redirect=False, retries=False
+            )
+        except NewConnectionError:
+            return Posted(False, retry_after_seconds=0, error="no connection to Slack"), 0
+        except ReadTimeoutError:
+            return Posted(False, is_ambiguous=True, error="no answer from Slack in time"), 0
+        except HTTPError as error:
+            return Posted(False, is_ambiguous=True, error=f"the connection to Slack broke: {type(error).__name__}"), 0
+        return self._answered(answer.status, answer.headers.get("Retry-After", "")), answer.status
+
+    def _answered(self, status: int, retry_after: str) -> Posted:
+        if status == _OK:
+            return Posted(True)
+        if status == _TOO_MANY or status >= 500:  # noqa: PLR2004 - the server's own failures
+            return Posted(False, retry_after_seconds=int(retry_after) if retry_after.isdigit() else 0, error=f"HTTP {status}")
+        return Posted(False, error=f"HTTP {status}: check the webhook in the secret")

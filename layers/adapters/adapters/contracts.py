@@ -1,0 +1,99 @@
+"""The events on the wire, as frozen models that keep only what is used. Validation errors never repeat the input."""
+
+from __future__ import annotations
+
+from datetime import date
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from attribution.errors import InputRejected
+from attribution.ports import StoredObject
+
+
+class Contract(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True, populate_by_name=True)
+
+
+class _Bucket(Contract):
+    name: str
+
+
+class _Object(Contract):
+    key: str
+    etag: str = ""
+    version_id: str = Field("", alias="version-id")
+
+
+class _ObjectCreatedDetail(Contract):
+    bucket: _Bucket
+    object: _Object
+
+
+class ObjectCreated(Contract):
+    """S3 "Object Created" as EventBridge delivers it; the key is plain text, not URL-encoded."""
+
+    detail: _ObjectCreatedDetail
+
+    @property
+    def source(self) -> StoredObject:
+        item = self.detail.object
+        return StoredObject(self.detail.bucket.name, item.key, item.etag, item.version_id)
+
+
+class CloudTrailEvent(Contract):
+    """A CloudTrail record as EventBridge delivers it (`AWS API Call via CloudTrail`), also when it is replayed."""
+
+    detail: dict[str, Any]
+
+
+class RelinkSession(Contract):
+    """Ask again for the calls that were made with these credentials."""
+
+    relink_access_key_id: str
+
+
+class AllocateDay(Contract):
+    """A usage day to be allocated, and what it changed for."""
+
+    usage_date: date
+    because: str
+
+
+class LedgerDaysChanged(Contract):
+    """Ledger days of one billing period that readers see in another version."""
+
+    billing_period: str
+    usage_dates: tuple[date, ...]
+
+
+class LedgerDaysChangedEvent(Contract):
+    """`LedgerDaysChanged` as EventBridge delivers it; a scheduled event has an empty detail."""
+
+    detail: LedgerDaysChanged | None = None
+
+    @field_validator("detail", mode="before")
+    @classmethod
+    def _empty_is_none(cls, value: object) -> object:
+        return value or None
+
+
+class AlertRetry(Contract):
+    """An alert whose delivery is to be tried again."""
+
+    budget: str
+    period: str
+    kind: str
+    threshold: str
+
+
+C = TypeVar("C", bound=Contract)
+
+
+def read(contract: type[C], body: str, source: str) -> C:
+    """A message as its contract; anything else is rejected with the fields that are wrong, not with their values."""
+    try:
+        return contract.model_validate_json(body)
+    except ValidationError as error:
+        wrong = "; ".join(f"{'.'.join(str(p) for p in e['loc']) or 'message'}: {e['msg']}" for e in error.errors())
+        raise InputRejected(source, f"not a {contract.__name__} message: {wrong}") from None

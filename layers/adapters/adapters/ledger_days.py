@@ -1,0 +1,247 @@
+"""Ledger days in DynamoDB: immutable versions, and pointers that flip in one transaction.
+
+    DAY#<date>#<version>   CHARGE#<nnnnn>           up to 200 allocated charges, compressed
+    DAY#<date>#<version>   SUM#<dimension>#<nnnnn>  up to 200 values of one dimension
+    DAY#<date>#<version>   VERSION                  what the version was made from; written last
+    PERIOD#<yyyy-mm>       DAY#<date>               the pointer
+    PERIOD#<yyyy-mm>       HISTORY#<date>#<changed at>#<version>   every pointer there has been
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import date, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+from adapters.codec import (
+    allocated_from_json,
+    allocated_to_json,
+    compress,
+    costs_from_json,
+    costs_to_json,
+    decompress_lines,
+    lines,
+    totals_from_json,
+    totals_to_json,
+)
+from adapters.dynamodb import Item, Table, integer, to_wire
+from adapters.ledger_keys import day_pk, delivery_pk, delivery_sk, period_pk
+from attribution.allocation import totals_by_currency
+from attribution.canonical import number_text
+from attribution.charges import AllocatedCharge, Basis, Costs
+from attribution.days import DayPointer, DayVersion, Sum
+from attribution.deliveries import DeliveryOutcome, DeliveryRecord
+from attribution.errors import LedgerConflict
+from attribution.periods import BillingPeriod
+
+VERSION = "VERSION"
+# Well under DynamoDB's 400 KB an item, whatever the charges carry.
+_CHARGES_PER_ITEM = 200
+_VALUES_PER_ITEM = 200
+# A superseded estimate was true for minutes; a superseded bill is history that people ask for.
+_SUPERSEDED_ESTIMATE_TTL = timedelta(days=2)
+
+
+class DynamoLedgerDays:
+    """`LedgerDays` in the ledger table."""
+
+    def __init__(self, table: Table, retention_days: int, clock: Callable[[], datetime]) -> None:
+        self._table = table
+        self._retention = timedelta(days=retention_days)
+        self._clock = clock
+
+    def pointers(self, period: BillingPeriod) -> Mapping[date, DayPointer]:
+        """The current version of each day of a period."""
+        found = (_pointer(item) for item in self._table.query(period_pk(period), "DAY#"))
+        return {pointer.usage_date: pointer for pointer in found}
+
+    def stage(self, day: DayVersion, sequence: str) -> DayPointer:
+        """Write a version that no pointer names yet; a version that is there already is left as it is."""
+        existing = self._table.get(pk=day_pk(day.usage_date, day.version), sk=VERSION)
+        if existing is not None and existing["sequence"] == sequence and "expires_at" not in existing:
+            return _pointer(existing)
+        pk = day_pk(day.usage_date, day.version)
+        chunks = [day.charges[i : i + _CHARGES_PER_ITEM] for i in range(0, len(day.charges), _CHARGES_PER_ITEM)]
+        items: list[Item] = [
+            {"pk": pk, "sk": f"CHARGE#{n:05d}", "charges": compress(lines(allocated_to_json(c) for c in chunk))}
+            for n, chunk in enumerate(chunks)
+        ]
+        sum_chunks: dict[str, int] = {}
+        for dimension, values in day.sums.items():
+            rows = [_sum_to_json(value, currency, day_sum) for (value, currency), day_sum in values.items()]
+            parts = [rows[i : i + _VALUES_PER_ITEM] for i in range(0, len(rows), _VALUES_PER_ITEM)]
+            sum_chunks[dimension] = len(parts)
+            items += [{"pk": pk, "sk": f"SUM#{dimension}#{n:05d}", "values": part} for n, part in enumerate(parts)]
+        self._table.batch_put(items)
+        pointer = DayPointer(
+            usage_date=day.usage_date,
+            version=day.version,
+            basis=day.basis,
+            totals=day.totals,
+            made_from=day.made_from,
+            changed_at=self._clock(),
+            sequence=sequence,
+            charge_count=len(day.charges),
+            sum_chunks=sum_chunks,
+        )
+        # Last, so that its presence says that the version is whole.
+        self._table.batch_put([{"pk": pk, "sk": VERSION} | _pointer_item(pointer)])
+        return pointer
+
+    def staged(self, usage_date: date, version: str) -> DayPointer:
+        """The pointer that a staged version will have."""
+        item = self._table.get(pk=day_pk(usage_date, version), sk=VERSION)
+        if item is None:
+            raise LedgerConflict(f"version {version} of {usage_date} is recorded as staged but not in the ledger: stage it again")
+        return _pointer(item)
+
+    def stored_totals(self, usage_date: date, version: str) -> tuple[Mapping[str, Costs], int]:
+        """What the stored charges of a version sum to, and how many there are."""
+        charges = list(self.charges(usage_date, version))
+        return totals_by_currency(charges), len(charges)
+
+    def charges(self, usage_date: date, version: str) -> Iterator[AllocatedCharge]:
+        """The allocated charges of one version."""
+        for item in self._table.query(day_pk(usage_date, version), "CHARGE#"):
+            for stored in decompress_lines(bytes(item["charges"])):
+                yield allocated_from_json(stored)
+
+    def flip(
+        self,
+        pointers: Sequence[DayPointer],
+        *,
+        replacing: Mapping[date, DayPointer],
+        publishing: DeliveryRecord | None = None,
+    ) -> None:
+        """Make versions current, all or none, provided that nobody moved these days since `replacing` was read."""
+        now = self._clock()
+        actions: list[Any] = []
+        for pointer in pointers:
+            old = replacing.get(pointer.usage_date)
+            superseded = (*old.superseded, old.version) if old and old.version != pointer.version else ()
+            actions += self._flip_one(pointer, old, tuple(v for v in superseded if v != pointer.version), now)
+        if publishing is not None:
+            actions.append(self._publish(publishing))
+        try:
+            self._table.client.transact_write_items(TransactItems=actions)
+        except self._table.client.exceptions.TransactionCanceledException as error:
+            days = ", ".join(p.usage_date.isoformat() for p in pointers)
+            raise LedgerConflict(f"somebody else moved one of these days first: {days}; read them and decide again") from error
+
+    def _flip_one(
+        self, pointer: DayPointer, old: DayPointer | None, superseded: tuple[str, ...], now: datetime
+    ) -> list[dict[str, Any]]:
+        period = period_pk(BillingPeriod.of(pointer.usage_date))
+        day = pointer.usage_date.isoformat()
+        values = _pointer_item(pointer) | {"changed_at": now.isoformat(), "superseded": list(superseded)}
+        put: dict[str, Any] = {
+            "TableName": self._table.name,
+            "Item": to_wire({"pk": period, "sk": f"DAY#{day}"} | values),
+            "ConditionExpression": "version = :old" if old else "attribute_not_exists(pk)",
+        }
+        if old:
+            put["ExpressionAttributeValues"] = to_wire({":old": old.version})
+        history = {"pk": period, "sk": f"HISTORY#{day}#{now.isoformat()}#{pointer.version}"} | values
+        return [{"Put": put}, {"Put": {"TableName": self._table.name, "Item": to_wire(history)}}]
+
+    def _publish(self, record: DeliveryRecord) -> dict[str, Any]:
+        return {
+            "Update": {
+                "TableName": self._table.name,
+                "Key": to_wire({"pk": delivery_pk(record.period), "sk": delivery_sk(record)}),
+                "UpdateExpression": "SET outcome = :published",
+                "ConditionExpression": "outcome = :ingested",
+                "ExpressionAttributeValues": to_wire(
+                    {":published": DeliveryOutcome.PUBLISHED.value, ":ingested": DeliveryOutcome.INGESTED.value}
+                ),
+            }
+        }
+
+    def retire(self, usage_date: date) -> None:
+        """Give superseded versions of a day their expiry. Readers that hold one have until then to finish."""
+        period = period_pk(BillingPeriod.of(usage_date))
+        item = self._table.get(pk=period, sk=f"DAY#{usage_date.isoformat()}")
+        if item is None or not item.get("superseded"):
+            return
+        for version in item["superseded"]:
+            self._expire(usage_date, version)
+        self._table.client.update_item(
+            TableName=self._table.name,
+            Key=to_wire({"pk": period, "sk": item["sk"]}),
+            UpdateExpression="SET superseded = :rest",
+            ExpressionAttributeValues=to_wire({":rest": []}),
+        )
+
+    def _expire(self, usage_date: date, version: str) -> None:
+        pk = day_pk(usage_date, version)
+        header = self._table.get(pk=pk, sk=VERSION)
+        is_estimate = header is not None and header["basis"] == Basis.ESTIMATED
+        ttl = _SUPERSEDED_ESTIMATE_TTL if is_estimate else self._retention
+        expires_at = Decimal(int((self._clock() + ttl).timestamp()))
+        for item in self._table.query(pk, attributes=("sk",)):
+            self._table.client.update_item(
+                TableName=self._table.name,
+                Key=to_wire({"pk": pk, "sk": item["sk"]}),
+                UpdateExpression="SET expires_at = if_not_exists(expires_at, :expires_at)",
+                ExpressionAttributeValues=to_wire({":expires_at": expires_at}),
+            )
+
+    def sums(self, pointers: Sequence[DayPointer], dimension: str) -> Mapping[date, Mapping[tuple[str, str], Sum]]:
+        """The given versions by one dimension: a month is one batch read."""
+        by_pk = {day_pk(p.usage_date, p.version): p.usage_date for p in pointers}
+        keys = [
+            {"pk": day_pk(p.usage_date, p.version), "sk": f"SUM#{dimension}#{n:05d}"}
+            for p in pointers
+            for n in range(p.sum_chunks.get(dimension, 0))
+        ]
+        found: dict[date, dict[tuple[str, str], Sum]] = {p.usage_date: {} for p in pointers}
+        for item in self._table.batch_get(keys):
+            for stored in item["values"]:
+                found[by_pk[item["pk"]]][stored["value"], stored["currency"]] = _sum_from_json(stored)
+        return found
+
+
+def _sum_to_json(value: str, currency: str, day_sum: Sum) -> Item:
+    return {
+        "value": value,
+        "currency": currency,
+        "costs": costs_to_json(day_sum.costs),
+        "units": {kind: number_text(count) for kind, count in day_sum.units.items()},
+        "requests": day_sum.requests,
+    }
+
+
+def _sum_from_json(stored: Mapping[str, Any]) -> Sum:
+    units = {kind: Decimal(count) for kind, count in stored["units"].items()}
+    return Sum(costs_from_json(stored["costs"]), units, integer(stored["requests"]))
+
+
+def _pointer_item(pointer: DayPointer) -> Item:
+    return {
+        "usage_date": pointer.usage_date.isoformat(),
+        "version": pointer.version,
+        "basis": pointer.basis.value,
+        "totals": totals_to_json(pointer.totals),
+        "made_from": dict(pointer.made_from),
+        "changed_at": pointer.changed_at.isoformat(),
+        "sequence": pointer.sequence,
+        "charge_count": pointer.charge_count,
+        "sum_chunks": dict(pointer.sum_chunks),
+        "superseded": list(pointer.superseded),
+    }
+
+
+def _pointer(item: Item) -> DayPointer:
+    return DayPointer(
+        usage_date=date.fromisoformat(item["usage_date"]),
+        version=item["version"],
+        basis=Basis(item["basis"]),
+        totals=totals_from_json(item["totals"]),
+        made_from=dict(item["made_from"]),
+        changed_at=datetime.fromisoformat(item["changed_at"]),
+        sequence=item["sequence"],
+        charge_count=integer(item["charge_count"]),
+        sum_chunks={name: integer(count) for name, count in item["sum_chunks"].items()},
+        superseded=tuple(item["superseded"]),
+    )

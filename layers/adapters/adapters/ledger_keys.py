@@ -1,0 +1,28 @@
+"""The partition keys of the ledger that more than one adapter needs."""
+
+from __future__ import annotations
+
+from datetime import date
+
+from attribution.deliveries import DeliveryRecord
+from attribution.periods import BillingPeriod
+
+
+def day_pk(usage_date: date, version: str) -> str:
+    """The partition of one version of a day."""
+    return f"DAY#{usage_date.isoformat()}#{version}"
+
+
+def period_pk(period: BillingPeriod) -> str:
+    """The partition of a billing period's pointers."""
+    return f"PERIOD#{period}"
+
+
+def delivery_pk(period: BillingPeriod) -> str:
+    """The partition of a billing period's deliveries, of every export: a day needs all that may bill it."""
+    return f"DELIVERY#{period}"
+
+
+def delivery_sk(record: DeliveryRecord) -> str:
+    """The sort key of one delivery."""
+    return f"{record.export}#{record.execution_id}"

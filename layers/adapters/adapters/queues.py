@@ -1,0 +1,84 @@
+"""The queues a flow asks for later work: days to allocate, alerts to deliver again, sessions to link again."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable
+from datetime import date, datetime
+from typing import TYPE_CHECKING
+
+from attribution.alerts import AlertKey
+from attribution.deliveries import DeliveryRecord
+
+if TYPE_CHECKING:
+    from mypy_boto3_sqs import SQSClient
+
+_SEND_BATCH = 10
+# By then the index that finds waiting calls has long caught up with the table.
+_RELINK_DELAY_SECONDS = 60
+
+
+class SqsAllocationQueue:
+    """`AllocationQueue` on an SQS FIFO queue whose group is the usage day: one writer per day, days in parallel.
+
+    The queue delays every message by `delay_seconds`. Requests for a day within one window of half that length share a
+    deduplication id, and their one message is received after the window has ended, so it sees what all of them asked for; the
+    other half of the delay is room for clocks that disagree.
+    """
+
+    def __init__(self, client: SQSClient, url: str, delay_seconds: int, clock: Callable[[], datetime]) -> None:
+        self._client = client
+        self._url = url
+        self._window_seconds = max(1, delay_seconds // 2)
+        self._clock = clock
+
+    def usage_changed(self, days: Iterable[date]) -> None:
+        """Ask for days whose counters moved."""
+        window = int(self._clock().timestamp()) // self._window_seconds
+        self._send([(day, "usage", f"usage#{day.isoformat()}#{window}") for day in days])
+
+    def delivery_ingested(self, record: DeliveryRecord, days: Iterable[date]) -> None:
+        """Ask for the days that a delivery changed."""
+        self._send([(day, "delivery", f"{record.export}#{record.execution_id}#{day.isoformat()}") for day in days])
+
+    def _send(self, requests: list[tuple[date, str, str]]) -> None:
+        for start in range(0, len(requests), _SEND_BATCH):
+            entries = [
+                {
+                    "Id": str(index),
+                    "MessageBody": json.dumps({"usage_date": day.isoformat(), "because": because}),
+                    "MessageGroupId": day.isoformat(),
+                    "MessageDeduplicationId": hashlib.sha256(identity.encode()).hexdigest(),
+                }
+                for index, (day, because, identity) in enumerate(requests[start : start + _SEND_BATCH])
+            ]
+            answer = self._client.send_message_batch(QueueUrl=self._url, Entries=entries)  # type: ignore[arg-type]
+            if answer.get("Failed"):
+                raise ConnectionError(f"SQS did not take {len(answer['Failed'])} of {len(entries)} days: try again")
+
+
+class SqsAlertRetries:
+    """`AlertRetries` on an SQS queue with a delay per message."""
+
+    def __init__(self, client: SQSClient, url: str) -> None:
+        self._client = client
+        self._url = url
+
+    def retry(self, key: AlertKey, *, after_seconds: int) -> None:
+        """Bring the alert back after a while."""
+        body = {"budget": key.budget, "period": key.period, "kind": key.kind, "threshold": key.threshold}
+        self._client.send_message(QueueUrl=self._url, MessageBody=json.dumps(body), DelaySeconds=after_seconds)
+
+
+class SqsRelinking:
+    """Asks for the calls of a session to be looked up once more."""
+
+    def __init__(self, client: SQSClient, url: str) -> None:
+        self._client = client
+        self._url = url
+
+    def relink(self, access_key_id: str) -> None:
+        """Bring the session back once the index has caught up."""
+        body = json.dumps({"relink_access_key_id": access_key_id})
+        self._client.send_message(QueueUrl=self._url, MessageBody=body, DelaySeconds=_RELINK_DELAY_SECONDS)

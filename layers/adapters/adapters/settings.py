@@ -1,0 +1,92 @@
+"""The environment, read once and validated: one model per function. Nothing else reads `os.environ`."""
+
+from __future__ import annotations
+
+import os
+from typing import Annotated, TypeVar
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
+from attribution.errors import PolicyInvalid
+
+
+def _comma_separated(value: object) -> object:
+    if isinstance(value, str):
+        return tuple(part.strip() for part in value.split(",") if part.strip())
+    return value
+
+
+CommaSeparated = Annotated[tuple[str, ...], BeforeValidator(_comma_separated)]
+Name = Annotated[str, Field(min_length=1)]
+
+
+class Settings(BaseModel):
+    """Fields are environment variables in lower case."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)
+
+
+class Ledger(Settings):
+    ledger_table: Name
+    ledger_retention_days: int = Field(ge=30)
+
+
+class Invocations(Settings):
+    invocations_table: Name
+    invocation_ttl_days: int = Field(ge=2)
+
+
+class WorkBucket(Settings):
+    work_bucket: Name
+
+
+class RecordInvocations(Ledger, Invocations, WorkBucket):
+    allocation_tag_keys: CommaSeparated
+    invocation_log_bucket: Name
+    invocation_log_prefix: str = ""
+
+
+class RecordApiCalls(Invocations, WorkBucket):
+    allocation_tag_keys: CommaSeparated
+    api_call_queue_url: Name
+
+
+class RollUpUsage(Ledger):
+    allocation_queue_url: Name
+    estimate_delay_seconds: int = Field(ge=1, le=900)
+
+
+class IngestCostReport(Ledger, WorkBucket):
+    allocation_queue_url: Name
+    estimate_delay_seconds: int = Field(ge=1, le=900)
+    cost_report_bucket: Name
+    cost_report_prefix: str = ""
+    billing_lag_hours: int = Field(ge=0)
+
+
+class AllocateCharges(Ledger, WorkBucket):
+    pass
+
+
+class EvaluateBudgets(Ledger, WorkBucket):
+    alerts_table: Name
+
+
+class DeliverAlerts(WorkBucket):
+    alerts_table: Name
+    ledger_retention_days: int = Field(ge=30)
+    alert_retry_queue_url: Name
+    slack_secret_arn: str = ""
+    slack_allowed_hosts: CommaSeparated = ("hooks.slack.com", "hooks.slack-gov.com")
+
+
+S = TypeVar("S", bound=Settings)
+
+
+def load(model: type[S]) -> S:
+    """The settings of one function; a missing or wrong variable is named."""
+    try:
+        return model.model_validate({name.lower(): value for name, value in os.environ.items()})
+    except ValidationError as error:
+        wrong = "; ".join(f"{'.'.join(str(p) for p in e['loc']).upper()}: {e['msg']}" for e in error.errors())
+        raise PolicyInvalid(f"the environment of this function is not usable: {wrong}; set it in template.yaml") from None

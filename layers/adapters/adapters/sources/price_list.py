@@ -1,0 +1,88 @@
+"""AWS Price List offer files for Bedrock: public prices by meter and Region, each with its source.
+
+Bedrock's prices are split over the offers `AmazonBedrock`, `AmazonBedrockFoundationModels` and `AmazonBedrockService`. A SKU
+that is not an on-demand price of a decoded meter is left out and counted; nothing is derived from another SKU.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import date
+from decimal import Decimal, InvalidOperation
+from typing import Any
+
+from attribution.errors import InputRejected
+from attribution.meters import TOKEN_KINDS, TokenKind
+from attribution.prices import Price
+from attribution.usage_types import UNCLASSIFIED, decode_usage_type
+
+OFFERS = ("AmazonBedrock", "AmazonBedrockFoundationModels", "AmazonBedrockService")
+_THOUSAND, _MILLION = 1_000, 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class ReadOffer:
+    """The prices of an offer file, and the usage types that no price could be read from."""
+
+    prices: tuple[Price, ...]
+    left_out: tuple[str, ...]
+
+
+def read_offer(body: bytes, source: str) -> ReadOffer:
+    """Read one offer file (`index.json`), exact decimals from its text."""
+    try:
+        offer = json.loads(body, parse_float=Decimal)
+        code, published = offer["offerCode"], offer["publicationDate"][:10]
+        products, on_demand = offer["products"], offer["terms"]["OnDemand"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputRejected(source, f"not an AWS Price List offer file: {type(error).__name__}") from None
+    prices: list[Price] = []
+    left_out: list[str] = []
+    for sku, product in products.items():
+        attributes = product.get("attributes", {})
+        found = list(_prices(attributes, on_demand.get(sku, {}), f"AWS Price List {code} {published}"))
+        if found:
+            prices += found
+        else:
+            left_out.append(str(attributes.get("usagetype", sku)))
+    return ReadOffer(tuple(prices), tuple(sorted(left_out)))
+
+
+def _prices(attributes: Mapping[str, str], terms: Mapping[str, Any], source: str) -> Iterator[Price]:
+    decoded = decode_usage_type(attributes.get("usagetype", ""), attributes.get("servicename", "") or attributes.get("model", ""))
+    if decoded.feature == UNCLASSIFIED or decoded.meter.token_kind is TokenKind.OTHER or not decoded.meter.model:
+        return
+    region = attributes.get("regionCode", "")
+    for term in terms.values():
+        for dimension in term.get("priceDimensions", {}).values():
+            # A second volume range would need the month's quantity to choose from; Bedrock's token prices have one.
+            if dimension.get("beginRange", "0") not in ("0", 0):
+                continue
+            per = _per(dimension.get("unit", ""), dimension.get("description", ""), decoded.meter.token_kind)
+            for currency, text in dimension.get("pricePerUnit", {}).items():
+                amount = _amount(text)
+                if per and region and amount is not None:
+                    effective_from = date.fromisoformat(term["effectiveDate"][:10])
+                    yield Price(decoded.meter, region, amount, per, effective_from, source, currency)
+
+
+def _amount(text: object) -> Decimal | None:
+    try:
+        amount = Decimal(str(text))
+    except InvalidOperation:
+        return None
+    return amount if amount.is_finite() and amount >= 0 else None
+
+
+def _per(unit: str, description: str, kind: TokenKind) -> int:
+    """How many tokens (or other units) a price is for; 0 where the file does not say."""
+    if kind not in TOKEN_KINDS:
+        return 1
+    lowered = unit.lower()
+    if lowered.startswith("1m") or "million" in lowered:
+        return _MILLION
+    if lowered.startswith("1k") or "thousand" in lowered:
+        return _THOUSAND
+    return _MILLION if lowered == "units" and "million" in description.lower() else 0

@@ -1,0 +1,134 @@
+"""Usage counters in the ledger: `USAGE#<date>#<shard>`, moved together with the checkpoint of the stream's shard.
+
+A bare `ADD` is repeated by an SDK retry whose acknowledgement was lost. Here it is part of a transaction that requires the
+checkpoint to stand where it was read and moves it, so the repeat fails as a whole and changes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from datetime import date, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+from adapters.dynamodb import Item, Table, integer, to_wire
+from attribution.canonical import pairs
+from attribution.errors import LedgerConflict
+from attribution.meters import Routing, Tier, TokenKind
+from attribution.usage import Counters, Usage, UsageKey
+
+# One partition takes 1,000 write units a second; a day's counters are spread over this many. Fixed: readers read all of them.
+SHARDS = 8
+_COUNTS = ("requests", "errors", "unmeasured", "observed_only")
+
+
+class DynamoUsageCounters:
+    """`UsageCounters` in the ledger table."""
+
+    def __init__(self, table: Table, retention_days: int, clock: Callable[[], datetime]) -> None:
+        self._table = table
+        self._retention = timedelta(days=retention_days)
+        self._clock = clock
+
+    def checkpoint(self, stream: str, shard: str) -> str:
+        """The last sequence number applied; empty before the first."""
+        item = self._table.get(pk=_checkpoint_pk(stream, shard), sk="-")
+        return str(item["sequence"]) if item else ""
+
+    def apply(
+        self, stream: str, shard: str, *, after: str, through: str, differences: Mapping[UsageKey, Counters]
+    ) -> None:
+        """Add the differences and move the checkpoint from `after` to `through`, all or nothing."""
+        # The record of an already seen shard outlives the shard itself (24 hours) by far.
+        expires_at = Decimal(int((self._clock() + self._retention).timestamp()))
+        move: dict[str, Any] = {
+            "TableName": self._table.name,
+            "Key": to_wire({"pk": _checkpoint_pk(stream, shard), "sk": "-"}),
+            "UpdateExpression": "SET #sequence = :through, expires_at = :expires_at",
+            "ConditionExpression": "#sequence = :after" if after else "attribute_not_exists(pk)",
+            "ExpressionAttributeNames": {"#sequence": "sequence"},
+            "ExpressionAttributeValues": to_wire({":through": through, ":expires_at": expires_at})
+            | (to_wire({":after": after}) if after else {}),
+        }
+        actions: list[Any] = [{"Update": move}]
+        actions += [self._add(key, counters, expires_at) for key, counters in sorted(differences.items(), key=lambda d: d[0])]
+        try:
+            self._table.client.transact_write_items(TransactItems=actions)
+        except self._table.client.exceptions.TransactionCanceledException as error:
+            raise LedgerConflict(f"the checkpoint of {shard} moved while its records were added up: read it again") from error
+
+    def _add(self, key: UsageKey, counters: Counters, expires_at: Decimal) -> dict[str, Any]:
+        values: Item = _dimensions(key) | {"expires_at": expires_at}
+        amounts: Item = {name: getattr(counters, name) for name in _COUNTS}
+        for prefix, by_kind in (("u", counters.units), ("e", counters.estimated), ("n", counters.unpriced)):
+            amounts |= {f"{prefix}_{kind.value}": amount for kind, amount in by_kind.items()}
+        amounts = {name: amount for name, amount in amounts.items() if amount}
+        names = [*values, *amounts]
+        set_part = ", ".join(f"#a{i} = :a{i}" for i in range(len(values)))
+        add_part = ", ".join(f"#a{i} :a{i}" for i in range(len(values), len(names)))
+        update = {
+            "TableName": self._table.name,
+            "Key": to_wire(_key(key)),
+            "UpdateExpression": f"SET {set_part}" + (f" ADD {add_part}" if add_part else ""),
+            "ExpressionAttributeNames": {f"#a{i}": name for i, name in enumerate(names)},
+            "ExpressionAttributeValues": to_wire({f":a{i}": v for i, v in enumerate([*values.values(), *amounts.values()])}),
+        }
+        return {"Update": update}
+
+    def usage_of(self, usage_date: date) -> Sequence[Usage]:
+        """Every counter of a day, in one order."""
+        items = [i for shard in range(SHARDS) for i in self._table.query(f"USAGE#{usage_date.isoformat()}#{shard}")]
+        return sorted((_usage(usage_date, item) for item in items), key=lambda u: u.key)
+
+
+def _checkpoint_pk(stream: str, shard: str) -> str:
+    return f"CHECKPOINT#{stream}#{shard}"
+
+
+def _key(key: UsageKey) -> dict[str, str]:
+    digest = key.digest()
+    return {"pk": f"USAGE#{key.usage_date.isoformat()}#{int(digest[:8], 16) % SHARDS}", "sk": digest}
+
+
+def _dimensions(key: UsageKey) -> Item:
+    return {
+        "account_id": key.account_id,
+        "region": key.region,
+        "model": key.model,
+        "routing": key.routing.value,
+        "tier": key.tier.value,
+        "iam_principal": key.iam_principal,
+        "inference_profile": key.inference_profile,
+        "request_metadata": dict(key.request_metadata),
+        "session_tags": dict(key.session_tags),
+    }
+
+
+def _usage(usage_date: date, item: Item) -> Usage:
+    def by_kind(prefix: str) -> dict[TokenKind, Decimal]:
+        return {k: item[f"{prefix}_{k.value}"] for k in TokenKind if item.get(f"{prefix}_{k.value}")}
+
+    key = UsageKey(
+        usage_date=usage_date,
+        account_id=item["account_id"],
+        region=item["region"],
+        model=item["model"],
+        routing=Routing(item["routing"]),
+        tier=Tier(item["tier"]),
+        iam_principal=item["iam_principal"],
+        inference_profile=item["inference_profile"],
+        request_metadata=pairs(item["request_metadata"]),
+        session_tags=pairs(item["session_tags"]),
+    )
+    return Usage(
+        key,
+        Counters(
+            requests=integer(item.get("requests")),
+            errors=integer(item.get("errors")),
+            unmeasured=integer(item.get("unmeasured")),
+            observed_only=integer(item.get("observed_only")),
+            units={k: int(n) for k, n in by_kind("u").items()},
+            estimated=by_kind("e"),
+            unpriced={k: int(n) for k, n in by_kind("n").items()},
+        ),
+    )

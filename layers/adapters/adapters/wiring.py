@@ -1,0 +1,119 @@
+"""Which adapter stands behind which port: the only boto3 clients, the only clock.
+
+Everything is made once per execution environment, during Lambda's init phase, by the handler modules.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+import boto3
+from botocore.config import Config
+
+from adapters.alerts import DynamoAlerts
+from adapters.announcements import EventBridgeAnnouncements
+from adapters.deliveries import DynamoDeliveries
+from adapters.dynamodb import Table
+from adapters.invocations import DynamoInvocations
+from adapters.ledger_days import DynamoLedgerDays
+from adapters.policy import DynamoPolicy
+from adapters.prices import DynamoPrices
+from adapters.queues import SqsAlertRetries, SqsAllocationQueue, SqsRelinking
+from adapters.settings import (
+    AllocateCharges,
+    DeliverAlerts,
+    IngestCostReport,
+    Invocations,
+    Ledger,
+    RecordApiCalls,
+    RollUpUsage,
+    WorkBucket,
+)
+from adapters.usage_counters import DynamoUsageCounters
+from adapters.work_bucket import S3OriginCharges, S3Quarantine
+
+if TYPE_CHECKING:
+    from adapters.channels.slack import SlackWebhook
+
+# The default mode changed between botocore releases; ours is said.
+_CONFIG = Config(retries={"mode": "standard", "total_max_attempts": 4}, connect_timeout=3, read_timeout=30)
+
+
+def clock() -> datetime:
+    """Now, in UTC."""
+    return datetime.now(UTC)
+
+
+@cache
+def client(service: str) -> Any:
+    """The one client of a service."""
+    return boto3.client(service, config=_CONFIG)  # type: ignore[call-overload]
+
+
+def ledger_table(settings: Ledger) -> Table:
+    return Table(client("dynamodb"), settings.ledger_table)
+
+
+def invocations(settings: Invocations) -> DynamoInvocations:
+    return DynamoInvocations(Table(client("dynamodb"), settings.invocations_table), settings.invocation_ttl_days, clock)
+
+
+def quarantine(settings: WorkBucket) -> S3Quarantine:
+    return S3Quarantine(client("s3"), settings.work_bucket, clock)
+
+
+def origin_charges(settings: AllocateCharges | IngestCostReport) -> S3OriginCharges:
+    return S3OriginCharges(client("s3"), settings.work_bucket)
+
+
+def prices(settings: Ledger) -> DynamoPrices:
+    return DynamoPrices(ledger_table(settings))
+
+
+def policy(settings: Ledger) -> DynamoPolicy:
+    return DynamoPolicy(ledger_table(settings))
+
+
+def usage_counters(settings: Ledger) -> DynamoUsageCounters:
+    return DynamoUsageCounters(ledger_table(settings), settings.ledger_retention_days, clock)
+
+
+def ledger_days(settings: Ledger) -> DynamoLedgerDays:
+    return DynamoLedgerDays(ledger_table(settings), settings.ledger_retention_days, clock)
+
+
+def deliveries(settings: Ledger) -> DynamoDeliveries:
+    return DynamoDeliveries(ledger_table(settings))
+
+
+def allocation_queue(settings: RollUpUsage | IngestCostReport) -> SqsAllocationQueue:
+    return SqsAllocationQueue(client("sqs"), settings.allocation_queue_url, settings.estimate_delay_seconds, clock)
+
+
+def relinking(settings: RecordApiCalls) -> SqsRelinking:
+    return SqsRelinking(client("sqs"), settings.api_call_queue_url)
+
+
+def alert_retries(settings: DeliverAlerts) -> SqsAlertRetries:
+    return SqsAlertRetries(client("sqs"), settings.alert_retry_queue_url)
+
+
+def announcements() -> EventBridgeAnnouncements:
+    return EventBridgeAnnouncements(client("events"))
+
+
+def alerts(table: str, retention_days: int) -> DynamoAlerts:
+    return DynamoAlerts(Table(client("dynamodb"), table), retention_days, clock)
+
+
+def slack(settings: DeliverAlerts) -> SlackWebhook:
+    """Slack behind the secret; the secret is read when the first message is posted."""
+    from aws_lambda_powertools.utilities import parameters
+
+    from adapters.channels.slack import SlackWebhook
+
+    return SlackWebhook(
+        lambda: str(parameters.get_secret(settings.slack_secret_arn, max_age=300)).strip(), settings.slack_allowed_hosts
+    )

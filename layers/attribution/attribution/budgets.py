@@ -1,0 +1,75 @@
+"""Budgets in the words of AWS Budgets: a monthly limit on what one dimension value spends, with thresholds on actual spend."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from decimal import Decimal
+from enum import StrEnum
+
+from attribution.money import EXACT, ZERO, Money, add
+from attribution.periods import BillingPeriod
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """A monthly cost budget. `values` of `dimension` count towards it; all of them where it is empty."""
+
+    name: str
+    limit: Money
+    dimension: str
+    values: tuple[str, ...]
+    metric: str
+    threshold_percents: tuple[Decimal, ...]
+    channel: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Spend:
+    """Actual spend of a budget in one period. Billed and estimated days are summed apart and never shown as one number."""
+
+    billed: Decimal = ZERO
+    estimated: Decimal = ZERO
+    drivers: tuple[tuple[str, Decimal], ...] = ()
+
+    @property
+    def actual(self) -> Decimal:
+        """What is compared with the limit: billed days, and the estimate for days that the bill has not reached."""
+        return add(self.billed, self.estimated)
+
+
+class AlertState(StrEnum):
+    """Where an alert is in its life. `RECOVERED`: the spend it was based on turned out lower."""
+
+    ALARM = "alarm"
+    RECOVERED = "recovered"
+
+
+@dataclass(frozen=True, slots=True)
+class Crossing:
+    """A threshold and whether actual spend is above it. AWS Budgets notifies when spend is greater than the threshold."""
+
+    budget: Budget
+    period: BillingPeriod
+    threshold_percent: Decimal
+    spend: Spend
+    is_crossed: bool
+
+
+def evaluate(budget: Budget, period: BillingPeriod, spend: Spend) -> tuple[Crossing, ...]:
+    """Every threshold of a budget against its spend, lowest first."""
+    crossings = []
+    for percent in sorted(budget.threshold_percents):
+        limit = EXACT.scaleb(EXACT.multiply(budget.limit.amount, percent), Decimal(-2))
+        crossings.append(Crossing(budget, period, percent, spend, spend.actual > limit))
+    return tuple(crossings)
+
+
+def percent_of(spend: Decimal, limit: Decimal) -> int:
+    """Spend as a whole percentage of the limit, rounded down: 79.9 % is not yet 80 %."""
+    return int(spend * 100 // limit) if limit else 0
+
+
+def top_drivers(amounts: Iterable[tuple[str, Decimal]], count: int = 3) -> tuple[tuple[str, Decimal], ...]:
+    """The largest amounts by name."""
+    return tuple(sorted(((n, a) for n, a in amounts if a), key=lambda item: (-item[1], item[0]))[:count])

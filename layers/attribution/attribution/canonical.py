@@ -1,0 +1,40 @@
+"""One byte-exact way to write a value, so that equal facts have equal hashes whoever wrote them and in whatever order."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from datetime import date, datetime
+from decimal import Decimal
+
+
+def number_text(value: Decimal) -> str:
+    """A Decimal in plain notation without trailing zeros: `0.0000008`, `12`, `-0.05`; zero is `0` whatever its sign."""
+    if value == 0:
+        return "0"
+    text = format(value, "f")
+    return text.rstrip("0").rstrip(".") if "." in text else text
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, Decimal):
+        return number_text(value)
+    if isinstance(value, datetime | date):
+        return value.isoformat()
+    raise TypeError(f"{type(value).__name__} has no canonical form")
+
+
+def canonical_json(value: object) -> str:
+    """Compact JSON with sorted keys; Decimals and dates as text, everything else as JSON has it."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, default=_plain)
+
+
+def content_hash(value: object) -> str:
+    """SHA-256 (hexadecimal) of the canonical JSON."""
+    return hashlib.sha256(canonical_json(value).encode()).hexdigest()
+
+
+def pairs(mapping: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
+    """A mapping as sorted pairs: hashable, comparable, in one order."""
+    return tuple(sorted(mapping.items()))

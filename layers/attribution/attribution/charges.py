@@ -1,0 +1,194 @@
+"""Charges: what the bill says (`OriginCharge`) and whom it is allocated to (`AllocatedCharge`), in every cost metric.
+
+The metrics are kept side by side because each answers another question: `list_cost` at public price, `billed_cost` as invoiced
+(unblended), `net_billed_cost` after the discounts that an export shows in its net columns, `effective_cost` and
+`net_effective_cost` with commitments spread over their use (amortized).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import astuple, dataclass, fields
+from datetime import date
+from decimal import Decimal
+from enum import StrEnum
+
+from attribution.canonical import content_hash
+from attribution.meters import Meter
+from attribution.money import ZERO, add, split, total
+from attribution.usage import Pairs
+
+
+@dataclass(frozen=True, slots=True)
+class Costs:
+    """One charge in every cost metric, in the currency of the charge."""
+
+    list_cost: Decimal = ZERO
+    billed_cost: Decimal = ZERO
+    net_billed_cost: Decimal = ZERO
+    effective_cost: Decimal = ZERO
+    net_effective_cost: Decimal = ZERO
+
+    @classmethod
+    def uniform(cls, amount: Decimal) -> Costs:
+        """The same amount in every metric: an estimate, which knows no difference between them."""
+        return cls(amount, amount, amount, amount, amount)
+
+    def __add__(self, other: Costs) -> Costs:
+        return Costs(*(add(a, b) for a, b in zip(astuple(self), astuple(other), strict=True)))
+
+    def split(self, weights: Sequence[Decimal]) -> list[Costs]:
+        """Shares in proportion to `weights` that sum to this in every metric, exactly."""
+        by_metric = [split(amount, weights) for amount in astuple(self)]
+        return [Costs(*share) for share in zip(*by_metric, strict=True)]
+
+    def is_zero(self) -> bool:
+        return not any(astuple(self))
+
+
+COST_METRICS = tuple(f.name for f in fields(Costs))
+
+
+def sum_costs(costs: Iterable[Costs]) -> Costs:
+    """The exact sum in every metric."""
+    columns = list(zip(*(astuple(c) for c in costs), strict=True))
+    return Costs(*(total(column) for column in columns)) if columns else Costs()
+
+
+@dataclass(frozen=True, slots=True)
+class OriginCharge:
+    """What one delivery says of one usage day for one combination of everything that tells charges apart.
+
+    `quantity` is in the row's own unit, `units` the number of tokens (images, hours, ...) it stands for, None where unknown.
+    `tags` are the cost allocation tags of the row with their source prefix (`iamPrincipal/team`, `resourceTags/Team`).
+    """
+
+    usage_date: date
+    account_id: str
+    region: str
+    line_item_type: str
+    billing_entity: str
+    product_code: str
+    usage_type: str
+    operation: str
+    feature: str
+    meter: Meter
+    iam_principal: str
+    resource_id: str
+    tags: Pairs
+    currency: str
+    pricing_unit: str
+    quantity: Decimal
+    units: Decimal | None
+    costs: Costs
+    row_count: int
+    is_final: bool = False
+
+    def digest(self) -> str:
+        """A stable name of what this charge is for, whatever it amounts to."""
+        return content_hash(
+            [
+                self.usage_date,
+                self.account_id,
+                self.region,
+                self.line_item_type,
+                self.billing_entity,
+                self.product_code,
+                self.usage_type,
+                self.operation,
+                self.feature,
+                astuple(self.meter),
+                self.iam_principal,
+                self.resource_id,
+                self.tags,
+                self.currency,
+                self.pricing_unit,
+            ]
+        )[:32]
+
+
+class Basis(StrEnum):
+    """How sure a ledger day is: usage at known prices, a bill that may still change, a bill with its invoice id."""
+
+    ESTIMATED = "estimated"
+    BILLED = "billed"
+    FINAL = "final"
+
+
+class Confidence(StrEnum):
+    """How an owner was found."""
+
+    EXACT = "exact"
+    SPLIT_BY_USAGE = "split_by_usage"
+    RULE = "rule"
+    NONE = "none"
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Evidence:
+    """One statement about an owner: where it was found and what it says."""
+
+    kind: str
+    value: str
+
+
+@dataclass(frozen=True, slots=True)
+class CategoryValue:
+    """The value of one cost category for one charge; `value` is empty and `reason` says why where nobody could be found."""
+
+    category: str
+    value: str
+    evidence: Evidence | None = None
+    disagreed: tuple[Evidence, ...] = ()
+    reason: str = ""
+
+    @property
+    def is_allocated(self) -> bool:
+        return bool(self.value)
+
+
+@dataclass(frozen=True, slots=True)
+class AllocatedCharge:
+    """A part of an origin charge (or of a day's estimated usage) with its owners."""
+
+    origin: str
+    usage_date: date
+    account_id: str
+    region: str
+    line_item_type: str
+    feature: str
+    usage_type: str
+    meter: Meter
+    iam_principal: str
+    inference_profile: str
+    categories: tuple[CategoryValue, ...]
+    confidence: Confidence
+    currency: str
+    units: Decimal | None
+    requests: int
+    costs: Costs
+
+    def digest(self) -> str:
+        """A stable name within its day's version."""
+        return content_hash(
+            [
+                self.origin,
+                self.account_id,
+                self.region,
+                self.line_item_type,
+                self.usage_type,
+                astuple(self.meter),
+                self.iam_principal,
+                self.inference_profile,
+                [
+                    (c.category, c.value, c.reason, astuple(c.evidence) if c.evidence else None, [astuple(d) for d in c.disagreed])
+                    for c in self.categories
+                ],
+                self.confidence,
+                self.currency,
+            ]
+        )[:32]
+
+    def value_of(self, category: str) -> str:
+        """The owner in one cost category; empty where unallocated."""
+        return next((c.value for c in self.categories if c.category == category), "")

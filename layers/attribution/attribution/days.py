@@ -1,0 +1,153 @@
+"""Ledger days: immutable versions named by what they were made from, and the pointer that says which one is current."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date, datetime
+from decimal import Decimal
+
+from attribution.allocation import CostCategory, totals_by_currency
+from attribution.canonical import content_hash
+from attribution.charges import AllocatedCharge, Basis, Costs
+from attribution.money import ZERO, add
+from attribution.usage import Usage
+
+# Part of every version: raise it when the same inputs are to be allocated differently.
+ALLOCATION_VERSION = 1
+
+UNALLOCATED = "(unallocated)"
+
+DIMENSIONS: Mapping[str, Callable[[AllocatedCharge], str]] = {
+    "account": lambda c: c.account_id,
+    "region": lambda c: c.region,
+    "model": lambda c: c.meter.model,
+    "token_kind": lambda c: c.meter.token_kind.value,
+    "tier": lambda c: c.meter.tier.value,
+    "routing": lambda c: c.meter.routing.value,
+    "feature": lambda c: c.feature,
+    "line_item_type": lambda c: c.line_item_type,
+    "iam_principal": lambda c: c.iam_principal,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Sum:
+    """A day (or a part of one) summed: costs by metric, tokens and other units by kind, requests."""
+
+    costs: Costs = field(default_factory=Costs)
+    units: Mapping[str, Decimal] = field(default_factory=dict)
+    requests: int = 0
+
+    def __add__(self, other: Sum) -> Sum:
+        units = dict(self.units)
+        for kind, count in other.units.items():
+            units[kind] = add(units.get(kind, ZERO), count)
+        return Sum(self.costs + other.costs, units, self.requests + other.requests)
+
+    @classmethod
+    def of(cls, charge: AllocatedCharge) -> Sum:
+        units = {charge.meter.token_kind.value: charge.units} if charge.units is not None else {}
+        return cls(charge.costs, units, charge.requests)
+
+
+Sums = Mapping[str, Mapping[tuple[str, str], Sum]]
+"""Dimension -> (value, currency) -> sum."""
+
+
+def summarize(charges: Sequence[AllocatedCharge], categories: Sequence[str]) -> Sums:
+    """The day by every dimension and cost category; charges without an owner are summed under `(unallocated)`."""
+    grouped: dict[str, dict[tuple[str, str], Sum]] = {name: defaultdict(Sum) for name in (*DIMENSIONS, *categories)}
+    for charge in charges:
+        single = Sum.of(charge)
+        for name, value_of in DIMENSIONS.items():
+            key = (value_of(charge), charge.currency)
+            grouped[name][key] = grouped[name][key] + single
+        for name in categories:
+            key = (charge.value_of(name) or UNALLOCATED, charge.currency)
+            grouped[name][key] = grouped[name][key] + single
+    return {name: dict(sorted(values.items())) for name, values in grouped.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class DayVersion:
+    """One immutable version of a ledger day, ready to be written."""
+
+    usage_date: date
+    version: str
+    basis: Basis
+    charges: tuple[AllocatedCharge, ...]
+    sums: Sums
+    totals: Mapping[str, Costs]
+    made_from: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class DayPointer:
+    """Which version of a day is current. `sequence` orders deliveries; it is empty while a day is estimated."""
+
+    usage_date: date
+    version: str
+    basis: Basis
+    totals: Mapping[str, Costs]
+    made_from: Mapping[str, str]
+    changed_at: datetime
+    sequence: str = ""
+    charge_count: int = 0
+    # How many items each dimension's sums take: `SUM#<dimension>#0` up to this number.
+    sum_chunks: Mapping[str, int] = field(default_factory=dict)
+    # Versions that were current before and are not marked for expiry yet.
+    superseded: tuple[str, ...] = ()
+
+
+def usage_fingerprint(usage: Sequence[Usage]) -> str:
+    """The hash of a day's counters, whatever order they were read in; counters that returned to zero do not count."""
+    return content_hash(
+        sorted(
+            [
+                u.key.digest(),
+                u.counters.requests,
+                u.counters.errors,
+                u.counters.unmeasured,
+                u.counters.observed_only,
+                sorted((k.value, n) for k, n in u.counters.units.items() if n),
+                sorted((k.value, a) for k, a in u.counters.estimated.items() if a),
+                sorted((k.value, n) for k, n in u.counters.unpriced.items() if n),
+            ]
+            for u in usage
+            if not u.counters.is_zero()
+        )
+    )
+
+
+def rules_fingerprint(categories: Sequence[CostCategory]) -> str:
+    """The hash of the allocation rules in force."""
+    return content_hash([[c.name, c.keys, c.accounts, c.evidence_order] for c in categories])
+
+
+def make_day_version(
+    usage_date: date,
+    basis: Basis,
+    charges: Sequence[AllocatedCharge],
+    categories: Sequence[CostCategory],
+    *,
+    origin: str,
+    usage: str,
+) -> DayVersion:
+    """The version of a day made from `origin` (hash of its origin charges; empty for an estimate) and `usage` (fingerprint)."""
+    made_from = {
+        "origin": origin,
+        "usage": usage,
+        "rules": rules_fingerprint(categories),
+        "allocation": str(ALLOCATION_VERSION),
+    }
+    return DayVersion(
+        usage_date=usage_date,
+        version=content_hash([usage_date, basis, sorted(made_from.items())])[:32],
+        basis=basis,
+        charges=tuple(charges),
+        sums=summarize(charges, [c.name for c in categories]),
+        totals=totals_by_currency(charges),
+        made_from=made_from,
+    )

@@ -1,0 +1,130 @@
+"""Deliveries of the cost report: what was read, what it contained, and what became of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date, datetime, timedelta
+from enum import StrEnum
+
+from attribution.charges import Basis, Costs
+from attribution.periods import BillingPeriod, day_end
+
+
+class DeliveryOutcome(StrEnum):
+    """What became of a delivery. Only `published` ones are read by allocation."""
+
+    INGESTED = "ingested"
+    PUBLISHED = "published"
+    SUPERSEDED = "superseded"
+    REFUSED = "refused"
+
+
+@dataclass(frozen=True, slots=True)
+class PinnedFile:
+    """A data file as it was when the delivery was read."""
+
+    key: str
+    etag: str
+    size: int
+    version_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """The manifest of a delivery and the files it lists. `sequence` orders deliveries of a period: when it was written."""
+
+    export: str
+    period: BillingPeriod
+    execution_id: str
+    bucket: str
+    key: str
+    etag: str
+    written_at: datetime
+    data_files: tuple[str, ...]
+    columns: tuple[str, ...]
+
+    @property
+    def sequence(self) -> str:
+        return f"{self.written_at.isoformat()}#{self.execution_id}"
+
+
+@dataclass(frozen=True, slots=True)
+class DayOfDelivery:
+    """One usage day of a delivery: the hash of its origin charges, and what they sum to."""
+
+    usage_date: date
+    origin: str
+    totals: Mapping[str, Costs]
+    charge_count: int
+    row_count: int
+    is_final: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class RejectedRow:
+    """A row that could not be read; its delivery is refused, because its sums cannot be proven."""
+
+    file: str
+    row: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class IngestedReport:
+    """What one delivery contained."""
+
+    files: tuple[PinnedFile, ...]
+    days: tuple[DayOfDelivery, ...]
+    rows_read: int
+    rows_in_scope: int
+    totals: Mapping[str, Costs]
+    rejected: tuple[RejectedRow, ...] = ()
+    notes: tuple[str, ...] = ()
+    # Money whose usage type nothing decodes: kept in the ledger, reported here.
+    unclassified: Mapping[str, Costs] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class DeliveryRecord:
+    """The permanent record of a delivery. `changed_days` are staged one by one and become visible together."""
+
+    export: str
+    period: BillingPeriod
+    execution_id: str
+    sequence: str
+    manifest_key: str
+    manifest_etag: str
+    outcome: DeliveryOutcome
+    report: IngestedReport
+    changed_days: tuple[date, ...]
+    staged: Mapping[date, str] = field(default_factory=dict)
+    reason: str = ""
+
+    def day(self, usage_date: date) -> DayOfDelivery | None:
+        """What the delivery says of a day."""
+        return next((d for d in self.report.days if d.usage_date == usage_date), None)
+
+    @property
+    def is_staged(self) -> bool:
+        """Whether every changed day is written and the delivery can become visible."""
+        return set(self.changed_days) <= set(self.staged)
+
+    def basis_of(self, usage_date: date) -> Basis:
+        """`final` once the bill has its invoice id."""
+        day = self.day(usage_date)
+        return Basis.FINAL if day and day.is_final else Basis.BILLED
+
+
+def billed_days(period: BillingPeriod, written_at: datetime, lag: timedelta) -> tuple[date, ...]:
+    """The days whose bill is taken as complete: those that ended at least `lag` before the delivery was written.
+
+    A report refreshed at noon contains a part of today and perhaps not all of yesterday; the estimate stands for such a day.
+    """
+    return tuple(day for day in period.days() if day_end(day) + lag <= written_at)
+
+
+def newest(records: Sequence[DeliveryRecord], outcome: DeliveryOutcome) -> DeliveryRecord | None:
+    """The latest delivery with an outcome."""
+    matching = [r for r in records if r.outcome is outcome]
+    return max(matching, key=lambda r: r.sequence, default=None)

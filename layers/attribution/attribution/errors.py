@@ -1,0 +1,57 @@
+"""The error tree. Every message holds the value that was wrong and what to do about it.
+
+    AttributionError
+    |- InvalidAmount        a number that is not finite, not exact or not a Decimal
+    |- CurrencyMismatch     two currencies met in one sum
+    |- InputRejected        an input object is broken: it is quarantined, its neighbours count
+    |- DeliveryRefused      a cost report delivery cannot be proven: the previous one stays
+    |- DeliveryIncomplete   a delivery is being replaced while it is read: try again later
+    |- ConservationViolated an allocation does not sum to what it was made from: nothing is published
+    |- LedgerConflict       somebody else moved the same item first: read again and decide again
+    `- PolicyInvalid        a budget, cost category or route that cannot be used
+"""
+
+from __future__ import annotations
+
+
+class AttributionError(Exception):
+    """The root of every error this product raises on purpose."""
+
+
+class InvalidAmount(AttributionError):
+    """A number is not finite, not exact or not a Decimal."""
+
+
+class CurrencyMismatch(AttributionError):
+    """Two currencies met in one sum."""
+
+
+class InputRejected(AttributionError):
+    """An input object is broken and has to be quarantined; trying again would not help."""
+
+    def __init__(self, source: str, reason: str, line: int | None = None) -> None:
+        self.source = source
+        self.reason = reason
+        self.line = line
+        where = source if line is None else f"{source} line {line}"
+        super().__init__(f"{where}: {reason}")
+
+
+class DeliveryRefused(AttributionError):
+    """A cost report delivery cannot be used or proven; the delivery published before it stays."""
+
+
+class DeliveryIncomplete(AttributionError):
+    """A delivery is still being written, or was replaced while it was read; a later attempt will succeed."""
+
+
+class ConservationViolated(AttributionError):
+    """Allocated and unallocated cost do not sum to the origin charges."""
+
+
+class LedgerConflict(AttributionError):
+    """A conditional write lost against another writer."""
+
+
+class PolicyInvalid(AttributionError):
+    """A budget, cost category or route cannot be used as it is written."""

@@ -1,0 +1,1 @@
+"""One module per function, same name: read, decide, write, and return what happened."""

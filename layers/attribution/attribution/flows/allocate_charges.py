@@ -1,0 +1,130 @@
+"""Allocate one usage day: the only writer of ledger days.
+
+A day is made from the newest delivery that bills it and from the usage counters, or from usage alone while no bill has reached
+it. A day of a delivery that is not visible yet is staged; the one that completes the delivery flips the pointers of all its
+days in one transaction.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date
+
+from attribution.allocation import allocate_day, estimate_day, totals_by_currency
+from attribution.charges import Basis
+from attribution.days import DayPointer, DayVersion, make_day_version, usage_fingerprint
+from attribution.deliveries import DeliveryOutcome, DeliveryRecord, newest
+from attribution.errors import ConservationViolated, LedgerConflict
+from attribution.periods import BillingPeriod
+from attribution.ports import Announcements, Deliveries, LedgerDays, OriginCharges, Policy, UsageCounters
+
+
+@dataclass(frozen=True, slots=True)
+class AllocatedDay:
+    """What happened to a day. `flipped` are the days that readers now see in another version."""
+
+    version: str
+    basis: Basis
+    flipped: tuple[date, ...]
+    pointers: Mapping[date, DayPointer]
+
+
+def allocate_charges(
+    usage_date: date,
+    *,
+    origin_charges: OriginCharges,
+    deliveries: Deliveries,
+    days: LedgerDays,
+    counters: UsageCounters,
+    policy: Policy,
+    announcements: Announcements,
+) -> AllocatedDay:
+    """Make the current version of a day and, where it is a new one, let readers see it."""
+    period = BillingPeriod.of(usage_date)
+    pointers = days.pointers(period)
+    current = pointers.get(usage_date)
+    pending, billing = _deliveries(deliveries, period, usage_date, current)
+    day = _make(usage_date, billing, origin_charges=origin_charges, counters=counters, policy=policy)
+
+    if pending is not None and billing is pending:
+        _write(day, pending.sequence, days)
+        pending = deliveries.mark_staged(pending, usage_date, day.version)
+        flipped = _publish(pending, pointers, days) if pending.is_staged else ()
+    elif current is not None and current.version == day.version:
+        flipped = ()
+    else:
+        pointer = _write(day, billing.sequence if billing else "", days)
+        days.flip([pointer], replacing={usage_date: current} if current else {})
+        flipped = (usage_date,)
+    for changed in flipped:
+        days.retire(changed)
+    # Said on every delivery of the message, because an attempt that flipped may have ended before it could say so.
+    announcements.days_changed(period, flipped or (usage_date,))
+    return AllocatedDay(day.version, day.basis, flipped, pointers)
+
+
+def _deliveries(
+    deliveries: Deliveries, period: BillingPeriod, usage_date: date, current: DayPointer | None
+) -> tuple[DeliveryRecord | None, DeliveryRecord | None]:
+    """The delivery that waits to become visible, and the one that bills this day (the former, if this is one of its days)."""
+    known = deliveries.of_period(period)
+    published = newest(known, DeliveryOutcome.PUBLISHED)
+    pending = newest(known, DeliveryOutcome.INGESTED)
+    if pending is not None and published is not None and pending.sequence < published.sequence:
+        pending = None
+    if pending is not None and usage_date in pending.changed_days:
+        return pending, pending
+    if current is None or current.basis is Basis.ESTIMATED or published is None:
+        return pending, None
+    return pending, published
+
+
+def _make(
+    usage_date: date,
+    billing: DeliveryRecord | None,
+    *,
+    origin_charges: OriginCharges,
+    counters: UsageCounters,
+    policy: Policy,
+) -> DayVersion:
+    usage = counters.usage_of(usage_date)
+    categories = policy.cost_categories()
+    fingerprint = usage_fingerprint(usage)
+    if billing is None:
+        estimated = estimate_day(usage, categories)
+        return make_day_version(usage_date, Basis.ESTIMATED, estimated, categories, origin="", usage=fingerprint)
+    billed = billing.day(usage_date)
+    if billed is None:
+        raise ConservationViolated(
+            f"{usage_date} is billed in the ledger but missing from delivery {billing.execution_id}: replay that delivery"
+        )
+    charges = origin_charges.read(usage_date, billed.origin)
+    if totals_by_currency(charges) != dict(billed.totals):
+        raise ConservationViolated(f"origin charges {billed.origin} of {usage_date} do not sum to what the delivery recorded")
+    allocated = allocate_day(charges, usage, categories)
+    return make_day_version(
+        usage_date, billing.basis_of(usage_date), allocated, categories, origin=billed.origin, usage=fingerprint
+    )
+
+
+def _write(day: DayVersion, sequence: str, days: LedgerDays) -> DayPointer:
+    """Write a version and read it back: what the store holds must sum to what was decided, before anybody can see it."""
+    pointer = days.stage(day, sequence)
+    totals, count = days.stored_totals(day.usage_date, day.version)
+    if totals != dict(day.totals) or count != len(day.charges):
+        raise ConservationViolated(
+            f"version {day.version} of {day.usage_date} holds {count} charges of {totals}, "
+            f"not the {len(day.charges)} of {dict(day.totals)} that were allocated"
+        )
+    return pointer
+
+
+def _publish(pending: DeliveryRecord, pointers: Mapping[date, DayPointer], days: LedgerDays) -> tuple[date, ...]:
+    staged = [days.staged(usage_date, version) for usage_date, version in sorted(pending.staged.items())]
+    for pointer in staged:
+        current = pointers.get(pointer.usage_date)
+        if current is not None and current.sequence > pending.sequence:
+            raise LedgerConflict(f"{pointer.usage_date} is already billed by a newer delivery than {pending.execution_id}")
+    days.flip(staged, replacing=pointers, publishing=pending)
+    return tuple(p.usage_date for p in staged)

@@ -1,0 +1,80 @@
+"""Compare every budget with what a billing period has spent so far, and raise, correct or leave its alerts."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date
+from decimal import Decimal
+
+from attribution.alerts import Alert, alert_key, next_alert
+from attribution.budgets import Budget, Crossing, Spend, evaluate, top_drivers
+from attribution.charges import Basis
+from attribution.days import DayPointer, Sum
+from attribution.money import ZERO, add
+from attribution.periods import BillingPeriod
+from attribution.ports import Alerts, Clock, LedgerDays, Policy
+
+
+@dataclass(frozen=True, slots=True)
+class EvaluatedBudgets:
+    """What an evaluation found and changed."""
+
+    budgets: int
+    crossed: int
+    changed: tuple[Alert, ...]
+
+
+def evaluate_budgets(
+    period: BillingPeriod, *, days: LedgerDays, policy: Policy, alerts: Alerts, clock: Clock
+) -> EvaluatedBudgets:
+    """Evaluate all budgets for one billing period."""
+    budgets = policy.budgets()
+    pointers = days.pointers(period)
+    by_dimension = {
+        dimension: days.sums(list(pointers.values()), dimension) for dimension in sorted({b.dimension for b in budgets})
+    }
+    crossed = 0
+    changed: list[Alert] = []
+    for budget in budgets:
+        spend = spend_of(budget, pointers, by_dimension[budget.dimension])
+        for crossing in evaluate(budget, period, spend):
+            crossed += int(crossing.is_crossed)
+            alert = _update(crossing, alerts, clock)
+            if alert is not None:
+                changed.append(alert)
+    return EvaluatedBudgets(len(budgets), crossed, tuple(changed))
+
+
+def spend_of(
+    budget: Budget, pointers: Mapping[date, DayPointer], sums: Mapping[date, Mapping[tuple[str, str], Sum]]
+) -> Spend:
+    """What counts towards a budget: the days of the period in the budget's metric and currency, billed and estimated apart."""
+    billed, estimated = ZERO, ZERO
+    by_value: dict[str, Decimal] = defaultdict(lambda: ZERO)
+    for usage_date, values in sums.items():
+        for (value, currency), day_sum in values.items():
+            if currency != budget.limit.currency or (budget.values and value not in budget.values):
+                continue
+            amount: Decimal = getattr(day_sum.costs, budget.metric)
+            by_value[value] = add(by_value[value], amount)
+            if pointers[usage_date].basis is Basis.ESTIMATED:
+                estimated = add(estimated, amount)
+            else:
+                billed = add(billed, amount)
+    return Spend(billed, estimated, top_drivers(by_value.items()))
+
+
+def _update(crossing: Crossing, alerts: Alerts, clock: Clock) -> Alert | None:
+    current = alerts.get(alert_key(crossing))
+    following = next_alert(crossing, current, clock())
+    if following is None:
+        return None
+    # Another evaluation may have raised it in the meantime; then it is that one's to tell.
+    return following if alerts.put(following, replacing=current) else None
+
+
+def periods_of(days: Sequence[date]) -> tuple[BillingPeriod, ...]:
+    """The billing periods that days belong to, in order."""
+    return tuple(sorted({BillingPeriod.of(day) for day in days}))

@@ -1,0 +1,113 @@
+"""Turn one delivery of the cost report into origin charges per usage day, and name the days that changed.
+
+Nothing becomes visible here: the changed days are allocated and staged one by one, and the last of them publishes all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date, timedelta
+
+from attribution.charges import sum_costs
+from attribution.deliveries import DeliveryOutcome, DeliveryRecord, IngestedReport, Manifest, billed_days, newest
+from attribution.errors import DeliveryRefused
+from attribution.ports import AllocationQueue, CostReports, Deliveries, LedgerDays, StoredObject
+
+
+@dataclass(frozen=True, slots=True)
+class IngestedDelivery:
+    """What happened to a delivery."""
+
+    record: DeliveryRecord
+    changed_days: tuple[date, ...]
+    was_known: bool = False
+
+
+def ingest_cost_report(
+    source: StoredObject,
+    *,
+    reports: CostReports,
+    deliveries: Deliveries,
+    days: LedgerDays,
+    queue: AllocationQueue,
+    billing_lag: timedelta,
+) -> IngestedDelivery:
+    """Ingest the delivery whose manifest landed. The same delivery again finds itself recorded."""
+    manifest = reports.manifest(source)
+    known = deliveries.of_period(manifest.period)
+    _require_one_export(manifest, known)
+    same = next((r for r in known if r.execution_id == manifest.execution_id and r.manifest_etag == manifest.etag), None)
+    if same is not None:
+        # The attempt that recorded it may have ended before it could ask for the days.
+        if same.outcome is DeliveryOutcome.INGESTED:
+            queue.delivery_ingested(same, same.changed_days)
+        return IngestedDelivery(same, same.changed_days, was_known=True)
+    published = newest(known, DeliveryOutcome.PUBLISHED)
+    if published is not None and published.sequence > manifest.sequence:
+        record = _record(manifest, IngestedReport((), (), 0, 0, {}), DeliveryOutcome.SUPERSEDED, (), "a newer delivery is published")
+        deliveries.record(record)
+        return IngestedDelivery(record, ())
+
+    report = reports.ingest(manifest)
+    if report.rejected:
+        first = report.rejected[0]
+        reason = f"{len(report.rejected)} rows cannot be read; the first: {first.file} row {first.row}: {first.reason}"
+        deliveries.record(_record(manifest, report, DeliveryOutcome.REFUSED, (), reason))
+        raise DeliveryRefused(f"delivery {manifest.execution_id} of {manifest.export} {manifest.period}: {reason}")
+    _verify(manifest, report)
+
+    billed = set(billed_days(manifest.period, manifest.written_at, billing_lag))
+    pointers = days.pointers(manifest.period)
+    changed = tuple(
+        d.usage_date
+        for d in report.days
+        if d.usage_date in billed
+        and (d.usage_date not in pointers or pointers[d.usage_date].made_from.get("origin") != d.origin)
+    )
+    outcome = DeliveryOutcome.INGESTED if changed else DeliveryOutcome.PUBLISHED
+    record = _record(manifest, report, outcome, changed)
+    deliveries.record(record)
+    for older in known:
+        if older.outcome is DeliveryOutcome.INGESTED and older.sequence < record.sequence:
+            deliveries.supersede(older, record.execution_id)
+    queue.delivery_ingested(record, changed)
+    return IngestedDelivery(record, changed)
+
+
+def _require_one_export(manifest: Manifest, known: Sequence[DeliveryRecord]) -> None:
+    exports = {r.export for r in known if r.outcome is not DeliveryOutcome.REFUSED}
+    if exports - {manifest.export}:
+        raise DeliveryRefused(
+            f"{manifest.key}: the period {manifest.period} is already billed by the export {sorted(exports)[0]}; two exports of "
+            f"one bill would count it twice: keep one export under the prefix"
+        )
+
+
+def _verify(manifest: Manifest, report: IngestedReport) -> None:
+    """The days of a report must sum to what the engine summed over all rows in scope."""
+    by_currency = {
+        currency: sum_costs(day.totals[currency] for day in report.days if currency in day.totals) for currency in report.totals
+    }
+    if by_currency != dict(report.totals) or sum(d.row_count for d in report.days) != report.rows_in_scope:
+        raise DeliveryRefused(
+            f"delivery {manifest.execution_id} of {manifest.export} {manifest.period}: the days sum to {by_currency}, "
+            f"the files to {dict(report.totals)}: nothing of it is used"
+        )
+
+
+def _record(
+    manifest: Manifest, report: IngestedReport, outcome: DeliveryOutcome, changed: tuple[date, ...], reason: str = ""
+) -> DeliveryRecord:
+    return DeliveryRecord(
+        export=manifest.export,
+        period=manifest.period,
+        execution_id=manifest.execution_id,
+        sequence=manifest.sequence,
+        manifest_key=manifest.key,
+        manifest_etag=manifest.etag,
+        outcome=outcome,
+        report=report,
+        changed_days=changed,
+        reason=reason,
+    )

@@ -1,0 +1,85 @@
+"""Move the usage counters by the difference that a batch of stream records makes, exactly once.
+
+The checkpoint of the shard moves in the same transaction as the counters. A batch that is delivered again, cut differently or
+bisected finds the records up to the checkpoint applied and leaves them out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date
+
+from attribution.ports import AllocationQueue, UsageCounters
+from attribution.usage import Counters, Invocation, UsageKey, changes, contribution
+
+# DynamoDB takes 100 actions in one transaction; one of them moves the checkpoint.
+MAX_COUNTERS_PER_TRANSACTION = 99
+
+
+@dataclass(frozen=True, slots=True)
+class StreamRecord:
+    """One change of an invocation. Sequence numbers are compared as text of equal length."""
+
+    sequence: str
+    old: Invocation | None
+    new: Invocation | None
+
+
+@dataclass(frozen=True, slots=True)
+class RolledUp:
+    """What a batch did."""
+
+    applied: int
+    skipped: int
+    days: tuple[date, ...]
+
+
+def comparable(sequence_number: str) -> str:
+    """A stream's sequence number (up to 40 digits) so that text order is numeric order."""
+    return sequence_number.rjust(40, "0")
+
+
+def roll_up_usage(
+    stream: str, shard: str, records: Sequence[StreamRecord], *, counters: UsageCounters, queue: AllocationQueue
+) -> RolledUp:
+    """Apply the records after the checkpoint, in transactions of consecutive records, then ask for their days."""
+    checkpoint = counters.checkpoint(stream, shard)
+    fresh = [r for r in records if r.sequence > checkpoint]
+    for batch in _transactions(fresh):
+        differences = changes((r.old, r.new) for r in batch)
+        through = batch[-1].sequence
+        counters.apply(stream, shard, after=checkpoint, through=through, differences=differences)
+        checkpoint = through
+    days = _days(records)
+    # Also for records that were applied before: the attempt that applied them may have ended before it could ask.
+    queue.usage_changed(days)
+    return RolledUp(applied=len(fresh), skipped=len(records) - len(fresh), days=days)
+
+
+def _transactions(records: Sequence[StreamRecord]) -> list[list[StreamRecord]]:
+    batches: list[list[StreamRecord]] = []
+    keys: set[UsageKey] = set()
+    for record in records:
+        touched = set(changes([(record.old, record.new)]))
+        if not batches or len(keys | touched) > MAX_COUNTERS_PER_TRANSACTION:
+            batches.append([])
+            keys = set()
+        keys |= touched
+        batches[-1].append(record)
+    return batches
+
+
+def _days(records: Sequence[StreamRecord]) -> tuple[date, ...]:
+    found = set()
+    for record in records:
+        for image in (record.old, record.new):
+            usage = contribution(image) if image else None
+            if usage:
+                found.add(usage.key.usage_date)
+    return tuple(sorted(found))
+
+
+def recount(invocations: Sequence[Invocation]) -> dict[UsageKey, Counters]:
+    """The counters as the invocations themselves add up: what the rolled-up ones must equal."""
+    return changes((None, invocation) for invocation in invocations)

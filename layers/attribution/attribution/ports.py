@@ -1,0 +1,201 @@
+"""What the core asks of the world, as small protocols in the core's own words. Adapters implement them; tests use fakes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from typing import Protocol
+
+from attribution.alerts import Alert, AlertKey
+from attribution.allocation import CostCategory
+from attribution.budgets import Budget
+from attribution.charges import Costs, OriginCharge
+from attribution.days import DayPointer, DayVersion, Sum
+from attribution.deliveries import DeliveryRecord, IngestedReport, Manifest
+from attribution.errors import InputRejected
+from attribution.periods import BillingPeriod
+from attribution.prices import PriceList
+from attribution.usage import Counters, Invocation, InvocationKey, Metered, Observed, Pairs, Usage, UsageKey
+
+
+@dataclass(frozen=True, slots=True)
+class StoredObject:
+    """An object in S3 as an event names it."""
+
+    bucket: str
+    key: str
+    etag: str = ""
+    version_id: str = ""
+
+    def __str__(self) -> str:
+        return f"s3://{self.bucket}/{self.key}"
+
+
+class Recorded(Protocol):
+    """What a conditional write of half an invocation did."""
+
+    @property
+    def is_new(self) -> bool: ...
+    @property
+    def conflicts(self) -> bool: ...
+
+
+@dataclass(frozen=True, slots=True)
+class MeteredRecord:
+    """One readable line of an invocation log object, not priced yet."""
+
+    key: InvocationKey
+    metered: Metered
+
+
+class InvocationLogs(Protocol):
+    """Reads invocation log objects."""
+
+    def read(self, source: StoredObject) -> Iterator[MeteredRecord | InputRejected]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class ObservedCall:
+    """A Bedrock inference call in CloudTrail."""
+
+    key: InvocationKey
+    observed: Observed
+
+
+@dataclass(frozen=True, slots=True)
+class IssuedSession:
+    """Temporary credentials that STS issued, with the session tags they carry."""
+
+    access_key_id: str
+    session_tags: Pairs
+    issued_at: datetime
+
+
+class Invocations(Protocol):
+    """One item per inference request."""
+
+    def record_metered(self, key: InvocationKey, metered: Metered) -> Recorded: ...
+    def record_observed(self, key: InvocationKey, observed: Observed, *, awaits_session: bool) -> Recorded: ...
+    def remember_session(self, session: IssuedSession) -> None: ...
+    def session_tags(self, access_key_id: str) -> Pairs | None: ...
+    def awaiting_session(self, access_key_id: str) -> Sequence[InvocationKey]: ...
+    def apply_session_tags(self, key: InvocationKey, access_key_id: str, session_tags: Pairs) -> None: ...
+    def get(self, key: InvocationKey) -> Invocation | None: ...
+
+
+class UsageCounters(Protocol):
+    """The usage part of the ledger: counters by day and the checkpoint that moves with them."""
+
+    def checkpoint(self, stream: str, shard: str) -> str: ...
+    def apply(
+        self, stream: str, shard: str, *, after: str, through: str, differences: Mapping[UsageKey, Counters]
+    ) -> None: ...
+    def usage_of(self, usage_date: date) -> Sequence[Usage]: ...
+
+
+class CostReports(Protocol):
+    """Cost report deliveries in the customer's bucket."""
+
+    def manifest(self, source: StoredObject) -> Manifest: ...
+    def ingest(self, manifest: Manifest) -> IngestedReport: ...
+
+
+class OriginCharges(Protocol):
+    """Origin charges of one day under their content hash."""
+
+    def read(self, usage_date: date, origin: str) -> Sequence[OriginCharge]: ...
+
+
+class Deliveries(Protocol):
+    """The permanent records of deliveries."""
+
+    def of_period(self, period: BillingPeriod) -> Sequence[DeliveryRecord]: ...
+    def record(self, record: DeliveryRecord) -> None: ...
+    def mark_staged(self, record: DeliveryRecord, usage_date: date, version: str) -> DeliveryRecord: ...
+    def supersede(self, record: DeliveryRecord, by: str) -> None: ...
+
+
+class LedgerDays(Protocol):
+    """Ledger days: versions and pointers."""
+
+    def pointers(self, period: BillingPeriod) -> Mapping[date, DayPointer]: ...
+    def stage(self, day: DayVersion, sequence: str) -> DayPointer: ...
+    def staged(self, usage_date: date, version: str) -> DayPointer: ...
+    def stored_totals(self, usage_date: date, version: str) -> tuple[Mapping[str, Costs], int]: ...
+    def flip(
+        self,
+        pointers: Sequence[DayPointer],
+        *,
+        replacing: Mapping[date, DayPointer],
+        publishing: DeliveryRecord | None = None,
+    ) -> None: ...
+    def retire(self, usage_date: date) -> None: ...
+    def sums(self, pointers: Sequence[DayPointer], dimension: str) -> Mapping[date, Mapping[tuple[str, str], Sum]]: ...
+
+
+class Prices(Protocol):
+    """Known prices."""
+
+    def load(self, models: Iterable[str]) -> PriceList: ...
+
+
+class Policy(Protocol):
+    """What people configure: budgets and cost categories."""
+
+    def cost_categories(self) -> Sequence[CostCategory]: ...
+    def budgets(self) -> Sequence[Budget]: ...
+
+
+class Quarantine(Protocol):
+    """Where broken input is kept for an operator: its source, line and reason, never its content."""
+
+    def put(self, rejected: InputRejected) -> None: ...
+
+
+class AllocationQueue(Protocol):
+    """Asks for a day to be allocated."""
+
+    def usage_changed(self, days: Iterable[date]) -> None: ...
+    def delivery_ingested(self, record: DeliveryRecord, days: Iterable[date]) -> None: ...
+
+
+class Announcements(Protocol):
+    """Says that ledger days changed."""
+
+    def days_changed(self, period: BillingPeriod, days: Sequence[date]) -> None: ...
+
+
+class Alerts(Protocol):
+    """Alert states."""
+
+    def get(self, key: AlertKey) -> Alert | None: ...
+    def put(self, alert: Alert, *, replacing: Alert | None) -> bool: ...
+
+
+class AlertRetries(Protocol):
+    """Asks for a delivery to be tried again later."""
+
+    def retry(self, key: AlertKey, *, after_seconds: int) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Posted:
+    """What a channel answered. `retry_after_seconds` is set where it asked for time; `is_ambiguous` where nobody knows."""
+
+    is_sent: bool
+    is_ambiguous: bool = False
+    retry_after_seconds: int | None = None
+    error: str = ""
+
+
+class Channel(Protocol):
+    """Tells people."""
+
+    def post(self, alert: Alert) -> Posted: ...
+
+
+class Clock(Protocol):
+    """The time, aware and in UTC."""
+
+    def __call__(self) -> datetime: ...
