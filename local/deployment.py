@@ -83,9 +83,7 @@ def deploy(
     request = {
         "StackName": stack_name,
         "TemplateURL": f"{emulator.endpoint}/{location.bucket}/{location.key}",
-        "Parameters": [
-            {"ParameterKey": key, "ParameterValue": value} for key, value in sorted((parameters or {}).items())
-        ],
+        "Parameters": [{"ParameterKey": key, "ParameterValue": value} for key, value in sorted((parameters or {}).items())],
         "Tags": [{"Key": key, "Value": value} for key, value in sorted((tags or {}).items())],
         "Capabilities": ["CAPABILITY_IAM", "CAPABILITY_NAMED_IAM", "CAPABILITY_AUTO_EXPAND"],
     }
@@ -150,9 +148,7 @@ _TemplateLoader.add_multi_constructor("!", _long_form)
 _TemplateLoader.add_constructor("tag:yaml.org,2002:timestamp", _as_text)
 
 
-def _prepared(
-    emulator: Emulator, build_directory: Path, parameters: Mapping[str, str]
-) -> tuple[dict[str, Any], list[str]]:
+def _prepared(emulator: Emulator, build_directory: Path, parameters: Mapping[str, str]) -> tuple[dict[str, Any], list[str]]:
     """The built template as the local AWS can run it, and a note on each change."""
     path = build_directory / "template.yaml"
     if not path.is_file():

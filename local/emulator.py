@@ -73,9 +73,7 @@ class Emulator:
         s3.create_bucket(Bucket=name)
         if versioned:
             s3.put_bucket_versioning(Bucket=name, VersioningConfiguration={"Status": "Enabled"})
-        s3.put_bucket_notification_configuration(
-            Bucket=name, NotificationConfiguration={"EventBridgeConfiguration": {}}
-        )
+        s3.put_bucket_notification_configuration(Bucket=name, NotificationConfiguration={"EventBridgeConfiguration": {}})
 
     def is_running(self) -> bool:
         return _is_launcher(self.pid) and _answers(self.endpoint)
@@ -143,17 +141,13 @@ def start(
 
 @cache
 def _client(emulator: Emulator, service: str) -> Any:
-    session = boto3.Session(
-        aws_access_key_id=emulator.account_id, aws_secret_access_key=SECRET, region_name=emulator.region
-    )
+    session = boto3.Session(aws_access_key_id=emulator.account_id, aws_secret_access_key=SECRET, region_name=emulator.region)
     config = Config(retries={"mode": "standard", "max_attempts": 2}, s3={"addressing_style": "path"})
     return session.client(service, endpoint_url=emulator.endpoint, config=config)  # type: ignore[call-overload]
 
 
 @contextmanager
-def running(
-    *, directory: Path | None = None, pace: Pace | None = None, account_id: str = ACCOUNT_ID
-) -> Iterator[Emulator]:
+def running(*, directory: Path | None = None, pace: Pace | None = None, account_id: str = ACCOUNT_ID) -> Iterator[Emulator]:
     """A local AWS for the length of a `with` block."""
     emulator = start(directory=directory, pace=pace, account_id=account_id)
     try:

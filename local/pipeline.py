@@ -111,6 +111,15 @@ class Pipeline:
     def counters(self) -> DynamoUsageCounters:
         return DynamoUsageCounters(self.ledger, _RETENTION_DAYS, clock)
 
+    def _client(self, service: str) -> Any:
+        if service not in self._clients:
+            self._clients[service] = self.emulator.client(service)
+        return self._clients[service]
+
+    @cached_property
+    def _clients(self) -> dict[str, Any]:
+        return {}
+
     # In ----------------------------------------------------------------------------------------------------------------
 
     def load_prices(self, offers: Mapping[str, bytes]) -> int:
@@ -124,7 +133,7 @@ class Pipeline:
 
     def put_objects(self, bucket: str, objects: Iterable[StoredObject]) -> int:
         """Put objects into a bucket of the customer, in order."""
-        s3 = self.emulator.client("s3")
+        s3 = self._client("s3")
         count = 0
         for stored in objects:
             s3.put_object(Bucket=bucket, Key=stored.key, Body=stored.body)
@@ -133,12 +142,11 @@ class Pipeline:
 
     def put_events(self, events: Iterable[Mapping[str, Any]]) -> int:
         """Put CloudTrail events onto the bus, as the account's own CloudTrail does."""
-        client = self.emulator.client("events")
+        client = self._client("events")
         count = 0
         for batch in _batches(events, _EVENTS_PER_CALL):
             entries = [
-                {"Source": e["source"], "DetailType": e["detail-type"], "Detail": json.dumps(e["detail"])}
-                for e in batch
+                {"Source": e["source"], "DetailType": e["detail-type"], "Detail": json.dumps(e["detail"])} for e in batch
             ]
             answer = client.put_events(Entries=entries)
             if answer["FailedEntryCount"]:
@@ -150,7 +158,7 @@ class Pipeline:
 
     def count_metered(self) -> int:
         """How many requests have been recorded from invocation logs."""
-        pages = self.emulator.client("dynamodb").get_paginator("scan")
+        pages = self._client("dynamodb").get_paginator("scan")
         request: Any = {
             "TableName": self.invocations.name,
             "FilterExpression": "attribute_exists(metered)",
@@ -169,9 +177,7 @@ class Pipeline:
         """Every current allocated charge of a period."""
         pointers = self.pointers(period).values()
         with ThreadPoolExecutor(4) as pool:
-            return [
-                c for day in pool.map(lambda p: list(self.days.charges(p.usage_date, p.version)), pointers) for c in day
-            ]
+            return [c for day in pool.map(lambda p: list(self.days.charges(p.usage_date, p.version)), pointers) for c in day]
 
     def waiting_messages(self) -> int:
         """Messages in the system's queues, visible, delayed or in hand."""
@@ -183,10 +189,11 @@ class Pipeline:
         return {name: depth for name, depth in depths.items() if depth}
 
     def _depth(self, logical_id: str) -> int:
-        attributes = self.emulator.client("sqs").get_queue_attributes(
+        attributes = self._client("sqs").get_queue_attributes(
             QueueUrl=self.deployment.resources[logical_id], AttributeNames=["All"]
         )["Attributes"]
-        names = ("", "NotVisible", "Delayed")
+        # A session is looked up again a minute later; nobody waits for that.
+        names = ("", "NotVisible") if logical_id == "ApiCallQueue" else ("", "NotVisible", "Delayed")
         return sum(int(attributes.get(f"ApproximateNumberOfMessages{name}", 0)) for name in names)
 
     def fingerprint(self) -> dict[str, str]:
@@ -194,7 +201,7 @@ class Pipeline:
         return {
             f"{item['pk']['S']} {item['sk']['S']}": hashlib.sha256(repr(sorted(item.items())).encode()).hexdigest()
             for table in (self.ledger, self.alerts)
-            for page in self.emulator.client("dynamodb").get_paginator("scan").paginate(TableName=table.name)
+            for page in self._client("dynamodb").get_paginator("scan").paginate(TableName=table.name)
             for item in page["Items"]
         }
 
@@ -224,14 +231,12 @@ class Pipeline:
 
     def _writes(self) -> int:
         """How much the ledger and the alerts hold: it moves while a stream is still being worked off."""
-        client = self.emulator.client("dynamodb")
+        client = self._client("dynamodb")
         tables = (self.ledger.name, self.alerts.name, self.invocations.name)
         return sum(int(client.describe_table(TableName=name)["Table"]["ItemCount"]) for name in tables)
 
     def _state(self) -> str:
-        return (
-            f"{self.waiting_messages()} messages wait, dead letters {self.dead_letters()}, log {self.emulator.log_file}"
-        )
+        return f"{self.waiting_messages()} messages wait, dead letters {self.dead_letters()}, log {self.emulator.log_file}"
 
 
 def is_published(record: DeliveryRecord | None) -> bool:

@@ -40,7 +40,7 @@ def record_object(body: str, name: str) -> None:
         ("InputRejected", outcome.rejected + outcome.conflicting),
     ):
         count(metric, value)
-    logger.info("invocations recorded", object=str(source), **outcome.counts())
+    logger.info("invocations recorded", extra={"object": str(source), **outcome.counts()})
 
 
 @logger.inject_lambda_context

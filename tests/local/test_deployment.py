@@ -27,9 +27,7 @@ def test_a_left_out_resource_is_a_note_and_its_output_is_gone(aws: LocalAws) -> 
 @pytest.mark.parametrize("parameters", [{}, {"PythonRuntime": "python3.12"}])
 def test_another_runtime_is_a_note(aws: LocalAws, tmp_path: Path, parameters: dict[str, str]) -> None:
     stated = parameters.get("PythonRuntime", "python3.10")
-    deployed = deployment.deploy(
-        aws.emulator, build_one_function(tmp_path), stack_name="one-function", parameters=parameters
-    )
+    deployed = deployment.deploy(aws.emulator, build_one_function(tmp_path), stack_name="one-function", parameters=parameters)
 
     assert deployed.notes == (f"functions of Runtime {stated} run as {aws.emulator.runtime} on the local AWS",)
     function = aws.client("lambda").get_function_configuration(FunctionName=deployed.function("Only"))

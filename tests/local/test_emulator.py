@@ -60,9 +60,7 @@ running.client("lambda").invoke(FunctionName=deployed.function("Only"), Payload=
 print(running.pid, running.directory, flush=True)
 sys.stdin.read()
 """
-    with subprocess.Popen(
-        [sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    ) as parent:
+    with subprocess.Popen([sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as parent:
         assert parent.stdout is not None
         group, directory = parent.stdout.readline().split()
         assert any("task_runtime" in command for command in commands_naming(directory)), "no handler process is running"

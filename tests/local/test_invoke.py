@@ -62,9 +62,7 @@ def test_a_missing_event_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert "absent.json does not exist: name the event with --event" in capsys.readouterr().err
 
 
-def test_a_function_that_is_not_there_is_named(
-    aws: LocalAws, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_function_that_is_not_there_is_named(aws: LocalAws, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     state.save(state.LocalAws(aws.emulator, aws.deployment))
     build = build_one_function(tmp_path / "build")
     event = tmp_path / "event.json"

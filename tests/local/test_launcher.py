@@ -97,9 +97,7 @@ class TestRoles:
             )
 
         def transact(*keys: str) -> tuple[Any, bool]:
-            puts = [
-                {"Put": {"TableName": "$OBSERVATIONS", "Item": {"pk": {"S": key}, "sk": {"S": "+"}}}} for key in keys
-            ]
+            puts = [{"Put": {"TableName": "$OBSERVATIONS", "Item": {"pk": {"S": key}, "sk": {"S": "+"}}}} for key in keys]
             return self.call(aws, "dynamodb", "transact_write_items", TransactItems=puts)
 
         allowed = [put("probe#1"), query("probe#1"), transact("probe#2", "probe#3")]
@@ -111,9 +109,7 @@ class TestRoles:
     def test_an_index_is_a_resource_of_its_own(self, aws: LocalAws) -> None:
         def query(**arguments: Any) -> bool:
             value = {":value": {"S": "probe#nothing"}}
-            _, failed = self.call(
-                aws, "dynamodb", "query", TableName="$RECORDS", ExpressionAttributeValues=value, **arguments
-            )
+            _, failed = self.call(aws, "dynamodb", "query", TableName="$RECORDS", ExpressionAttributeValues=value, **arguments)
             return failed
 
         assert query(IndexName="by-kind", KeyConditionExpression="kind = :value") is False
@@ -291,7 +287,8 @@ class TestStreams:
         assert finals[0]["state"]["seen"] >= 1
 
     def test_a_reported_record_is_repeated_with_all_after_it_and_none_before(self, aws: LocalAws) -> None:
-        self.put(aws, "a-1-fail-once-before")
+        # The three are to be in one window, as a batch never spans two.
+        eventually(lambda: time.time() % 2 < 1)
         self.put(aws, "batch-1", "batch-2-fail-once", "batch-3")
 
         eventually(lambda: any(keys[0] == "batch-2-fail-once" for keys in self.keys(aws, "batch-3")))
@@ -337,6 +334,17 @@ class TestStreams:
         eventually(lambda: self.keys(aws, "transaction-3"))
         assert self.keys(aws, "transaction-1")
         assert not self.keys(aws, "transaction-2")
+
+    def test_a_bad_record_is_narrowed_down_given_up_and_sent_on(self, aws: LocalAws) -> None:
+        self.put(aws, "strict-1", "strict-2-bad", "strict-3", kind="strict")
+
+        aws.wait_for("strict", "strict-3")
+        assert aws.observed("strict", "strict-1")
+        assert not aws.observed("strict", "strict-2-bad")
+        answer = aws.client("sqs").receive_message(QueueUrl=aws.deployment.resources["StrictDeadLetters"])
+        [failure] = [json.loads(message["Body"]) for message in answer["Messages"]]
+        assert failure["requestContext"]["condition"] == "RetryAttemptsExhausted"
+        assert failure["DDBStreamBatchInfo"]["batchSize"] == 1
 
     def test_a_slow_stream_function_holds_up_no_queue(self, aws: LocalAws) -> None:
         aws.put("records/warm.json")

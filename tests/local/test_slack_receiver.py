@@ -96,9 +96,7 @@ def test_a_valid_message_is_accepted_and_recorded_without_secrets(receiver: Slac
         ({"text": "x", "attachments": [{"color": "#d00", "text": "y"}]}, (200, "ok")),
     ],
 )
-def test_slack_refuses_what_is_malformed_or_too_long(
-    receiver: SlackReceiver, payload: Any, answer: tuple[int, str]
-) -> None:
+def test_slack_refuses_what_is_malformed_or_too_long(receiver: SlackReceiver, payload: Any, answer: tuple[int, str]) -> None:
     assert post(receiver.url, payload)[:2] == answer
     assert bool(receiver.delivered) is (answer == (200, "ok"))
 

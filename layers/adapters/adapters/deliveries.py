@@ -40,9 +40,7 @@ class DynamoDeliveries:
                 TableName=self._table.name,
                 Item=to_wire({"pk": delivery_pk(record.period), "sk": delivery_sk(record)} | _item(record)),
                 ConditionExpression="attribute_not_exists(pk) OR manifest_etag <> :etag OR outcome = :refused",
-                ExpressionAttributeValues=to_wire(
-                    {":etag": record.manifest_etag, ":refused": DeliveryOutcome.REFUSED.value}
-                ),
+                ExpressionAttributeValues=to_wire({":etag": record.manifest_etag, ":refused": DeliveryOutcome.REFUSED.value}),
             )
         except self._table.client.exceptions.ConditionalCheckFailedException:
             return
@@ -134,9 +132,7 @@ def _record(item: Mapping[str, Any]) -> DeliveryRecord:
         totals=totals_from_json(item["totals"]),
         rejected=tuple(RejectedRow(r["file"], integer(r["row"]), r["reason"]) for r in item["rejected"]),
         notes=tuple(item["notes"]),
-        unclassified={
-            name: totals_from_json({"all": costs})["all"] for name, costs in sorted(item["unclassified"].items())
-        },
+        unclassified={name: totals_from_json({"all": costs})["all"] for name, costs in sorted(item["unclassified"].items())},
     )
     return DeliveryRecord(
         export=item["export"],

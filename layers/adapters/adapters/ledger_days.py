@@ -1,10 +1,10 @@
 """Ledger days in DynamoDB: immutable versions, and pointers that flip in one transaction.
 
-    DAY#<date>#<version>   CHARGE#<nnnnn>           up to 200 allocated charges, compressed
-    DAY#<date>#<version>   SUM#<dimension>#<nnnnn>  up to 200 values of one dimension
-    DAY#<date>#<version>   VERSION                  what the version was made from; written last
-    PERIOD#<yyyy-mm>       DAY#<date>               the pointer
-    PERIOD#<yyyy-mm>       HISTORY#<date>#<changed at>#<version>   every pointer there has been
+DAY#<date>#<version>   CHARGE#<nnnnn>           up to 200 allocated charges, compressed
+DAY#<date>#<version>   SUM#<dimension>#<nnnnn>  up to 200 values of one dimension
+DAY#<date>#<version>   VERSION                  what the version was made from; written last
+PERIOD#<yyyy-mm>       DAY#<date>               the pointer
+PERIOD#<yyyy-mm>       HISTORY#<date>#<changed at>#<version>   every pointer there has been
 """
 
 from __future__ import annotations
@@ -93,7 +93,9 @@ class DynamoLedgerDays:
         """The pointer that a staged version will have."""
         item = self._table.get(pk=day_pk(usage_date, version), sk=VERSION)
         if item is None:
-            raise LedgerConflict(f"version {version} of {usage_date} is recorded as staged but not in the ledger: stage it again")
+            raise LedgerConflict(
+                f"version {version} of {usage_date} is recorded as staged but not in the ledger: stage it again"
+            )
         return _pointer(item)
 
     def stored_totals(self, usage_date: date, version: str) -> tuple[Mapping[str, Costs], int]:

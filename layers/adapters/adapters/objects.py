@@ -54,5 +54,3 @@ def require_within(source: StoredObject, bucket: str, prefix: str) -> None:
     """Names in events are not trusted: only objects of the configured bucket and prefix are read."""
     if source.bucket != bucket or not source.key.startswith(prefix):
         raise InputRejected(str(source), f"outside of s3://{bucket}/{prefix}: nothing is read from there")
-
-

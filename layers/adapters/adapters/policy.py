@@ -1,7 +1,7 @@
 """The policy document: cost categories and budgets, written by people as YAML or JSON, validated, kept in the ledger.
 
-    CONFIG#policy   current             the document in force and its version
-    CONFIG#policy   version#<hash>      every document there has been
+CONFIG#policy   current             the document in force and its version
+CONFIG#policy   version#<hash>      every document there has been
 """
 
 from __future__ import annotations
@@ -126,8 +126,7 @@ class DynamoPolicy:
     def cost_categories(self) -> Sequence[CostCategory]:
         """The owner dimensions, in the document's order."""
         return [
-            CostCategory(c.name, c.keys or (c.name,), pairs(c.accounts), c.evidence)
-            for c in self.document().cost_categories
+            CostCategory(c.name, c.keys or (c.name,), pairs(c.accounts), c.evidence) for c in self.document().cost_categories
         ]
 
     def budgets(self) -> Sequence[Budget]:

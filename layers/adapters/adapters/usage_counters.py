@@ -35,9 +35,7 @@ class DynamoUsageCounters:
         item = self._table.get(pk=_checkpoint_pk(stream, shard), sk="-")
         return str(item["sequence"]) if item else ""
 
-    def apply(
-        self, stream: str, shard: str, *, after: str, through: str, differences: Mapping[UsageKey, Counters]
-    ) -> None:
+    def apply(self, stream: str, shard: str, *, after: str, through: str, differences: Mapping[UsageKey, Counters]) -> None:
         """Add the differences and move the checkpoint from `after` to `through`, all or nothing."""
         # The record of an already seen shard outlives the shard itself (24 hours) by far.
         expires_at = Decimal(int((self._clock() + self._retention).timestamp()))

@@ -33,6 +33,7 @@ from adapters.settings import (
 )
 from adapters.usage_counters import DynamoUsageCounters
 from adapters.work_bucket import S3OriginCharges, S3Quarantine
+from attribution.errors import PolicyInvalid
 
 if TYPE_CHECKING:
     from adapters.channels.slack import SlackWebhook
@@ -114,6 +115,9 @@ def slack(settings: DeliverAlerts) -> SlackWebhook:
 
     from adapters.channels.slack import SlackWebhook
 
-    return SlackWebhook(
-        lambda: str(parameters.get_secret(settings.slack_secret_arn, max_age=300)).strip(), settings.slack_allowed_hosts
-    )
+    def webhook_url() -> str:
+        if not settings.slack_secret_arn:
+            raise PolicyInvalid("no Slack secret is configured: set the stack's parameter SlackSecretArn")
+        return str(parameters.get_secret(settings.slack_secret_arn, max_age=300)).strip()
+
+    return SlackWebhook(webhook_url, settings.slack_allowed_hosts)

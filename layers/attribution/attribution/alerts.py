@@ -12,16 +12,21 @@ from decimal import Decimal
 from enum import StrEnum
 
 from attribution.budgets import AlertState, Crossing, Spend
+from attribution.canonical import number_text
 from attribution.money import Money
 
 
 class DeliveryStatus(StrEnum):
-    """Where the message of the current revision is. `claimed`: an attempt is sending it, or ended while it did."""
+    """Where the message of the current revision is.
+
+    `claimed`: an attempt is sending it, or ended while it did. `covered`: another threshold of the budget tells the same news.
+    """
 
     PENDING = "pending"
     CLAIMED = "claimed"
     SENT = "sent"
     FAILED = "failed"
+    COVERED = "covered"
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,8 +78,8 @@ ACTUAL = "ACTUAL"
 
 
 def alert_key(crossing: Crossing) -> AlertKey:
-    """The key of the alert that a threshold raises."""
-    return AlertKey(crossing.budget.name, str(crossing.period), ACTUAL, f"{crossing.threshold_percent}")
+    """The key of the alert that a threshold raises: the same for 80 and 80.0."""
+    return AlertKey(crossing.budget.name, str(crossing.period), ACTUAL, number_text(crossing.threshold_percent))
 
 
 def next_alert(crossing: Crossing, current: Alert | None, now: datetime) -> Alert | None:
@@ -84,6 +89,7 @@ def next_alert(crossing: Crossing, current: Alert | None, now: datetime) -> Aler
     restatement says less, is corrected once; if spend then really passes the threshold again, that is news again.
     """
     budget = crossing.budget
+    delivery = Delivery(DeliveryStatus.COVERED) if crossing.told_by_another else Delivery()
     if current is None:
         if not crossing.is_crossed:
             return None
@@ -99,6 +105,7 @@ def next_alert(crossing: Crossing, current: Alert | None, now: datetime) -> Aler
             values=budget.values,
             channel=budget.channel,
             changed_at=now,
+            delivery=delivery,
         )
     state = AlertState.ALARM if crossing.is_crossed else AlertState.RECOVERED
     if state is current.state:
@@ -112,5 +119,5 @@ def next_alert(crossing: Crossing, current: Alert | None, now: datetime) -> Aler
         channel=budget.channel,
         changed_at=now,
         previous_actual=current.spend.actual,
-        delivery=Delivery(),
+        delivery=delivery,
     )

@@ -1,7 +1,7 @@
 """Allocation: one origin charge becomes allocated charges that sum to it exactly, each with the evidence for its owner.
 
-A charge that the bill reports coarser than the usage behind it (one role, many tenants) is split over the usage of its bucket in
-proportion to that usage. What the bill counted and no log recorded is not spread over those who were logged: that part is
+A charge that the bill reports coarser than the usage behind it (one role, many tenants) is split over the usage of its bucket
+in proportion to that usage. What the bill counted and no log recorded is not spread over those who were logged: that part is
 allocated by what the charge itself carries, or stays unallocated with the reason.
 """
 
@@ -15,7 +15,7 @@ from decimal import Decimal
 from attribution.charges import AllocatedCharge, CategoryValue, Confidence, Costs, Evidence, OriginCharge, sum_costs
 from attribution.errors import ConservationViolated
 from attribution.meters import TOKEN_KINDS, Meter, TokenKind
-from attribution.money import ZERO, add, split, subtract
+from attribution.money import ZERO, add, split, subtract, total
 from attribution.usage import Pairs, Usage, UsageKey
 
 REQUEST_METADATA = "request_metadata"
@@ -69,7 +69,7 @@ def categorize(
     """
     keys = {key.casefold() for key in category.keys}
     stated = [Evidence(kind, value) for kind, key, value in evidence if key.casefold() in keys and value]
-    stated += [Evidence(ACCOUNT_RULE, value) for account, value in category.accounts if account == account_id]
+    stated += [Evidence(ACCOUNT_RULE, value) for account, value in category.accounts if account == account_id and value]
     order = {kind: rank for rank, kind in enumerate(category.evidence_order)}
     usable = sorted({e for e in stated if e.kind in order}, key=lambda e: (order[e.kind], e.value))
     if not usable:
@@ -82,9 +82,13 @@ Bucket = tuple[str, str, Meter]
 
 
 class UsageIndex:
-    """The usage of one day by the bucket that a bill row joins on: account, Region, meter, then principal."""
+    """One day by the bucket that a bill row joins on: account, Region, meter, then principal.
 
-    def __init__(self, usage: Iterable[Usage]) -> None:
+    It also holds the day's charges: where several share a bucket (one per operation, say), the usage behind them is the same,
+    and is held against what they bill together.
+    """
+
+    def __init__(self, usage: Iterable[Usage], charges: Iterable[OriginCharge] = ()) -> None:
         self._by_bucket: dict[Bucket, list[Usage]] = defaultdict(list)
         for item in usage:
             for kind, units in item.counters.units.items():
@@ -92,6 +96,9 @@ class UsageIndex:
                     self._by_bucket[item.key.account_id, item.key.region, item.key.meter(kind)].append(item)
         for items in self._by_bucket.values():
             items.sort(key=lambda u: u.key)
+        self._charges: dict[Bucket, list[OriginCharge]] = defaultdict(list)
+        for charge in sorted((c for c in charges if c.line_item_type == "Usage"), key=lambda c: c.digest()):
+            self._charges[charge.account_id, charge.region, charge.meter].append(charge)
 
     def behind(self, charge: OriginCharge) -> list[Usage]:
         """The usage that a charge was billed for, as far as the bill lets it be told: by principal where it names one."""
@@ -99,6 +106,21 @@ class UsageIndex:
         if charge.iam_principal:
             items = [u for u in items if u.key.iam_principal == charge.iam_principal]
         return items
+
+    def billed_units(self, charge: OriginCharge) -> Decimal | None:
+        """The units of all charges that share this one's bucket and principal; None where no charge states any."""
+        together = [c for c in self._in_bucket(charge) if c.iam_principal == charge.iam_principal]
+        known = [c.units for c in together if c.units is not None]
+        return total(known) if known else None
+
+    def requests_of(self, item: Usage, charge: OriginCharge) -> int:
+        """The requests of a counter, if this is the first of the charges it stands behind: they count once in a day's sum."""
+        behind_these = (c for c in self._in_bucket(charge) if c.iam_principal in ("", item.key.iam_principal))
+        first = next(behind_these, charge)
+        return item.requests_counted_with(charge.meter.token_kind) if first is charge else 0
+
+    def _in_bucket(self, charge: OriginCharge) -> Sequence[OriginCharge]:
+        return self._charges.get((charge.account_id, charge.region, charge.meter)) or (charge,)
 
 
 def allocate(charge: OriginCharge, usage: UsageIndex, categories: Sequence[CostCategory]) -> list[AllocatedCharge]:
@@ -109,16 +131,21 @@ def allocate(charge: OriginCharge, usage: UsageIndex, categories: Sequence[CostC
     if not behind:
         reason = USAGE_NOT_LOGGED if kind in TOKEN_KINDS and charge.line_item_type == "Usage" else _reason(charge)
         owners = tuple(categorize(c, own_evidence, charge.account_id, reason) for c in categories)
-        return [_allocated(charge, owners, charge.iam_principal, "", _confidence(owners, shared=False), charge.units, 0, charge.costs)]
+        return [
+            _allocated(
+                charge, owners, charge.iam_principal, "", _confidence(owners, shared=False), charge.units, 0, charge.costs
+            )
+        ]
 
     weights = [Decimal(u.counters.units[kind]) for u in behind]
     logged = sum(u.counters.units[kind] for u in behind)
-    unlogged = subtract(charge.units, Decimal(logged)) if charge.units is not None else ZERO
+    billed = usage.billed_units(charge)
+    unlogged = subtract(billed, Decimal(logged)) if billed is not None else ZERO
     if unlogged > 0:
         weights.append(unlogged)
     costs = charge.costs.split(weights)
     units = split(charge.units, weights) if charge.units is not None else [None] * len(weights)
-    merged: dict[tuple[tuple[CategoryValue, ...], str, str], AllocatedCharge] = {}
+    merged: dict[str, AllocatedCharge] = {}
     for item, share, quantity in zip([*behind, None], costs, units, strict=False):
         evidence = (*(evidence_of_usage(item.key) if item else ()), *own_evidence)
         reason = NO_EVIDENCE if item else USAGE_NOT_LOGGED
@@ -132,11 +159,11 @@ def allocate(charge: OriginCharge, usage: UsageIndex, categories: Sequence[CostC
             profile,
             _confidence(owners, shared=len(weights) > 1),
             quantity,
-            item.requests_counted_with(kind) if item else 0,
+            usage.requests_of(item, charge) if item else 0,
             share,
         )
-        key = (owners, principal, profile)
-        merged[key] = _merge(merged[key], allocated) if key in merged else allocated
+        name = allocated.digest()
+        merged[name] = _merge(merged[name], allocated) if name in merged else allocated
     return list(merged.values())
 
 
@@ -195,7 +222,7 @@ def allocate_day(
     charges: Sequence[OriginCharge], usage: Sequence[Usage], categories: Sequence[CostCategory]
 ) -> list[AllocatedCharge]:
     """Allocate every origin charge of a day, in one order, and prove that nothing was lost or made."""
-    index = UsageIndex(usage)
+    index = UsageIndex(usage, charges)
     allocated = [share for charge in charges for share in allocate(charge, index, categories)]
     verify_conservation(charges, allocated)
     return sorted(allocated, key=lambda a: a.digest())

@@ -47,27 +47,46 @@ class AlertState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Crossing:
-    """A threshold and whether actual spend is above it. AWS Budgets notifies when spend is greater than the threshold."""
+    """A threshold and whether actual spend is above it. AWS Budgets notifies when spend is greater than the threshold.
+
+    Where one change crosses several thresholds, the highest one tells; where it takes spend back below several, the lowest
+    does. The others are `told_by_another`.
+    """
 
     budget: Budget
     period: BillingPeriod
     threshold_percent: Decimal
     spend: Spend
     is_crossed: bool
+    told_by_another: bool = False
 
 
 def evaluate(budget: Budget, period: BillingPeriod, spend: Spend) -> tuple[Crossing, ...]:
     """Every threshold of a budget against its spend, lowest first."""
-    crossings = []
-    for percent in sorted(budget.threshold_percents):
-        limit = EXACT.scaleb(EXACT.multiply(budget.limit.amount, percent), Decimal(-2))
-        crossings.append(Crossing(budget, period, percent, spend, spend.actual > limit))
-    return tuple(crossings)
+    percents = sorted(set(budget.threshold_percents))
+    limits = {percent: EXACT.scaleb(EXACT.multiply(budget.limit.amount, percent), Decimal(-2)) for percent in percents}
+    crossed = {percent: spend.actual > limit for percent, limit in limits.items()}
+    return tuple(
+        Crossing(
+            budget,
+            period,
+            percent,
+            spend,
+            crossed[percent],
+            any(
+                crossed[other] == crossed[percent] and (other > percent if crossed[percent] else other < percent)
+                for other in percents
+            ),
+        )
+        for percent in percents
+    )
 
 
 def percent_of(spend: Decimal, limit: Decimal) -> int:
     """Spend as a whole percentage of the limit, rounded down: 79.9 % is not yet 80 %."""
-    return int(spend * 100 // limit) if limit else 0
+    if not limit:
+        return 0
+    return int(EXACT.divide_int(EXACT.multiply(spend, Decimal(100)), limit))
 
 
 def top_drivers(amounts: Iterable[tuple[str, Decimal]], count: int = 3) -> tuple[tuple[str, Decimal], ...]:

@@ -181,7 +181,13 @@ class AllocatedCharge:
                 self.iam_principal,
                 self.inference_profile,
                 [
-                    (c.category, c.value, c.reason, astuple(c.evidence) if c.evidence else None, [astuple(d) for d in c.disagreed])
+                    (
+                        c.category,
+                        c.value,
+                        c.reason,
+                        astuple(c.evidence) if c.evidence else None,
+                        [astuple(d) for d in c.disagreed],
+                    )
                     for c in self.categories
                 ],
                 self.confidence,

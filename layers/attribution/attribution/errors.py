@@ -1,14 +1,14 @@
 """The error tree. Every message holds the value that was wrong and what to do about it.
 
-    AttributionError
-    |- InvalidAmount        a number that is not finite, not exact or not a Decimal
-    |- CurrencyMismatch     two currencies met in one sum
-    |- InputRejected        an input object is broken: it is quarantined, its neighbours count
-    |- DeliveryRefused      a cost report delivery cannot be proven: the previous one stays
-    |- DeliveryIncomplete   a delivery is being replaced while it is read: try again later
-    |- ConservationViolated an allocation does not sum to what it was made from: nothing is published
-    |- LedgerConflict       somebody else moved the same item first: read again and decide again
-    `- PolicyInvalid        a budget, cost category or route that cannot be used
+AttributionError
+|- InvalidAmount        a number that is not finite, not exact or not a Decimal
+|- CurrencyMismatch     two currencies met in one sum
+|- InputRejected        an input object is broken: it is quarantined, its neighbours count
+|- DeliveryRefused      a cost report delivery cannot be proven: the previous one stays
+|- DeliveryIncomplete   a delivery is being replaced while it is read: try again later
+|- ConservationViolated an allocation does not sum to what it was made from: nothing is published
+|- LedgerConflict       somebody else moved the same item first: read again and decide again
+`- PolicyInvalid        a budget, cost category or route that cannot be used
 """
 
 from __future__ import annotations

@@ -11,7 +11,6 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from functools import lru_cache
-from urllib.parse import unquote
 
 from attribution.meters import Routing
 
@@ -36,7 +35,10 @@ CATALOGUE = (
     CatalogueEntry("amazon.nova-canvas", ("NovaCanvas", "Nova Canvas")),
     CatalogueEntry("amazon.nova-reel", ("NovaReel", "Nova Reel")),
     CatalogueEntry("amazon.nova-sonic", ("NovaSonic", "Nova Sonic")),
-    CatalogueEntry("amazon.titan-embed-text-v2", ("TitanEmbeddingV2-Text", "TitanEmbeddingsV2-Text", "Titan Text Embeddings V2")),
+    CatalogueEntry(
+        "amazon.titan-embed-text-v2",
+        ("TitanEmbeddingV2", "TitanEmbeddingV2-Text", "TitanEmbeddingsV2-Text", "Titan Text Embeddings V2"),
+    ),
     CatalogueEntry("amazon.titan-embed-text-v1", ("TitanEmbeddingsG1-Text", "Titan Embeddings G1 Text")),
     CatalogueEntry("amazon.titan-image-generator-v1", ("TitanImageGeneratorG1",)),
     CatalogueEntry("anthropic.claude-v2", ("Claude2.0", "Claude 2.0", "Claude2.1")),
@@ -61,14 +63,19 @@ CATALOGUE = (
     CatalogueEntry("meta.llama4-maverick-17b-instruct", ("Llama4-Maverick-17B",)),
     CatalogueEntry("meta.llama4-scout-17b-instruct", ("Llama4-Scout-17B",)),
     CatalogueEntry("mistral.mistral-small-2402", ("MistralSmall",)),
-    CatalogueEntry("openai.gpt-oss-120b", ("gpt-oss-120b",)),
-    CatalogueEntry("openai.gpt-oss-20b", ("gpt-oss-20b",)),
+    CatalogueEntry("openai.gpt-oss-120b", ("gpt-oss-120b", "openai.gpt-oss-120b-1")),
+    CatalogueEntry("openai.gpt-oss-20b", ("gpt-oss-20b", "openai.gpt-oss-20b-1")),
+    CatalogueEntry("luma.ray-v2", ("Ray-V2",)),
     CatalogueEntry("cohere.rerank-v3-5", ("Cohere Rerank 3.5", "cohere.rerank-v3-5")),
 )
 
+# Ids are ASCII, so that one escape is one character.
+_ESCAPE = re.compile("%([0-7][0-9A-Fa-f])")
 _GLOBAL_PREFIX = "global."
 _GEO_PREFIX = re.compile(r"^(?:us|eu|apac|au|jp|ca|sa|me|af|us-gov)\.(?=[a-z0-9-]+\.)")
-_VERSION = re.compile(r"(?:-\d{8})?(?:-v?\d+(?::\d+(?::\w+)?)?)?$")
+_CONTEXT = re.compile(r":\d+(?::\w+)?$")
+# Only the first version goes without its number: Claude 3.5 Sonnet v2 and Titan Text Embeddings V2 are models of their own.
+_FIRST_VERSION = re.compile(r"-v1$")
 _DATED = re.compile(r"-\d{8}(?=-v\d|$)")
 _EDITION = re.compile(r"\s*\((?:amazon )?bedrock edition\)\s*$", re.IGNORECASE)
 _ARN = re.compile(r"^arn:(?P<partition>[^:]+):bedrock[^:]*:(?P<region>[^:]*):(?P<account>[^:]*):(?P<kind>[^/]+)/(?P<id>.+)$")
@@ -111,19 +118,17 @@ def is_known(model: str) -> bool:
 
 def _model_of_bare_id(model_id: str) -> str:
     known = _by_spelling()
-    candidate = model_id
-    for shorter in (model_id, re.sub(r":\d+(?::\w+)?$", "", model_id)):
-        without_date = _DATED.sub("", shorter)
-        for candidate in (shorter, without_date, _VERSION.sub("", without_date)):
-            if _spelling(candidate) in known:
-                return known[_spelling(candidate)]
+    undated = _DATED.sub("", _CONTEXT.sub("", model_id))
+    for candidate in (model_id, _CONTEXT.sub("", model_id), undated, _FIRST_VERSION.sub("", undated)):
+        if _spelling(candidate) in known:
+            return known[_spelling(candidate)]
     return model_id
 
 
 @lru_cache(maxsize=4096)
 def model_reference(model_id: str) -> ModelReference:
     """Read a `modelId` as callers send it: an id, a profile id, or one of Bedrock's ARNs (percent-encoded or not)."""
-    text = unquote(model_id.strip())
+    text = _ESCAPE.sub(lambda match: chr(int(match[1], 16)), model_id.strip())
     arn = _ARN.match(text)
     if arn:
         kind, identifier = arn["kind"], arn["id"]

@@ -49,9 +49,9 @@ def split(amount: Decimal, weights: Sequence[Decimal]) -> list[Decimal]:
     """Shares of `amount` in proportion to `weights`, at `SCALE` decimal places, that sum to it exactly.
 
     Each share is first rounded towards zero; what is left over goes out one quantum at a time to the shares that lost
-    most by rounding (the largest remainder method), so that no share is more than one quantum from its exact value and
-    equal inputs give equal shares whatever their order elsewhere. An amount with more decimal places than `SCALE`
-    keeps them in the share of the largest weight.
+    most by rounding (the largest remainder method), so that every share is less than one quantum from its exact value and
+    equal inputs give equal shares whatever their order elsewhere. An amount with more decimal places than `SCALE` is
+    split at its own.
     """
     if not weights:
         raise InvalidAmount(f"cannot split {amount} over no weights")
@@ -60,24 +60,30 @@ def split(amount: Decimal, weights: Sequence[Decimal]) -> list[Decimal]:
     weight_total = total(weights)
     if weight_total == 0:
         raise InvalidAmount(f"cannot split {amount} by weights that are all zero")
+    quantum = _quantum_of(amount)
     shares, losses = [], []
     for weight in weights:
-        share = _FLOOR.quantize(_FLOOR.divide(_FLOOR.multiply(amount, weight), weight_total), QUANTUM)
+        share = _FLOOR.quantize(_FLOOR.divide(_FLOOR.multiply(amount, weight), weight_total), quantum)
         shares.append(share)
         exact_numerator = EXACT.subtract(EXACT.multiply(amount, weight), EXACT.multiply(share, weight_total))
         losses.append(exact_numerator.copy_abs())
     rest = EXACT.subtract(amount, total(shares))
-    step = QUANTUM if rest >= 0 else QUANTUM.copy_negate()
+    step = quantum if rest >= 0 else quantum.copy_negate()
     by_loss = sorted(range(len(weights)), key=lambda i: (-losses[i], -weights[i], i))
     for index in by_loss:
-        if rest.copy_abs() < QUANTUM:
+        if not rest:
             break
         shares[index] = EXACT.add(shares[index], step)
         rest = EXACT.subtract(rest, step)
-    if rest:
-        largest = max(range(len(weights)), key=lambda i: (weights[i], -i))
-        shares[largest] = EXACT.add(shares[largest], rest)
     return shares
+
+
+def _quantum_of(amount: Decimal) -> Decimal:
+    """The unit that an amount is a whole number of: `QUANTUM`, or its own last decimal place where that is finer."""
+    exponent = amount.as_tuple().exponent
+    if not isinstance(exponent, int):
+        raise InvalidAmount(f"cannot split {amount}: an amount must be finite")
+    return QUANTUM if _FLOOR.quantize(amount, QUANTUM) == amount else Decimal((0, (1,), exponent))
 
 
 @dataclass(frozen=True, slots=True)

@@ -213,10 +213,9 @@ class Usage:
 def contribution(invocation: Invocation) -> Usage | None:
     """What one invocation adds to the day's counters; None where neither half is known yet."""
     metered, observed = invocation.metered, invocation.observed
-    if metered is None and observed is None:
-        return None
     if metered is None:
-        assert observed is not None
+        if observed is None:
+            return None
         return Usage(_observed_key(invocation.key, observed), Counters(observed_only=1, errors=int(bool(observed.error_code))))
     key = UsageKey(
         usage_date=metered.usage_date,

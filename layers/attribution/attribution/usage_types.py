@@ -47,7 +47,7 @@ RULES = (
     _rule(r"search[-_]?units", "rerank", TokenKind.SEARCH_UNIT),
     _rule(r"dataautomation", "data automation", TokenKind.OTHER),
     _rule(r"image-token-count", "image tokens", TokenKind.OTHER),
-    _rule(r"novareel|t2v|i2v|-ray-v2|output-seconds", "video", TokenKind.SECOND),
+    _rule(r"novareel|t2v|i2v|(?:^|-)ray-v2|output-seconds", "video", TokenKind.SECOND),
     _rule(r"created_image|imagegenerator|novacanvas|inputimagecount", "image", TokenKind.IMAGE),
     _rule(r"speech", "speech", TokenKind.OTHER),
     _rule(r"cache[-_]?storage|cachevalidation", "prompt cache storage", TokenKind.OTHER),
@@ -75,7 +75,7 @@ _MARKETPLACE = re.compile(r"^(?:[A-Z]{2,4}\d{0,2}-)?MP:(?:[A-Z]{2,4}\d{0,2}_)?(?
 # Where the model's fragment of a classic or mantle usage type ends.
 _MODEL_END = re.compile(
     r"-(?:mantle-|(?:text-|speech-)?(?:input|output)-|cache-(?:read|write)|T2I|I2I|ProvisionedThroughput|image-|search-units"
-    r"|customization|custom-model|created|HDResolution|\d+x\d+)",
+    r"|customization|custom-model|created|HDResolution|(?:low|med|high)fps|\d+x\d+)",
     re.IGNORECASE,
 )
 
@@ -157,7 +157,7 @@ def _model(bare: str, marketplace: bool, product_name: str, rule: Rule | None) -
     if end:
         return model_of_name(bare[: end.start()])
     if rule is not None and rule.feature in ("image", "video"):
-        return model_of_name(bare.split("-")[0])
+        return model_of_name(bare.split("-", maxsplit=1)[0])
     return ""
 
 
@@ -173,7 +173,7 @@ def tokens_of(quantity: Decimal, decoded: DecodedUsageType, pricing_unit: str, d
     if decoded.meter.token_kind not in TOKEN_KINDS:
         return quantity
     fields = description.split("|")
-    unit = (fields[2] if len(fields) > 2 else pricing_unit).lower()  # noqa: PLR2004 - the third field holds the unit
+    unit = (fields[2] if len(fields) > 2 else pricing_unit).lower()
     if pricing_unit == "Units" and "thousand" in unit:
         return None
     if "million" in unit or pricing_unit in ("1M tokens", "Units"):

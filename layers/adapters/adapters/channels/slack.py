@@ -84,7 +84,10 @@ def render(alert: Alert) -> dict[str, object]:
     if alert.spend.drivers and len(alert.values) != 1:
         lines = "\n".join(f"• {escape(driver)}: {money(amount, currency)}" for driver, amount in alert.spend.drivers)
         blocks.append(SectionBlock(text=MarkdownTextObject(text=f"*Largest*\n{lines}"[:_TEXT_LIMIT])))
-    notes = [f"{alert.key.period} · as of {alert.changed_at:%Y-%m-%d %H:%M} UTC", f"alert {alert.key} revision {alert.revision}"]
+    notes = [
+        f"{alert.key.period} · as of {alert.changed_at:%Y-%m-%d %H:%M} UTC",
+        f"alert {alert.key} revision {alert.revision}",
+    ]
     if alert.delivery.may_repeat:
         notes.insert(0, "Possible repeat: nobody could confirm that the first message arrived.")
     blocks.append(ContextBlock(elements=[MarkdownTextObject(text=escape(note, 500)) for note in notes]))
@@ -125,13 +128,16 @@ class SlackWebhook:
         """Post once; a rejected layout is sent again as plain text, because the news matters more than its looks."""
         message = render(alert)
         posted, status = self._send(message)
-        if not posted.is_sent and status == 400:  # noqa: PLR2004 - Slack's answer to blocks it does not take
+        if not posted.is_sent and status == 400:
             posted, _ = self._send({"text": message["text"]})
         return posted
 
     def _send(self, message: dict[str, object]) -> tuple[Posted, int]:
-        url = check_url(self._url(), self._allowed_hosts)
         body = json.dumps(message).encode()
+        try:
+            url = check_url(self._url(), self._allowed_hosts)
+        except PolicyInvalid as error:
+            return Posted(False, error=str(error)), 0
         try:
             answer = self._http.request(
                 "POST", url, body=body, headers={"Content-Type": "application/json"}, redirect=False, retries=False
@@ -147,6 +153,6 @@ class SlackWebhook:
     def _answered(self, status: int, retry_after: str) -> Posted:
         if status == _OK:
             return Posted(True)
-        if status == _TOO_MANY or status >= 500:  # noqa: PLR2004 - the server's own failures
+        if status == _TOO_MANY or status >= 500:
             return Posted(False, retry_after_seconds=int(retry_after) if retry_after.isdigit() else 0, error=f"HTTP {status}")
         return Posted(False, error=f"HTTP {status}: check the webhook in the secret")

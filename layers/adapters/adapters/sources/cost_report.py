@@ -55,9 +55,9 @@ class _Column(BaseModel):
 class _ManifestDocument(BaseModel):
     model_config = ConfigDict(hide_input_in_errors=True)
 
-    executionId: str  # noqa: N815 - AWS's spelling
+    executionId: str
     columns: tuple[_Column, ...] = ()
-    dataFiles: tuple[str, ...]  # noqa: N815 - AWS's spelling
+    dataFiles: tuple[str, ...]
 
 
 def manifest_key_ignored(key: str) -> str:
@@ -110,7 +110,9 @@ class S3CostReports:
     def _data_key(self, uri: str, source: StoredObject) -> str:
         expected = f"s3://{self._bucket}/"
         if not uri.startswith(expected + self._prefix):
-            raise InputRejected(str(source), f"lists a data file outside of {expected}{self._prefix}: nothing is read from there")
+            raise InputRejected(
+                str(source), f"lists a data file outside of {expected}{self._prefix}: nothing is read from there"
+            )
         return uri[len(expected) :]
 
     def ingest(self, manifest: Manifest) -> IngestedReport:
@@ -262,5 +264,3 @@ def _unclassified(charges: Iterable[OriginCharge]) -> dict[str, Costs]:
         if charge.feature == UNCLASSIFIED:
             by_type[charge.usage_type].append(charge.costs)
     return {usage_type: sum_costs(costs) for usage_type, costs in sorted(by_type.items())}
-
-

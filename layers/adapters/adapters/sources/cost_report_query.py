@@ -55,6 +55,9 @@ _AMORTIZED = """CASE {type}
     ELSE {cost} END"""
 
 
+_STARTED = "TRY_CAST(line_item_usage_start_date AS TIMESTAMP)"
+
+
 @dataclass(frozen=True, slots=True)
 class Rejected:
     """A row whose cost or date cannot be read."""
@@ -143,10 +146,11 @@ def _selection(column: _Columns) -> tuple[str, str]:
     return marketplace, condition
 
 
-def _query(engine: duckdb.DuckDBPyConnection, source: str, column: _Columns, period: BillingPeriod) -> Rows:
-    marketplace, in_scope = _selection(column)
+def _metrics(column: _Columns) -> dict[str, str]:
+    """Each cost metric as SQL: CUR's own columns, and the amortization that AWS's Cloud Intelligence dashboards use."""
     cost = column.number("line_item_unblended_cost")
-    amortized = {
+    net_cost = f"coalesce({column.number('line_item_net_unblended_cost')}, {cost})"
+    gross = {
         "type": column.text("line_item_line_item_type"),
         "sp_effective": column.amount("savings_plan_savings_plan_effective_cost"),
         "sp_total": column.amount("savings_plan_total_commitment_to_date"),
@@ -156,23 +160,23 @@ def _query(engine: duckdb.DuckDBPyConnection, source: str, column: _Columns, per
         "ri_unused_recurring": column.amount("reservation_unused_recurring_fee"),
         "ri_arn": column.text("reservation_reservation_a_r_n"),
     }
-    net_cost = f"coalesce({column.number('line_item_net_unblended_cost')}, {cost})"
-    net_amortized = amortized | {
-        "sp_effective": _net(column, "savings_plan_net_savings_plan_effective_cost", amortized["sp_effective"]),
-        "ri_effective": _net(column, "reservation_net_effective_cost", amortized["ri_effective"]),
+    net = gross | {
+        "sp_effective": _net(column, "savings_plan_net_savings_plan_effective_cost", gross["sp_effective"]),
+        "ri_effective": _net(column, "reservation_net_effective_cost", gross["ri_effective"]),
     }
-    metrics = {
+    return {
         "list_cost": column.amount("pricing_public_on_demand_cost"),
         "billed_cost": cost,
         "net_billed_cost": net_cost,
-        "effective_cost": _AMORTIZED.format(cost=cost, **amortized),
-        "net_effective_cost": _AMORTIZED.format(cost=net_cost, **net_amortized),
+        "effective_cost": _AMORTIZED.format(cost=cost, **gross),
+        "net_effective_cost": _AMORTIZED.format(cost=net_cost, **net),
     }
-    engine.execute(f"CREATE VIEW report AS SELECT * FROM {source}")  # noqa: S608 - paths and names are our own
-    engine.execute(f"CREATE TABLE marketplace AS {marketplace}")
-    started = "TRY_CAST(line_item_usage_start_date AS TIMESTAMP)"
-    selected = f"""
-        SELECT {started} AS started_at, filename,
+
+
+def _selected(column: _Columns, in_scope: str) -> str:
+    """Bedrock's rows with what allocation needs, under names of our own."""
+    return f"""
+        SELECT {_STARTED} AS started_at, filename,
             {column.text("line_item_usage_account_id")} AS account_id,
             {column.text("product_region_code")} AS region,
             {column.text("line_item_line_item_type")} AS line_item_type,
@@ -190,25 +194,29 @@ def _query(engine: duckdb.DuckDBPyConnection, source: str, column: _Columns, per
             {column.text("bill_invoice_id")} <> '' AS is_final,
             {column.amount("line_item_usage_amount")} AS quantity,
             {column.text("line_item_unblended_cost")} AS cost_text,
-            {", ".join(f"{expression} AS {name}" for name, expression in metrics.items())}
-        FROM report WHERE {in_scope}"""  # noqa: S608 - column names are our own
-    engine.execute(f"CREATE TABLE bedrock AS {selected}")
+            {", ".join(f"{expression} AS {name}" for name, expression in _metrics(column).items())}
+        FROM report WHERE {in_scope}"""
+
+
+def _query(engine: duckdb.DuckDBPyConnection, source: str, column: _Columns, period: BillingPeriod) -> Rows:
+    marketplace, in_scope = _selection(column)
+    engine.execute(f"CREATE VIEW report AS SELECT * FROM {source}")
+    engine.execute(f"CREATE TABLE marketplace AS {marketplace}")
+    engine.execute(f"CREATE TABLE bedrock AS {_selected(column, in_scope)}")
     rows_read = _scalar(engine, "SELECT count(*) FROM report")
-    notes = tuple(f"no `{name}`: {consequence}" for name, consequence in OPTIONAL.items() if name not in column.types)
-    rejected = _rejected(engine)
+    rows_in_scope = _scalar(engine, "SELECT count(*) FROM bedrock")
+    rejected = _rejected(engine, column, in_scope)
     if rejected:
-        return Rows(rows_read=rows_read, rows_in_scope=_scalar(engine, "SELECT count(*) FROM bedrock"), totals={}, rejected=rejected)
-    outside = _scalar(
-        engine,
-        f"SELECT count(*) FROM bedrock WHERE CAST(started_at AS DATE) NOT BETWEEN "  # noqa: S608
-        f"DATE '{period.first_day}' AND DATE '{period.last_day}'",
-    )
+        return Rows(rows_read=rows_read, rows_in_scope=rows_in_scope, totals={}, rejected=rejected)
+    notes = tuple(f"no `{name}`: {consequence}" for name, consequence in OPTIONAL.items() if name not in column.types)
+    is_inside = f"CAST(started_at AS DATE) BETWEEN DATE '{period.first_day}' AND DATE '{period.last_day}'"
+    outside = rows_in_scope - _scalar(engine, f"SELECT count(*) FROM bedrock WHERE {is_inside}")
     if outside:
         notes += (f"{outside} rows are dated outside {period}; they are booked on its first or last day",)
     return Rows(
         rows=_grouped(engine, period),
         rows_read=rows_read,
-        rows_in_scope=_scalar(engine, "SELECT count(*) FROM bedrock"),
+        rows_in_scope=rows_in_scope,
         totals=_totals(engine),
         notes=notes,
     )
@@ -223,16 +231,23 @@ def _scalar(engine: duckdb.DuckDBPyConnection, query: str) -> int:
     return int(row[0]) if row else 0
 
 
-def _rejected(engine: duckdb.DuckDBPyConnection) -> tuple[Rejected, ...]:
+def _rejected(engine: duckdb.DuckDBPyConnection, column: _Columns, in_scope: str) -> tuple[Rejected, ...]:
     """Rows whose cost is not a decimal number or whose start is not a date. An empty cost is nothing to add, not an error."""
-    numbered = """
-        SELECT filename, row_number() OVER (PARTITION BY filename ORDER BY rowid), billed_cost IS NULL
-        FROM bedrock WHERE started_at IS NULL OR (billed_cost IS NULL AND cost_text <> '')"""
-    found = engine.execute(numbered).fetchall()
-    return tuple(
-        Rejected(path, row, "line_item_unblended_cost is not a decimal number" if is_cost else "no usage start date")
-        for path, row, is_cost in found
-    )
+    files = engine.execute(
+        "SELECT DISTINCT filename FROM bedrock WHERE started_at IS NULL OR (billed_cost IS NULL AND cost_text <> '')"
+    ).fetchall()
+    cost, cost_text = column.number("line_item_unblended_cost"), column.text("line_item_unblended_cost")
+    found: list[Rejected] = []
+    for (path,) in files:
+        # Rows are numbered over the whole file, in its order, so that an operator finds them.
+        numbered = f"""
+            WITH report AS (SELECT *, row_number() OVER () AS file_row FROM report WHERE filename = ?)
+            SELECT file_row, {cost} IS NULL AND {cost_text} <> '' FROM report
+            WHERE ({in_scope}) AND ({_STARTED} IS NULL OR ({cost} IS NULL AND {cost_text} <> '')) ORDER BY file_row"""
+        for row, is_cost in engine.execute(numbered, [path]).fetchall():
+            reason = "line_item_unblended_cost is not a decimal number" if is_cost else "no usage start date"
+            found.append(Rejected(path, row, reason))
+    return tuple(found)
 
 
 _KEYS = (
@@ -263,12 +278,12 @@ def _grouped(engine: duckdb.DuckDBPyConnection, period: BillingPeriod) -> tuple[
     day = f"least(greatest(CAST(started_at AS DATE), DATE '{period.first_day}'), DATE '{period.last_day}')"
     query = f"""
         SELECT {day} AS usage_date, {keys}, sum(quantity) AS quantity, count(*) AS row_count, {_sums()}
-        FROM bedrock GROUP BY ALL"""  # noqa: S608 - names are our own
+        FROM bedrock GROUP BY ALL"""
     cursor = engine.execute(query)
     names = [d[0] for d in cursor.description or ()]
     return tuple(dict(zip(names, row, strict=True)) for row in cursor.fetchall())
 
 
 def _totals(engine: duckdb.DuckDBPyConnection) -> dict[str, Costs]:
-    found = engine.execute(f"SELECT currency, {_sums()} FROM bedrock GROUP BY currency ORDER BY currency").fetchall()  # noqa: S608
+    found = engine.execute(f"SELECT currency, {_sums()} FROM bedrock GROUP BY currency ORDER BY currency").fetchall()
     return {currency: Costs(*amounts) for currency, *amounts in found}

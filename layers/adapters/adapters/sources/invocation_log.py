@@ -29,7 +29,9 @@ if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
 # The objects that hold records. Bodies lie in a `data/` folder beside them, permission checks have other names.
-RECORDS_KEY = re.compile(r"(?:^|/)AWSLogs/\d{12}/BedrockModelInvocationLogs/[a-z0-9-]+/\d{4}/\d{2}/\d{2}/\d{2}/[^/]+\.json\.gz$")
+RECORDS_KEY = re.compile(
+    r"(?:^|/)AWSLogs/\d{12}/BedrockModelInvocationLogs/[a-z0-9-]+/\d{4}/\d{2}/\d{2}/\d{2}/[^/]+\.json\.gz$"
+)
 _METADATA_LIMIT = 256
 
 
@@ -222,7 +224,7 @@ def _units(
         if split and sum(split.values()) == cache_write:
             units |= {kind: count for kind, count in split.items() if count}
         else:
-            # The counter is the sum over all times to live. Without the split, the shortest and cheapest is assumed and said so.
+            # The counter is the sum over all times to live. Without the split, the shortest is assumed, and said so.
             units[TokenKind.CACHE_WRITE] = cache_write
             flags.append("cache_write_ttl_unknown")
     return units, tuple(flags)

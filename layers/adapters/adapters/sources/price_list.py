@@ -51,7 +51,9 @@ def read_offer(body: bytes, source: str) -> ReadOffer:
 
 
 def _prices(attributes: Mapping[str, str], terms: Mapping[str, Any], source: str) -> Iterator[Price]:
-    decoded = decode_usage_type(attributes.get("usagetype", ""), attributes.get("servicename", "") or attributes.get("model", ""))
+    decoded = decode_usage_type(
+        attributes.get("usagetype", ""), attributes.get("servicename", "") or attributes.get("model", "")
+    )
     if decoded.feature == UNCLASSIFIED or decoded.meter.token_kind is TokenKind.OTHER or not decoded.meter.model:
         return
     region = attributes.get("regionCode", "")

@@ -27,15 +27,13 @@ class DeliveredAlert:
     status: str
 
 
-def deliver_alert(
-    key: AlertKey, *, alerts: Alerts, channel: Channel, retries: AlertRetries, clock: Clock
-) -> DeliveredAlert:
+def deliver_alert(key: AlertKey, *, alerts: Alerts, channel: Channel, retries: AlertRetries, clock: Clock) -> DeliveredAlert:
     """Deliver one alert if its current revision is not delivered yet."""
     alert = alerts.get(key)
     if alert is None:
         return DeliveredAlert(key, "gone")
     delivery = alert.delivery
-    if delivery.status in (DeliveryStatus.SENT, DeliveryStatus.FAILED):
+    if delivery.status not in (DeliveryStatus.PENDING, DeliveryStatus.CLAIMED):
         return DeliveredAlert(key, delivery.status)
     now = clock()
     if delivery.lease_until is not None and delivery.lease_until > now:

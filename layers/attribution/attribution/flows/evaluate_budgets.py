@@ -39,7 +39,8 @@ def evaluate_budgets(
     changed: list[Alert] = []
     for budget in budgets:
         spend = spend_of(budget, pointers, by_dimension[budget.dimension])
-        for crossing in evaluate(budget, period, spend):
+        # Those that tell come first: an attempt that ends in between must not leave a threshold covered by no message.
+        for crossing in sorted(evaluate(budget, period, spend), key=lambda c: c.told_by_another):
             crossed += int(crossing.is_crossed)
             alert = _update(crossing, alerts, clock)
             if alert is not None:
@@ -47,9 +48,7 @@ def evaluate_budgets(
     return EvaluatedBudgets(len(budgets), crossed, tuple(changed))
 
 
-def spend_of(
-    budget: Budget, pointers: Mapping[date, DayPointer], sums: Mapping[date, Mapping[tuple[str, str], Sum]]
-) -> Spend:
+def spend_of(budget: Budget, pointers: Mapping[date, DayPointer], sums: Mapping[date, Mapping[tuple[str, str], Sum]]) -> Spend:
     """What counts towards a budget: the days of the period in the budget's metric and currency, billed and estimated apart."""
     billed, estimated = ZERO, ZERO
     by_value: dict[str, Decimal] = defaultdict(lambda: ZERO)

@@ -45,7 +45,9 @@ def ingest_cost_report(
         return IngestedDelivery(same, same.changed_days, was_known=True)
     published = newest(known, DeliveryOutcome.PUBLISHED)
     if published is not None and published.sequence > manifest.sequence:
-        record = _record(manifest, IngestedReport((), (), 0, 0, {}), DeliveryOutcome.SUPERSEDED, (), "a newer delivery is published")
+        record = _record(
+            manifest, IngestedReport((), (), 0, 0, {}), DeliveryOutcome.SUPERSEDED, (), "a newer delivery is published"
+        )
         deliveries.record(record)
         return IngestedDelivery(record, ())
 
@@ -79,8 +81,8 @@ def _require_one_export(manifest: Manifest, known: Sequence[DeliveryRecord]) -> 
     exports = {r.export for r in known if r.outcome is not DeliveryOutcome.REFUSED}
     if exports - {manifest.export}:
         raise DeliveryRefused(
-            f"{manifest.key}: the period {manifest.period} is already billed by the export {sorted(exports)[0]}; two exports of "
-            f"one bill would count it twice: keep one export under the prefix"
+            f"{manifest.key}: the period {manifest.period} is already billed by the export {sorted(exports)[0]}; two exports "
+            f"of one bill would count it twice: keep one export under the prefix"
         )
 
 

@@ -1,0 +1,1 @@
+"""One module per command, same name. What a command needs beyond the standard library is imported when it runs."""

@@ -1,0 +1,80 @@
+"""`config`: the policy document in force: cost categories and budgets."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from bedrock_costs.application import options_of
+from bedrock_costs.formats import counted
+from bedrock_costs.policy_file import read_policy_file
+from bedrock_costs.screen import Result, Screen
+
+commands = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Show, check and change cost categories and budgets.")
+File = Annotated[Path, typer.Argument(metavar="FILE", help="A policy document, YAML or JSON.")]
+
+
+@commands.command()
+def show(ctx: typer.Context) -> None:
+    """Print the policy in force.
+
+    Until one is applied, that is one cost category `team` and no budgets.
+
+    Example: bedrock-costs config show --output table > policy.yaml
+    """
+    import yaml
+
+    options = options_of(ctx)
+    plain = options.stack.policy().document().model_dump(mode="json")
+    rows = [("cost_category", c["name"], ", ".join(c["keys"]), "") for c in plain["cost_categories"]]
+    for budget in plain["budgets"]:
+        limit = f"{budget['limit']['amount']} {budget['limit']['currency']}"
+        rows.append(("budget", budget["name"], budget["dimension"], limit))
+
+    def render(screen: Screen) -> None:
+        screen.line(yaml.safe_dump(plain, sort_keys=False, allow_unicode=False, width=100).rstrip())
+
+    options.screen.emit(Result({"policy": plain}, ("kind", "name", "from", "limit"), rows, render))
+
+
+@commands.command()
+def check(ctx: typer.Context, file: File) -> None:
+    """Check a policy document; errors name the line. AWS is not needed.
+
+    Example: bedrock-costs config check policy.yaml
+    """
+    document = read_policy_file(file)
+    summary = _summary(len(document.cost_categories), len(document.budgets))
+    _tell(ctx, file, "valid", f"{file} is valid: {summary}.", "")
+
+
+@commands.command()
+def apply(ctx: typer.Context, file: File) -> None:
+    """Put a policy document in force.
+
+    A day is allocated by it from its next change on. Earlier versions are kept in the ledger.
+
+    Example: bedrock-costs config apply policy.yaml
+    """
+    options = options_of(ctx)
+    document = read_policy_file(file)
+    policy = options.stack.policy()
+    changed = policy.document() != document
+    version = policy.apply(document)
+    summary = _summary(len(document.cost_categories), len(document.budgets))
+    told = f"Version {version} is in force{'' if changed else ' already, nothing changed'}: {summary}."
+    _tell(ctx, file, "applied" if changed else "unchanged", told, version)
+    if changed:
+        options.screen.note("Days are allocated by it from their next change on; a replayed delivery does not change them.")
+
+
+def _summary(categories: int, budgets: int) -> str:
+    return f"{counted(categories, 'cost category', 'cost categories')}, {counted(budgets, 'budget')}"
+
+
+def _tell(ctx: typer.Context, file: Path, outcome: str, sentence: str, version: str) -> None:
+    document = {"file": str(file), "outcome": outcome, "version": version}
+    result = Result(document, tuple(document), [tuple(document.values())], lambda screen: screen.line(sentence))
+    options_of(ctx).screen.emit(result)

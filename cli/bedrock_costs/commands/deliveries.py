@@ -1,0 +1,151 @@
+"""`deliveries`: what the cost report brought, what became of it, and what in it needs a look."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+import typer
+
+from attribution.charges import Costs
+from attribution.deliveries import DeliveryRecord
+from attribution.periods import BillingPeriod
+from bedrock_costs.application import options_of
+from bedrock_costs.failures import ExitCode, Failure
+from bedrock_costs.formats import instant, money, number
+from bedrock_costs.screen import Column, Result, Screen, build_table
+from bedrock_costs.spans import parse_period
+from bedrock_costs.stack import now
+
+HEADER = (
+    "billing_period", "export", "execution_id", "written_at", "outcome", "rows_read", "rows_in_scope", "days", "changed_days",
+    "rejected_rows", "unclassified_usage_types", "reason",
+)  # fmt: skip
+_REJECTED_SHOWN = 5
+
+
+def deliveries(
+    ctx: typer.Context,
+    period: Annotated[
+        BillingPeriod | None,
+        typer.Option(parser=parse_period, metavar="YYYY-MM", help="Billing period. Default: the current one."),
+    ] = None,
+) -> None:
+    """Show the cost report deliveries of a period.
+
+    Each with its outcome, rows, notes, usage types that nothing decodes, and rows that cannot be read.
+
+    Example: bedrock-costs deliveries --period 2026-10
+    """
+    options = options_of(ctx)
+    period = period or BillingPeriod.of(now().date())
+    records = sorted(options.stack.deliveries().of_period(period), key=lambda record: record.sequence)
+    if not records:
+        raise Failure(
+            f"no deliveries for {period}",
+            "AWS writes the first cost report of a period within a day of its start, and refreshes it daily.",
+            "Check the export in Data Exports; read one that is in S3 already with `bedrock-costs replay deliveries`.",
+            ExitCode.NOT_READY,
+        )
+    options.screen.emit(result_of(period, records))
+
+
+def written_at(record: DeliveryRecord) -> str:
+    """When the manifest was written, from the sequence."""
+    return record.sequence.partition("#")[0]
+
+
+def _amounts(totals: Costs) -> dict[str, Any]:
+    return {"billed_cost": totals.billed_cost, "list_cost": totals.list_cost}
+
+
+def _document(record: DeliveryRecord) -> dict[str, Any]:
+    report = record.report
+    return {
+        "billing_period": str(record.period),
+        "export": record.export,
+        "execution_id": record.execution_id,
+        "written_at": written_at(record),
+        "outcome": record.outcome.value,
+        "reason": record.reason,
+        "manifest": record.manifest_key,
+        "files": [{"key": f.key, "size": f.size} for f in report.files],
+        "rows_read": report.rows_read,
+        "rows_in_scope": report.rows_in_scope,
+        "totals": {currency: _amounts(costs) for currency, costs in report.totals.items()},
+        "days": len(report.days),
+        "changed_days": list(record.changed_days),
+        "notes": list(report.notes),
+        "unclassified": {name: _amounts(costs) for name, costs in report.unclassified.items()},
+        "rejected": [{"file": r.file, "row": r.row, "reason": r.reason} for r in report.rejected],
+    }
+
+
+def result_of(period: BillingPeriod, records: Sequence[DeliveryRecord]) -> Result:
+    """The deliveries in every form."""
+    documents = [_document(record) for record in records]
+    rows = [
+        (
+            d["billing_period"], d["export"], d["execution_id"], d["written_at"], d["outcome"], d["rows_read"],
+            d["rows_in_scope"], d["days"], len(d["changed_days"]), len(d["rejected"]), len(d["unclassified"]), d["reason"],
+        )
+        for d in documents
+    ]  # fmt: skip
+    document = {"billing_period": str(period), "deliveries": documents}
+    return Result(document, HEADER, rows, lambda screen: _render(period, records, screen))
+
+
+def _render(period: BillingPeriod, records: Sequence[DeliveryRecord], screen: Screen) -> None:
+    from datetime import datetime
+
+    columns = [
+        Column("written", no_wrap=True),
+        Column("export"),
+        Column("execution"),
+        Column("outcome", no_wrap=True),
+        Column("rows", is_number=True),
+        Column("Bedrock", is_number=True),
+        Column("days", is_number=True),
+        Column("changed", is_number=True),
+    ]
+    rows = [
+        (
+            instant(datetime.fromisoformat(written_at(r))),
+            r.export,
+            r.execution_id,
+            r.outcome.value,
+            number(r.report.rows_read),
+            number(r.report.rows_in_scope),
+            number(len(r.report.days)),
+            number(len(r.changed_days)),
+        )
+        for r in records
+    ]
+    screen.table(build_table(f"deliveries of {period}", columns, rows))
+    for record in records:
+        _render_findings(record, screen)
+
+
+def _render_findings(record: DeliveryRecord, screen: Screen) -> None:
+    report = record.report
+    findings = [record.reason] if record.reason else []
+    findings += [f"note: {note}" for note in report.notes]
+    findings += [
+        f"usage type not decoded: {name}, {money(costs.billed_cost, _currency(record))}"
+        for name, costs in report.unclassified.items()
+    ]
+    findings += [f"row not readable: {r.file} row {r.row}: {r.reason}" for r in report.rejected[:_REJECTED_SHOWN]]
+    if len(report.rejected) > _REJECTED_SHOWN:
+        findings.append(f"and {len(report.rejected) - _REJECTED_SHOWN} more rows; --output json lists them")
+    if not findings:
+        return
+    screen.line(f"{record.execution_id} ({record.outcome.value})", style="bold")
+    for finding in findings:
+        screen.line(f"  {finding}")
+    screen.line()
+
+
+def _currency(record: DeliveryRecord) -> str:
+    """The delivery's currency, where it has one: unclassified cost is recorded without it."""
+    currencies = list(record.report.totals)
+    return currencies[0] if len(currencies) == 1 else "?"

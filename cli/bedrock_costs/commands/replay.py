@@ -1,0 +1,165 @@
+"""`replay`: send input again through the queues it came through. Repeating is harmless."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from attribution.periods import BillingPeriod
+from bedrock_costs.application import Options, options_of
+from bedrock_costs.failures import ExitCode, Failure
+from bedrock_costs.formats import counted
+from bedrock_costs.replaying import ObjectInS3, account_of, listed, object_created, read_event_files, send
+from bedrock_costs.screen import Result, Screen
+from bedrock_costs.spans import parse_period
+from bedrock_costs.stack import Location, Stack
+
+commands = typer.Typer(
+    no_args_is_help=True, rich_markup_mode=None, help="Send log objects, deliveries or CloudTrail events again."
+)
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be sent, and send nothing.")]
+_PERIOD = re.compile(r"(?:^|/)billing_period=(?P<period>\d{4}-\d{2})/", re.IGNORECASE)
+_SHOWN = 10
+
+
+@commands.command()
+def objects(
+    ctx: typer.Context,
+    uri: Annotated[str, typer.Argument(metavar="S3_URI", help="s3://bucket/prefix of invocation log objects.")],
+    dry_run: DryRun = False,
+) -> None:
+    """Have the invocation log objects under a prefix read again.
+
+    Example: bedrock-costs replay objects s3://example-logs/AWSLogs/111122223333/BedrockModelInvocationLogs/us-east-1/2026/10/
+    """
+    from adapters.sources.invocation_log import is_records_object
+
+    options = options_of(ctx)
+    found, others = _listed(options.stack, Location.parse(uri), options.stack.location("InvocationLogLocation"))
+    chosen = [item for item in found if is_records_object(item.key)]
+    _require_some(chosen, f"no invocation log object under {uri}", others + len(found))
+    _replay(options, "InvocationLogQueue", chosen, Location.parse(uri).bucket, others + len(found) - len(chosen), dry_run)
+
+
+@commands.command()
+def deliveries(
+    ctx: typer.Context,
+    uri: Annotated[
+        str | None, typer.Argument(metavar="[S3_URI]", help="s3://bucket/prefix of manifests. Default: the stack's export.")
+    ] = None,
+    period: Annotated[
+        BillingPeriod | None,
+        typer.Option(parser=parse_period, metavar="YYYY-MM", help="Only this billing period. Default: all."),
+    ] = None,
+    dry_run: DryRun = False,
+) -> None:
+    """Have cost report deliveries read again, oldest first.
+
+    A delivery that the ledger knows changes nothing.
+
+    Example: bedrock-costs replay deliveries --period 2026-10
+    """
+    from adapters.sources.cost_report import manifest_key_ignored
+
+    options = options_of(ctx)
+    allowed = options.stack.location("CostReportLocation")
+    place = Location.parse(uri) if uri else allowed
+    found, others = _listed(options.stack, place, allowed)
+    chosen = [item for item in found if not manifest_key_ignored(item.key) and _is_of(item, period)]
+    about = f" of {period}" if period else ""
+    _require_some(chosen, f"no manifest of a cost report{about} under {place}", others + len(found))
+    chosen.sort(key=lambda item: (item.modified_at, item.key))
+    _replay(options, "CostReportQueue", chosen, place.bucket, others + len(found) - len(chosen), dry_run)
+
+
+@commands.command()
+def events(
+    ctx: typer.Context,
+    files: Annotated[list[Path], typer.Argument(metavar="FILE", help="JSON or NDJSON files, plain or gzip.")],
+    dry_run: DryRun = False,
+) -> None:
+    """Send CloudTrail events from files.
+
+    They may be EventBridge events, trail files, or what `aws cloudtrail lookup-events` prints, one JSON value or one a line.
+    Events that are neither Bedrock inference calls nor issued STS sessions are left out.
+
+    Example: bedrock-costs replay events lookup.json
+    """
+    options = options_of(ctx)
+    read = read_event_files(files)
+    queue_url = options.stack.output("ApiCallQueue")
+    sent = 0 if dry_run else send(options.stack, queue_url, read.events, options.screen)
+    _tell(options, "event", len(read.events), sent, read.skipped, read.rejected, (), dry_run)
+    if read.rejected:
+        raise Failure(
+            f"{counted(len(read.rejected), 'event')} could not be read; the first: {read.rejected[0]}",
+            fix="Correct the file and send it again; the other events of it were sent." if not dry_run else "Correct the file.",
+        )
+
+
+def _listed(stack: Stack, place: Location, allowed: Location) -> tuple[list[ObjectInS3], int]:
+    """The objects at a place that the stack reads, and how many it does not."""
+    if not (allowed.contains(place) or place.contains(allowed)):
+        raise Failure(
+            f"{place} is not where this stack reads from",
+            f"It reads from {allowed} alone, and refuses anything else.",
+            "Copy the objects there, or name a prefix there.",
+            ExitCode.USAGE,
+        )
+    found = list(listed(stack, place))
+    inside = [item for item in found if item.key.startswith(allowed.prefix)]
+    return inside, len(found) - len(inside)
+
+
+def _is_of(item: ObjectInS3, period: BillingPeriod | None) -> bool:
+    named = _PERIOD.search(item.key)
+    return period is None or (named is not None and named["period"] == str(period))
+
+
+def _require_some(chosen: Sequence[ObjectInS3], what: str, looked_at: int) -> None:
+    if not chosen:
+        raise Failure(what, f"{counted(looked_at, 'object')} there.", "Check the prefix with `aws s3 ls`.", ExitCode.NOT_READY)
+
+
+def _replay(options: Options, queue: str, chosen: Sequence[ObjectInS3], bucket: str, skipped: int, dry_run: bool) -> None:
+    stack = options.stack
+    queue_url = stack.output(queue)
+    sent = 0
+    if not dry_run:
+        account = account_of(queue_url)
+        sent = send(stack, queue_url, [object_created(stack, bucket, item, account) for item in chosen], options.screen)
+    names = [f"s3://{bucket}/{item.key}" for item in chosen]
+    _tell(options, "object", len(chosen), sent, skipped, (), names, dry_run)
+
+
+def _tell(
+    options: Options,
+    noun: str,
+    found: int,
+    sent: int,
+    skipped: int,
+    rejected: Sequence[str],
+    names: Sequence[str],
+    dry_run: bool,
+) -> None:
+    document = {"found": found, "sent": sent, "skipped": skipped, "rejected": list(rejected), "is_dry_run": dry_run}
+
+    def render(screen: Screen) -> None:
+        others = f"; {counted(skipped, 'other')} left out" if skipped else ""
+        screen.line(f"{'Would send' if dry_run else 'Sent'} {counted(found if dry_run else sent, noun)}{others}.")
+        if dry_run:
+            for name in names[:_SHOWN]:
+                screen.line(f"  {name}")
+            if len(names) > _SHOWN:
+                screen.line(f"  and {len(names) - _SHOWN:,} more")
+        elif sent:
+            screen.line("They are worked on in the background; `bedrock-costs status` and `days` show what becomes of them.")
+
+    header = ("found", "sent", "skipped", "rejected", "is_dry_run")
+    rows = [(found, sent, skipped, len(rejected), dry_run)]
+    listed_names = {f"{noun}s": list(names)} if dry_run and names else {}
+    options.screen.emit(Result(document | listed_names, header, rows, render))

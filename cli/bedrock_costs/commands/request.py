@@ -1,0 +1,189 @@
+"""`request`: everything that is known of one inference request."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Annotated, Any
+
+import typer
+
+from attribution.allocation import categorize, evidence_of_usage
+from attribution.canonical import number_text
+from attribution.money import total
+from attribution.usage import Invocation, InvocationKey, Metered, Observed, contribution
+from bedrock_costs.application import options_of
+from bedrock_costs.failures import ExitCode, Failure
+from bedrock_costs.formats import instant, number
+from bedrock_costs.screen import Column, Result, Screen, build_table, fields_table
+from bedrock_costs.stack import Stack
+
+HEADER = ("token_kind", "units", "unit_price", "cost", "currency")
+_PARTS = 3
+
+
+def request(
+    ctx: typer.Context,
+    call: Annotated[str | None, typer.Argument(metavar="[ACCOUNT/REGION/ID]", help="The call in one word.")] = None,
+    account: Annotated[str | None, typer.Option(metavar="ID", help="Account that made the call.")] = None,
+    region: Annotated[str | None, typer.Option(metavar="REGION", help="Region that was called. Default: the stack's Region.")] = None,
+    request_id: Annotated[str | None, typer.Option(metavar="ID", help="Request id, as in the log, CloudTrail and the response.")] = None,
+) -> None:
+    """Show what one call cost, who made it and who owns it.
+
+    With it come the price that was used, the evidence for the owner, and what is uncertain about the call.
+
+    Example: bedrock-costs request 111122223333/us-east-1/5f3c0b9e-6a0f-4a57-9c2e-0a4be9f1d0aa
+    """
+    options = options_of(ctx)
+    key = _key(options.stack, call, account, region, request_id)
+    found = options.stack.invocations().get(key)
+    if found is None:
+        raise Failure(
+            f"request {key.account_id}/{key.region}/{key.request_id} is not recorded",
+            "Its log object has not arrived yet, it is older than single requests are kept, or a part of its name is wrong.",
+            "Log objects arrive within minutes; bring in older ones with `bedrock-costs replay objects`.",
+            ExitCode.NOT_READY,
+        )
+    options.screen.emit(result_of(found, _owners(options.stack, found)))
+
+
+def _key(stack: Stack, call: str | None, account: str | None, region: str | None, request_id: str | None) -> InvocationKey:
+    if call is not None:
+        parts = call.replace("#", "/").split("/")
+        if account or region or request_id:
+            raise typer.BadParameter("name the call either in one word or by its options")
+        if len(parts) != _PARTS or not all(parts):
+            raise typer.BadParameter("write the call as ACCOUNT/REGION/ID")
+        return InvocationKey(*parts)
+    if not account or not request_id:
+        raise typer.BadParameter("name the call: ACCOUNT/REGION/ID, or --account, --region and --request-id")
+    return InvocationKey(account, region or stack.region, request_id)
+
+
+def _owners(stack: Stack, invocation: Invocation) -> list[dict[str, object]]:
+    usage = contribution(invocation)
+    evidence = evidence_of_usage(usage.key) if usage else ()
+    owners: list[dict[str, object]] = []
+    for category in stack.policy().cost_categories():
+        value = categorize(category, evidence, invocation.key.account_id)
+        owners.append(
+            {
+                "cost_category": category.name,
+                "value": value.value,
+                "evidence": value.evidence.kind if value.evidence else "",
+                "disagreed": [f"{e.kind}: {e.value}" for e in value.disagreed],
+                "reason": value.reason,
+            }
+        )
+    return owners
+
+
+def _cost(metered: Metered) -> Decimal | None:
+    """The cost of a request; None where a part of it has no price."""
+    costs = [priced.cost for priced in metered.kinds.values()]
+    return None if any(cost is None for cost in costs) else total(cost for cost in costs if cost is not None)
+
+
+def result_of(invocation: Invocation, owners: list[dict[str, object]]) -> Result:
+    """The request in every form."""
+    key, metered, observed = invocation.key, invocation.metered, invocation.observed
+    document: dict[str, Any] = {
+        "account": key.account_id,
+        "region": key.region,
+        "request_id": key.request_id,
+        "metered": _metered(metered) if metered else None,
+        "observed": _observed(observed) if observed else None,
+        "owners": owners,
+    }
+    kinds = document["metered"]["token_kinds"] if metered else []
+    currency = metered.currency if metered else ""
+    rows = [(k["token_kind"], k["units"], k["unit_price"], k["cost"], currency) for k in kinds]
+    return Result(document, HEADER, rows, lambda screen: _render(document, screen))
+
+
+def _metered(metered: Metered) -> dict[str, Any]:
+    return {
+        "timestamp": metered.timestamp,
+        "model": metered.model,
+        "model_id": metered.model_id,
+        "operation": metered.operation,
+        "routing": metered.routing.value,
+        "tier": metered.tier.value,
+        "inference_profile": metered.inference_profile,
+        "iam_principal": metered.iam_principal,
+        "request_metadata": dict(metered.request_metadata),
+        "cost": _cost(metered),
+        "currency": metered.currency,
+        "price_source": metered.price_source,
+        "token_kinds": [
+            {"token_kind": kind.value, "units": priced.units, "unit_price": priced.unit_price, "cost": priced.cost}
+            for kind, priced in metered.kinds.items()
+        ],
+        "flags": list(metered.flags),
+        "error_code": metered.error_code,
+        "log_object": metered.log_object,
+    }
+
+
+def _observed(observed: Observed) -> dict[str, Any]:
+    return {
+        "timestamp": observed.timestamp,
+        "event_name": observed.event_name,
+        "iam_principal": observed.iam_principal,
+        "role": observed.role,
+        "session_name": observed.session_name,
+        "source_identity": observed.source_identity,
+        "session_tags": dict(observed.session_tags),
+        "error_code": observed.error_code,
+    }
+
+
+_METERED_SHOWN = ("model", "model_id", "operation", "routing", "tier", "inference_profile", "iam_principal")
+
+
+def _render(document: dict[str, Any], screen: Screen) -> None:
+    metered, observed = document["metered"], document["observed"]
+    fields: list[tuple[str, str]] = []
+    if metered:
+        cost = "not known: a part has no price" if metered["cost"] is None else _exact(metered["cost"], metered["currency"])
+        fields += [("cost", f"{cost} (estimated)"), ("time", f"{metered['timestamp']}")]
+        fields += [(name.replace("_", " "), metered[name]) for name in _METERED_SHOWN if metered[name]]
+        fields += [("request metadata", _pairs(metered["request_metadata"]))]
+        fields += [("price source", metered["price_source"] or "–"), ("flags", ", ".join(metered["flags"]) or "–")]
+        fields += [("error", metered["error_code"])] if metered["error_code"] else []
+        fields += [("log object", metered["log_object"])]
+    else:
+        fields += [("cost", "not known: no log record has arrived")]
+    if observed:
+        fields += [("seen by CloudTrail", f"{observed['event_name']} at {instant(observed['timestamp'])}")]
+        fields += [("caller", observed["iam_principal"]), ("session tags", _pairs(observed["session_tags"]))]
+        fields += [("source identity", observed["source_identity"])] if observed["source_identity"] else []
+        fields += [("CloudTrail error", observed["error_code"])] if observed["error_code"] else []
+    else:
+        fields += [("seen by CloudTrail", "not yet")]
+    for owner in document["owners"]:
+        fields.append((owner["cost_category"], _owner(owner)))
+    screen.table(fields_table(f"{document['account']}/{document['region']}/{document['request_id']}", fields))
+    if metered:
+        rows = [
+            (k["token_kind"], number(k["units"]), k["unit_price"] or "unpriced", _exact(k["cost"], metered["currency"]))
+            for k in metered["token_kinds"]
+        ]
+        columns = [Column("token kind"), Column("units", is_number=True), Column("price"), Column("cost", is_number=True)]
+        screen.table(build_table("metered", columns, rows))
+
+
+def _owner(owner: dict[str, Any]) -> str:
+    if not owner["value"]:
+        return f"(unallocated): {owner['reason']}"
+    disagreed = f"; disagrees: {', '.join(owner['disagreed'])}" if owner["disagreed"] else ""
+    return f"{owner['value']} (from {owner['evidence'].replace('_', ' ')}{disagreed})"
+
+
+def _exact(cost: Decimal | None, currency: str) -> str:
+    """A single request costs fractions of a cent, so its amount is not rounded."""
+    return "–" if cost is None else f"{number_text(cost)} {currency}"
+
+
+def _pairs(pairs: dict[str, str]) -> str:
+    return ", ".join(f"{name}={value}" for name, value in pairs.items()) or "–"

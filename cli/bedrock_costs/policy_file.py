@@ -1,0 +1,136 @@
+"""A policy document as a file, YAML or JSON: every error names the file and the line of the key it is about.
+
+Plain values stay text, as people wrote them: YAML would read an account id with a leading zero as an octal number, and `no` as
+a boolean.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bedrock_costs.failures import Failure
+
+if TYPE_CHECKING:
+    from yaml import MappingNode, Node
+
+    from adapters.policy import PolicyDocument
+
+_MAX_BYTES = 1024 * 1024
+_NOTHING = ("", "~", "null")
+# An error about the document as a whole begins with the part that it is about.
+_ABOUT = re.compile(r"^(?:Value error, )?(?P<kind>budget|cost category) '(?P<name>[^']*)'")
+_LISTS = {"budget": "budgets", "cost category": "cost_categories"}
+
+
+def read_policy_file(path: Path) -> PolicyDocument:
+    """The validated document of a file."""
+    from pydantic import ValidationError
+
+    from adapters.policy import PolicyDocument
+
+    root, document = _load(path)
+    try:
+        return PolicyDocument.model_validate(document)
+    except ValidationError as error:
+        wrong = []
+        for found in error.errors():
+            node = _about(root, found["msg"]) or _node_at(root, found["loc"])
+            name = ".".join(str(part) for part in found["loc"]) or "document"
+            message = found["msg"].removeprefix("Value error, ")
+            wrong.append((node.start_mark.line, f"{path}:{node.start_mark.line + 1}: {name}: {message}"))
+        raise Failure(
+            "\n       ".join(line for _, line in sorted(wrong)),
+            fix="Correct the file, then check it with `bedrock-costs config check`.",
+        ) from None
+
+
+def _load(path: Path) -> tuple[Node, Any]:
+    import yaml
+
+    try:
+        if path.stat().st_size > _MAX_BYTES:
+            raise Failure(f"{path} is larger than {_MAX_BYTES:,} bytes: no policy is")
+        text = path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise Failure(f"{path} is not UTF-8 text", str(error), "Save it as UTF-8.") from error
+    except OSError as error:
+        raise Failure(f"{path} cannot be read: {error.strerror}", fix="Check the path.") from error
+    if path.suffix.lower() == ".json":
+        # JSON may be indented with tabs, which YAML refuses; inside its strings there are none.
+        text = text.replace("\t", " ")
+    try:
+        root = yaml.compose(text, yaml.BaseLoader)
+        if root is None:
+            raise Failure(f"{path} is empty", fix="Begin with what `bedrock-costs config show` prints.")
+        _refuse_ambiguity(path, root, set())
+        return root, yaml.load(text, yaml.BaseLoader)  # noqa: S506 - builds nothing but text, lists and mappings
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        line = f":{mark.line + 1}" if mark else ""
+        raise Failure(f"{path}{line}: {error.problem or error.context}", fix="Correct the YAML or JSON.") from error
+    except yaml.YAMLError as error:
+        raise Failure(f"{path}: {error}", fix="Correct the YAML or JSON.") from error
+
+
+def _refuse_ambiguity(path: Path, node: Node, seen: set[int]) -> None:
+    """Refuse what a YAML parser settles silently: keys given twice, and keys without a value."""
+    from yaml import MappingNode, SequenceNode
+
+    if id(node) in seen:
+        return
+    seen.add(id(node))
+    if isinstance(node, SequenceNode):
+        for item in node.value:
+            _refuse_ambiguity(path, item, seen)
+    elif isinstance(node, MappingNode):
+        keys: set[str] = set()
+        for key, value in node.value:
+            line = key.start_mark.line + 1
+            if key.value in keys:
+                raise Failure(f"{path}:{line}: {key.value}: the key is given twice", fix="Keep one of them.")
+            keys.add(key.value)
+            if value.value in _NOTHING and getattr(value, "style", None) is None:
+                raise Failure(f"{path}:{line}: {key.value}: the key has no value", fix="Give it one, or leave the key out.")
+            _refuse_ambiguity(path, value, seen)
+
+
+def _node_at(root: Node, location: tuple[int | str, ...]) -> Node:
+    """The key, or the item, at a place; the nearest one around it where the place itself is missing."""
+    from yaml import MappingNode, SequenceNode
+
+    node, shown = root, root
+    for part in location:
+        if isinstance(node, MappingNode):
+            entry = _entry(node, str(part))
+            if entry is None:
+                break
+            shown, node = entry
+        elif isinstance(node, SequenceNode) and isinstance(part, int) and part < len(node.value):
+            node = shown = node.value[part]
+        else:
+            break
+    return shown
+
+
+def _entry(node: MappingNode, name: str) -> tuple[Node, Node] | None:
+    return next(((key, value) for key, value in node.value if key.value == name), None)
+
+
+def _about(root: Node, message: str) -> Node | None:
+    """The budget or cost category that a message about the whole document names; the last one of that name."""
+    from yaml import MappingNode, SequenceNode
+
+    about = _ABOUT.match(message)
+    if about is None or not isinstance(root, MappingNode):
+        return None
+    listed = _entry(root, _LISTS[about["kind"]])
+    if listed is None or not isinstance(listed[1], SequenceNode):
+        return None
+    for item in reversed(listed[1].value):
+        named = _entry(item, "name") if isinstance(item, MappingNode) else None
+        if named and named[1].value == about["name"]:
+            found: Node = named[0]
+            return found
+    return None

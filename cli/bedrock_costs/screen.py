@@ -1,0 +1,152 @@
+"""Where results go: a table for people, JSON or CSV for programs, on standard output; notes on standard error.
+
+Nothing printed is read as markup, so that a name with brackets in it stays a name.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from decimal import Decimal
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any
+
+from attribution.canonical import number_text
+from bedrock_costs.formats import clean, csv_text
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
+SCHEMA = 1
+# Output into a file has no terminal to fit into.
+_FILE_WIDTH = 160
+
+
+class Output(StrEnum):
+    """How a result is written."""
+
+    TABLE = "table"
+    JSON = "json"
+    CSV = "csv"
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """One result in every form. `render` prints it for people."""
+
+    document: Mapping[str, Any]
+    header: Sequence[str]
+    rows: Sequence[Sequence[object]]
+    render: Callable[[Screen], None]
+
+
+class Screen:
+    """Standard output and standard error of one command."""
+
+    def __init__(self, output: Output | None, *, color: bool) -> None:
+        self.output = output or (Output.TABLE if sys.stdout.isatty() else Output.JSON)
+        self._color = color
+
+    def console(self, *, stderr: bool = False) -> Console:
+        """A console that takes no text for markup."""
+        from rich.console import Console
+
+        stream = sys.stderr if stderr else sys.stdout
+        width = None if stream.isatty() or "COLUMNS" in os.environ else _FILE_WIDTH
+        return Console(
+            file=stream, markup=False, emoji=False, highlight=False, width=width, no_color=True if not self._color else None
+        )
+
+    def emit(self, result: Result) -> None:
+        """Write a result in the form that was asked for."""
+        if self.output is Output.JSON:
+            text = json.dumps({"schema": SCHEMA} | dict(result.document), indent=2, default=_plain)
+            sys.stdout.write(f"{text}\n")
+        elif self.output is Output.CSV:
+            writer = csv.writer(sys.stdout, lineterminator="\n")
+            writer.writerow(result.header)
+            writer.writerows([_cell(value) for value in row] for row in result.rows)
+        else:
+            result.render(self)
+
+    def line(self, text: str = "", style: str = "") -> None:
+        """A line of a table's surroundings."""
+        self.console().print(clean(text), style=style or None, soft_wrap=True)
+
+    def table(self, table: Table) -> None:
+        """A table whose cells are text."""
+        self.console().print(table)
+
+    def note(self, text: str) -> None:
+        """Something that people should know and programs need not."""
+        self.console(stderr=True).print(clean(text), style="yellow", soft_wrap=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A column of a table: numbers stand to the right and are never cut, text folds."""
+
+    title: str
+    is_number: bool = False
+    style: str = ""
+    no_wrap: bool = False
+
+
+def build_table(title: str, columns: Sequence[Column], rows: Sequence[Sequence[str]], footer: Sequence[str] = ()) -> Table:
+    """A table of cleaned text."""
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(
+        title=Text(clean(title), style="bold"),
+        title_justify="left",
+        box=box.SIMPLE_HEAD,
+        show_footer=bool(footer),
+        pad_edge=False,
+    )
+    for index, column in enumerate(columns):
+        table.add_column(
+            Text(column.title, style="bold"),
+            footer=Text(clean(footer[index]), style="bold") if footer else "",
+            justify="right" if column.is_number else "left",
+            no_wrap=column.is_number or column.no_wrap,
+            overflow="fold",
+            style=column.style or None,
+        )
+    for row in rows:
+        table.add_row(*(Text(clean(cell)) for cell in row), style=None)
+    return table
+
+
+def fields_table(title: str, fields: Sequence[tuple[str, str]]) -> Table:
+    """Names and values of one thing."""
+    return build_table(title, [Column("", style="bold", no_wrap=True), Column("")], fields)
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, Decimal):
+        return number_text(value)
+    if isinstance(value, date | datetime):
+        return value.isoformat()
+    raise TypeError(f"{type(value).__name__} has no JSON form")
+
+
+def _cell(value: object) -> object:
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, Decimal):
+        return number_text(value)
+    if isinstance(value, int):
+        return value
+    if isinstance(value, date | datetime):
+        return value.isoformat()
+    return csv_text(value)

@@ -1,0 +1,308 @@
+"""The whole system on this machine, on a synthetic company whose true cost is known.
+
+Promises that everything shown was done by the built functions, called by events through the template's own rules; the demo only
+puts objects and events in and reads the ledger.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import sys
+import time
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from decimal import Decimal
+from pathlib import Path
+
+import yaml
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from adapters.channels.slack import money
+from adapters.policy import parse_policy
+from attribution.charges import AllocatedCharge
+from attribution.periods import BillingPeriod
+from local import deployment, emulator, pipeline, state
+from local.pipeline import COST_REPORT_PREFIX, COST_REPORTS, INVOCATION_LOG_PREFIX, INVOCATION_LOGS, Pipeline
+from local.slack_receiver import SlackReceiver, render
+from truth import cloudtrail, company, cost_report, invocation_log, price_list
+from truth.company import Month
+from truth.cost_report import Delivery
+
+MONTH, SEED, REQUESTS, EXPORT = "2026-10", 7, 1000, "bedrock-cur"
+POLICY = Path(__file__).with_name("demo-policy.yaml")
+UNALLOCATED = "(unallocated)"
+# A pipe has no width of its own; a terminal has.
+console = Console(highlight=False, width=None if sys.stdout.isatty() else 120)
+
+
+@dataclass(frozen=True)
+class Spend:
+    """A month by team, at one moment."""
+
+    by_team: Mapping[str, Decimal]
+    requests: int
+
+    @property
+    def total(self) -> Decimal:
+        return sum(self.by_team.values(), Decimal(0))
+
+
+@contextmanager
+def step(title: str) -> Iterator[None]:
+    """A line that says what is happening, and how long it took."""
+    started = time.monotonic()
+    with console.status(f"{title} …"):
+        yield
+    console.print(f"  [green]✓[/] {title} [dim]{time.monotonic() - started:.1f} s[/]")
+
+
+def spend_by_team(running: Pipeline, period: BillingPeriod) -> Spend:
+    """What readers of the ledger see now."""
+    pointers = list(running.pointers(period).values())
+    by_team: dict[str, Decimal] = defaultdict(Decimal)
+    requests = 0
+    for day in running.days.sums(pointers, "team").values():
+        for (team, _), day_sum in day.items():
+            by_team[team] += day_sum.costs.billed_cost
+            requests += day_sum.requests
+    return Spend(dict(by_team), requests)
+
+
+def start(receiver: SlackReceiver, *, keep: bool) -> Pipeline:
+    """A fresh local AWS with the customer's buckets and the built stack."""
+    with step("start an AWS emulator on 127.0.0.1, IAM enforced"):
+        running = emulator.start(keep=keep, pace=emulator.Pace(retry_seconds=2))
+    try:
+        with step("deploy template.yaml as `sam build` made it"):
+            secret_arn = pipeline.prepare_account(running, receiver.url)
+            parameters = deployment.parameters_from_samconfig(emulator.REPOSITORY / "samconfig.toml")
+            parameters |= pipeline.stack_parameters(secret_arn)
+            deployed = deployment.deploy(running, pipeline.BUILD_DIRECTORY, parameters=parameters)
+    except BaseException:
+        running.stop()
+        raise
+    for note in deployed.notes:
+        console.print(f"    [dim]{note}[/]")
+    state.save(state.LocalAws(running, deployed))
+    return Pipeline(running, deployed)
+
+
+def feed_usage(running: Pipeline, month: Month) -> None:
+    """Drop a month of invocation logs and CloudTrail events, and wait until the ledger is at rest."""
+    expected = month.truth().coverage.logged
+    objects = list(invocation_log.objects(month, prefix=INVOCATION_LOG_PREFIX, bucket=INVOCATION_LOGS))
+    events = list(cloudtrail.eventbridge_events(month))
+    columns = TextColumn("  {task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
+    with Progress(*columns, console=console, transient=True) as progress:
+        task = progress.add_task("drop log objects and CloudTrail events", total=len(objects) + len(events))
+        for chunk in range(0, len(objects), 50):
+            progress.advance(task, running.put_objects(INVOCATION_LOGS, objects[chunk : chunk + 50]))
+        for chunk in range(0, len(events), 50):
+            progress.advance(task, running.put_events(events[chunk : chunk + 50]))
+        task = progress.add_task("requests metered and priced", total=expected)
+
+        def all_metered() -> bool:
+            progress.update(task, completed=min(running.count_metered(), expected))
+            return bool(progress.tasks[1].finished)
+
+        running.wait_for("metering every logged request", all_metered, seconds=120)
+        progress.add_task("counters rolled up, days estimated, budgets evaluated", total=None)
+        running.settle(seconds=120)
+
+
+def feed_delivery(running: Pipeline, period: BillingPeriod, delivery: Delivery) -> None:
+    """Drop a delivery of the cost report, its manifest last, and wait until readers see it."""
+    running.put_objects(COST_REPORTS, delivery.objects)
+    running.wait_for(
+        "publishing the delivery",
+        lambda: pipeline.is_published(running.delivery(period, delivery.execution_id)),
+        seconds=120,
+    )
+    running.settle(seconds=120)
+
+
+def chargeback(estimated: Spend, billed: Spend, owned: Mapping[str, Decimal]) -> Table:
+    """Per team: what usage said, what the bill says, and what is true."""
+    table = Table(title=f"Chargeback {MONTH}, USD", title_justify="left", title_style="bold", show_footer=True)
+    table.add_column("team", footer="total")
+    for name, total in (
+        ("estimated from usage", estimated.total),
+        ("billed by AWS", billed.total),
+        ("truth (billed)", sum(owned.values(), Decimal(0))),
+    ):
+        table.add_column(name, justify="right", footer=money(total, "USD"))
+    teams = sorted({*estimated.by_team, *billed.by_team}, key=lambda t: (t == UNALLOCATED, -billed.by_team.get(t, Decimal(0))))
+    for team in teams:
+        cells = (source.get(team, Decimal(0)) for source in (estimated.by_team, billed.by_team, owned))
+        table.add_row(team, *(money(amount, "USD") for amount in cells))
+    return table
+
+
+def by_reason(charges: Sequence[AllocatedCharge]) -> dict[str, Decimal]:
+    """What no team was found for, by reason."""
+    found: dict[str, Decimal] = defaultdict(Decimal)
+    for charge in charges:
+        for category in charge.categories:
+            if category.category == "team" and not category.value:
+                found[category.reason] += charge.costs.billed_cost
+    return dict(found)
+
+
+def allocatable_truth(month: Month) -> dict[str, Decimal]:
+    """What evidence lets anybody know about the bill: usage by team, and what no evidence exists for."""
+    true = month.truth()
+    by_team: dict[str, Decimal] = defaultdict(Decimal)
+    for teams in true.allocatable_by_day_and_team.values():
+        for team, amount in teams.items():
+            by_team[UNALLOCATED if team == "unallocated" else team] += amount
+    usage = true.bedrock_by_line_item_type["Usage"].unblended_cost
+    by_team[UNALLOCATED] += true.bedrock.unblended_cost - usage
+    return dict(by_team)
+
+
+def accuracy(charges: Sequence[AllocatedCharge], owned: Mapping[str, Decimal]) -> tuple[Decimal, Decimal]:
+    """How much of the allocatable cost went to its true team, and how much there was."""
+    allocated: dict[str, Decimal] = defaultdict(Decimal)
+    for charge in charges:
+        team = charge.value_of("team")
+        if team:
+            allocated[team] += charge.costs.billed_cost
+    right = sum((min(allocated[t], a) for t, a in owned.items() if t != UNALLOCATED), Decimal(0))
+    return right, sum((a for t, a in owned.items() if t != UNALLOCATED), Decimal(0))
+
+
+def percent(part: Decimal, whole: Decimal) -> str:
+    return f"{part * 100 / whole:.2f} %" if whole else "–"
+
+
+def show(running: Pipeline, month: Month, delivery: Delivery, estimated: Spend, receiver: SlackReceiver) -> bool:
+    """The results; returns whether every number ties out."""
+    period = BillingPeriod.parse(MONTH)
+    charges = running.charges(period)
+    owned = allocatable_truth(month)
+    billed_by_aws = delivery.truth.bedrock.unblended_cost
+    reasons = by_reason(charges)
+    unallocated = sum(reasons.values(), Decimal(0))
+    allocated = sum((c.costs.billed_cost for c in charges), Decimal(0)) - unallocated
+    difference = billed_by_aws - allocated - unallocated
+    right, knowable = accuracy(charges, owned)
+    console.print()
+    console.print(chargeback(estimated, spend_by_team(running, period), owned))
+    console.print(
+        "[dim]Estimates know the requests that invocation logs hold, at list price. Batch jobs, the mantle endpoint,[/]"
+    )
+    console.print("[dim]provisioned capacity, guardrails, tax and credits come with the bill.[/]")
+    console.print()
+    console.print("[bold]Unallocated, by reason[/]")
+    for reason, amount in sorted(reasons.items(), key=lambda item: -item[1]):
+        console.print(f"  {money(amount, 'USD'):>11}  {reason}", markup=False)
+    console.print()
+    console.print("[bold]What Slack shows[/]")
+    for post in receiver.delivered:
+        console.print(render(post.payload), markup=False)
+        console.print()
+    ties = "[green]" if difference == 0 else "[red]"
+    console.print(
+        f"[bold]Reconciliation[/]  billed {billed_by_aws}, allocated {allocated.normalize():f}, "
+        f"unallocated {unallocated.normalize():f}, capture rate {percent(allocated, billed_by_aws)}, "
+        f"{ties}difference {difference.normalize():f}[/]"
+    )
+    metered = month.truth()
+    console.print(
+        f"[bold]Accuracy[/]        {percent(right, knowable)} of the {money(knowable, 'USD')} that evidence exists for went to "
+        f"the true team; estimates priced {estimated.requests} requests at {money(estimated.total, 'USD')}, their true "
+        f"list price is {money(metered.list_cost_of_requests, 'USD')} with the requests that no log holds"
+    )
+    return difference == 0
+
+
+def repeat(running: Pipeline, month: Month, delivery: Delivery, receiver: SlackReceiver) -> bool:
+    """Feed the same month again: nothing may change, and nobody may hear of it."""
+    before, heard = running.fingerprint(), len(receiver.posts)
+    with step("feed the same logs, events and delivery again"):
+        feed_usage(running, month)
+        feed_delivery(running, BillingPeriod.parse(MONTH), delivery)
+    after = running.fingerprint()
+    changed = sorted(key for key in before.keys() | after.keys() if before.get(key) != after.get(key))
+    changed = [key for key in changed if not key.startswith("CHECKPOINT#")]
+    messages = len(receiver.posts) - heard
+    console.print(f"[bold]Again[/]           {len(changed)} ledger items changed, {messages} more Slack messages")
+    for key in changed[:10]:
+        console.print(f"  [red]changed[/] {key}")
+    return not changed and not messages
+
+
+def next_steps(running: Pipeline, keep: bool) -> None:
+    console.print()
+    if not keep:
+        console.print("[bold]Next[/]  make demo ARGS=--keep   leaves it running, to look into it with `bedrock-costs`")
+        console.print("      make help                what else there is;  README.md  how to deploy it to AWS")
+        return
+    e = running.emulator
+    console.print("[bold]It is still running.[/] Look into it:")
+    console.print(f"  export AWS_ENDPOINT_URL={e.endpoint} AWS_ACCESS_KEY_ID={e.account_id} \\")
+    console.print(
+        f"         AWS_SECRET_ACCESS_KEY=local AWS_REGION={e.region} BEDROCK_COSTS_STACK={running.deployment.stack_name}"
+    )
+    console.print(f"  .venv/bin/bedrock-costs report --period {MONTH} --by team")
+    console.print(f"  .venv/bin/bedrock-costs days --period {MONTH}")
+    console.print("  make demo ARGS=--replay   feeds the same month again and shows that nothing changes;  make stop   ends it")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="make demo ARGS=…", description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--keep", action="store_true", help="leave the local AWS running")
+    parser.add_argument("--replay", action="store_true", help="feed the same month a second time and show what changes")
+    parser.add_argument("--requests", type=int, default=REQUESTS, help=f"logged requests in the month (default {REQUESTS})")
+    options = parser.parse_args(arguments)
+    started = time.monotonic()
+    runtime = f"python{sys.version_info.major}.{sys.version_info.minor}"
+    console.print(
+        f"[bold]Bedrock cost attribution[/] on a synthetic company's {MONTH}, without an AWS account [dim]({runtime})[/]"
+    )
+    with step("make up the company's month: requests, bill, truth"):
+        month = company.build(MONTH, SEED, options.requests)
+        delivery = cost_report.deliveries(month, bucket=COST_REPORTS, prefix=COST_REPORT_PREFIX, export=EXPORT)[-1]
+    with SlackReceiver() as receiver:
+        running = start(receiver, keep=options.keep)
+        try:
+            succeeded = demonstrate(running, month, delivery, receiver, replay=options.replay)
+        except pipeline.PipelineError as error:
+            log = Path(shutil.copy(running.emulator.log_file, emulator.REPOSITORY / ".local" / "demo-emulator.log"))
+            console.print(f"[red]error:[/] {error}; the emulator's log is {log}")
+            succeeded = False
+        if not options.keep:
+            state.stop()
+    console.print(f"[dim]{time.monotonic() - started:.0f} s in all[/]")
+    if succeeded:
+        next_steps(running, options.keep)
+    return 0 if succeeded else 1
+
+
+def demonstrate(running: Pipeline, month: Month, delivery: Delivery, receiver: SlackReceiver, *, replay: bool) -> bool:
+    """The month: usage, estimates and alerts first; then the bill."""
+    period = BillingPeriod.parse(MONTH)
+    with step("load the AWS price list and the policy: cost categories, budgets"):
+        running.load_prices(price_list.offers(month))
+        running.apply_policy(parse_policy(yaml.safe_load(POLICY.read_text())))
+    coverage = month.truth().coverage
+    with step(
+        f"usage: {coverage.log_records} log records and {coverage.in_cloudtrail} calls in CloudTrail become estimated days"
+    ):
+        feed_usage(running, month)
+    estimated = spend_by_team(running, period)
+    with step(f"bill: a cost report delivery of {delivery.truth.rows} rows replaces the estimates"):
+        feed_delivery(running, period, delivery)
+    succeeded = show(running, month, delivery, estimated, receiver)
+    if replay:
+        succeeded = repeat(running, month, delivery, receiver) and succeeded
+    return succeeded
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,189 @@
+"""The whole system on the local AWS, by way of the template's own rules: from log objects, events and deliveries to Slack.
+
+Nothing here calls a handler: objects are put into the customer's buckets, events onto the bus, and the tests read the ledger.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from adapters.invocations import invocation_from_image
+from adapters.policy import parse_policy
+from attribution.allocation import totals_by_currency
+from attribution.charges import Basis, sum_costs
+from attribution.flows.roll_up_usage import recount
+from attribution.periods import BillingPeriod
+from attribution.usage import Counters, UsageKey
+from local import demo, pipeline, state
+from local.pipeline import COST_REPORT_PREFIX, COST_REPORTS, INVOCATION_LOGS, Pipeline
+from local.slack_receiver import SlackReceiver
+from truth import company, cost_report, price_list
+from truth.company import Month
+from truth.cost_report import Delivery
+from truth.objects import CANARY
+
+PERIOD = BillingPeriod.parse(demo.MONTH)
+POLICY = {
+    "cost_categories": [{"name": "team"}, {"name": "tenant"}],
+    "budgets": [
+        {"name": "everybody", "limit": {"amount": "1"}, "dimension": "account", "thresholds": [50, 100]},
+        {"name": "only the bill", "limit": {"amount": "1000"}, "dimension": "account", "thresholds": [100]},
+    ],
+}
+
+
+class Story:
+    """The month as it was told to the system, and what was seen in between."""
+
+    def __init__(self, running: Pipeline, receiver: SlackReceiver) -> None:
+        self.running = running
+        self.receiver = receiver
+        self.month: Month = company.build(demo.MONTH, demo.SEED, 60)
+        self.deliveries: list[Delivery] = cost_report.deliveries(
+            self.month, bucket=COST_REPORTS, prefix=COST_REPORT_PREFIX, export=demo.EXPORT
+        )
+        running.load_prices(price_list.offers(self.month))
+        running.apply_policy(parse_policy(POLICY))
+        demo.feed_usage(running, self.month)
+        self.estimated = dict(running.pointers(PERIOD))
+        self.told_on_estimates = [post.payload["text"] for post in receiver.delivered]
+        demo.feed_delivery(running, PERIOD, self.deliveries[-1])
+        self.before_repeat = running.fingerprint()
+        self.log = running.emulator.log_file
+
+
+@pytest.fixture(scope="module")
+def story(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Story]:
+    with pytest.MonkeyPatch.context() as patch, SlackReceiver() as receiver:
+        patch.setenv("LOCAL_AWS_STATE", str(tmp_path_factory.mktemp("local-aws")))
+        running = demo.start(receiver, keep=False)
+        try:
+            yield Story(running, receiver)
+        finally:
+            state.stop()
+
+
+def test_days_are_estimated_before_a_bill_arrives(story: Story) -> None:
+    assert {pointer.basis for pointer in story.estimated.values()} == {Basis.ESTIMATED}
+    assert pipeline.totals(story.estimated.values()) > 0
+
+
+def test_the_counters_equal_what_the_invocations_add_up_to(story: Story) -> None:
+    dynamodb = story.running.emulator.client("dynamodb")
+    pages = dynamodb.get_paginator("scan").paginate(TableName=story.running.invocations.name)
+    items = [item for page in pages for item in page["Items"]]
+    invocations = [found for item in items if (found := invocation_from_image(item))]
+
+    counted = {u.key: u.counters for day in PERIOD.days() for u in story.running.counters.usage_of(day)}
+
+    assert without_zeros(counted) == without_zeros(recount(invocations))
+    assert len(invocations) > 50
+
+
+def without_zeros(counters: dict[UsageKey, Counters]) -> dict[UsageKey, Counters]:
+    """The same sums; what a free token kind costs is not stored."""
+    return {
+        key: replace(
+            c,
+            units={kind: n for kind, n in c.units.items() if n},
+            estimated={kind: amount for kind, amount in c.estimated.items() if amount},
+            unpriced={kind: n for kind, n in c.unpriced.items() if n},
+        )
+        for key, c in counters.items()
+        if not c.is_zero()
+    }
+
+
+def test_the_ledger_equals_the_bill_to_the_last_digit(story: Story) -> None:
+    charges = story.running.charges(PERIOD)
+
+    assert sum_costs(c.costs for c in charges).billed_cost == story.deliveries[-1].truth.bedrock.unblended_cost
+    assert pipeline.totals(story.running.pointers(PERIOD).values()) == story.deliveries[-1].truth.bedrock.unblended_cost
+
+
+def test_every_day_sums_to_its_pointer_in_every_metric(story: Story) -> None:
+    for usage_date, pointer in story.running.pointers(PERIOD).items():
+        stored = list(story.running.days.charges(usage_date, pointer.version))
+        assert totals_by_currency(stored) == pointer.totals
+
+
+def test_cost_goes_to_its_true_team_wherever_evidence_exists(story: Story) -> None:
+    charges = story.running.charges(PERIOD)
+    owned = demo.allocatable_truth(story.month)
+
+    for team, amount in owned.items():
+        value = "" if team == demo.UNALLOCATED else team
+        allocated = sum((c.costs.billed_cost for c in charges if c.value_of("team") == value), Decimal(0))
+        assert allocated == amount, team
+
+
+def test_budgets_alert_on_estimates_and_on_the_bill_once_each(story: Story) -> None:
+    told = [post.payload["text"] for post in story.receiver.delivered]
+
+    assert all("estimated from usage" in text for text in story.told_on_estimates)
+    assert [text for text in told if "only the bill" in text and "billed by AWS" in text]
+    assert len(told) == len(set(told))
+    assert not [post for post in story.receiver.posts if post.problems]
+
+
+def test_no_prompt_completion_or_session_token_is_stored_or_logged(story: Story) -> None:
+    running = story.running
+    stored: list[Any] = []
+    for table in (running.ledger, running.invocations, running.alerts):
+        stored += running.emulator.client("dynamodb").scan(TableName=table.name)["Items"]
+    s3, bucket = running.emulator.client("s3"), running.deployment.outputs["WorkBucket"]
+    for item in s3.list_objects_v2(Bucket=bucket).get("Contents", []):
+        stored.append(s3.get_object(Bucket=bucket, Key=item["Key"])["Body"].read())
+    logs = function_logs(running)
+
+    assert CANARY not in repr(stored)
+    assert CANARY not in logs
+    assert "invocations recorded" in logs
+    assert story.receiver.url not in logs
+    assert CANARY not in repr([post.payload for post in story.receiver.posts])
+
+
+def function_logs(running: Pipeline) -> str:
+    """Everything the functions logged."""
+    logs = running.emulator.client("logs")
+    text = ""
+    for group in logs.describe_log_groups()["logGroups"]:
+        for page in logs.get_paginator("filter_log_events").paginate(logGroupName=group["logGroupName"]):
+            text += "\n".join(event["message"] for event in page["events"])
+    return text
+
+
+def test_the_same_input_again_changes_nothing_and_tells_nobody(story: Story) -> None:
+    heard = len(story.receiver.posts)
+
+    demo.feed_usage(story.running, story.month)
+    demo.feed_delivery(story.running, PERIOD, story.deliveries[-1])
+
+    after = {key: value for key, value in story.running.fingerprint().items() if not key.startswith("CHECKPOINT#")}
+    before = {key: value for key, value in story.before_repeat.items() if not key.startswith("CHECKPOINT#")}
+    assert after == before
+    assert len(story.receiver.posts) == heard
+
+
+def test_an_object_that_is_not_a_log_is_ignored_and_broken_ones_are_quarantined(story: Story) -> None:
+    running = story.running
+    s3, folder = (
+        running.emulator.client("s3"),
+        "bedrock/AWSLogs/071245903318/BedrockModelInvocationLogs/us-east-1/2026/10/01/00",
+    )
+    before = running.count_metered()
+
+    s3.put_object(Bucket=INVOCATION_LOGS, Key=f"{folder}/broken.json.gz", Body=b"\x1f\x8bnot gzip at all")
+    s3.put_object(Bucket=INVOCATION_LOGS, Key=f"{folder}/data/request_input.json.gz", Body=b"{}")
+    running.settle(seconds=60)
+
+    notices = s3.list_objects_v2(Bucket=running.deployment.outputs["WorkBucket"], Prefix="quarantine/")["Contents"]
+    reasons = [s3.get_object(Bucket=running.deployment.outputs["WorkBucket"], Key=n["Key"])["Body"].read() for n in notices]
+    assert any(b"broken.json.gz" in reason and b"gzip" in reason for reason in reasons)
+    assert not any(b"/data/" in reason for reason in reasons)
+    assert running.count_metered() == before

@@ -1,0 +1,367 @@
+"""Allocation: everything is handed out, to those whom the evidence names."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import astuple, replace
+from decimal import Decimal
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from attribution.allocation import (
+    ACCOUNT_RULE,
+    EVIDENCE_ORDER,
+    NO_EVIDENCE,
+    PRINCIPAL_TAG,
+    REQUEST_METADATA,
+    RESOURCE_TAG,
+    SESSION_TAG,
+    USAGE_NOT_LOGGED,
+    CostCategory,
+    UsageIndex,
+    allocate,
+    allocate_day,
+    categorize,
+    estimate_day,
+    evidence_of_tags,
+    totals_by_currency,
+    unallocated_by_reason,
+    verify_conservation,
+)
+from attribution.canonical import content_hash
+from attribution.charges import AllocatedCharge, Confidence, Costs, Evidence, OriginCharge, sum_costs
+from attribution.errors import ConservationViolated
+from attribution.meters import Meter, TokenKind
+from attribution.money import total
+from attribution.usage import Usage
+from tests.unit.attribution.examples import PROFILE, ROLE, SONNET, TEAM, USAGE_KEY, origin_charge, usage
+from tests.unit.attribution.strategies import OTHER_ROLE, charge_lists, origin_charges, owners, usage_lists
+
+CATEGORIES = (TEAM, CostCategory("feature", ("feature",), (("111122223333", "platform"),)))
+INPUT, OUTPUT = TokenKind.INPUT, TokenKind.OUTPUT
+
+
+def by_team(allocated: list[AllocatedCharge]) -> dict[str, Decimal]:
+    teams = {a.value_of("team") for a in allocated}
+    return {team: total(a.costs.billed_cost for a in allocated if a.value_of("team") == team) for team in teams}
+
+
+def of_team(team: str, tokens: int, **key: object) -> Usage:
+    return usage({INPUT: tokens}, request_metadata=(("team", team),), **key)
+
+
+def written(allocated: list[AllocatedCharge]) -> str:
+    return content_hash([[a.digest(), astuple(a.costs), a.units, a.requests, a.feature] for a in allocated])
+
+
+@given(origin_charges, usage_lists)
+def test_the_shares_of_a_charge_sum_to_it_in_every_metric_and_in_units(charge: OriginCharge, used: list[Usage]) -> None:
+    shares = allocate(charge, UsageIndex(used), CATEGORIES)
+
+    assert sum_costs(s.costs for s in shares) == charge.costs
+    assert {s.currency for s in shares} == {charge.currency}
+    if charge.units is None:
+        assert {s.units for s in shares} == {None}
+    else:
+        assert total(s.units for s in shares if s.units is not None) == charge.units
+
+
+@given(charge_lists, usage_lists)
+def test_a_day_conserves_every_metric_per_currency(charges: list[OriginCharge], used: list[Usage]) -> None:
+    allocated = allocate_day(charges, used, CATEGORIES)
+
+    for currency in {c.currency for c in charges}:
+        before = sum_costs(c.costs for c in charges if c.currency == currency)
+        assert sum_costs(a.costs for a in allocated if a.currency == currency) == before
+
+
+@given(charge_lists, usage_lists)
+def test_no_two_charges_of_a_day_share_a_name(charges: list[OriginCharge], used: list[Usage]) -> None:
+    names = Counter(a.digest() for a in allocate_day(charges, used, CATEGORIES))
+
+    assert set(names.values()) <= {1}
+
+
+@given(charge_lists, usage_lists, st.randoms(use_true_random=False))
+def test_a_day_is_the_same_byte_for_byte_in_whatever_order_its_inputs_come(
+    charges: list[OriginCharge], used: list[Usage], random: object
+) -> None:
+    expected = written(allocate_day(charges, used, CATEGORIES))
+
+    random.shuffle(charges)  # type: ignore[attr-defined]
+    random.shuffle(used)  # type: ignore[attr-defined]
+
+    assert written(allocate_day(charges, used, CATEGORIES)) == expected
+
+
+@given(charge_lists, usage_lists)
+def test_a_request_counts_at_most_once_in_a_day(charges: list[OriginCharge], used: list[Usage]) -> None:
+    allocated = allocate_day(charges, used, CATEGORIES)
+
+    assert sum(a.requests for a in allocated) <= sum(u.counters.requests for u in used)
+
+
+@given(charge_lists, usage_lists)
+def test_what_is_unallocated_has_a_reason_and_what_is_allocated_has_evidence(
+    charges: list[OriginCharge], used: list[Usage]
+) -> None:
+    allocated = allocate_day(charges, used, CATEGORIES)
+
+    for value in (v for a in allocated for v in a.categories):
+        assert bool(value.value) == (value.evidence is not None) == (value.reason == "")
+    owned = [a.costs for a in allocated if a.value_of("team")]
+    assert sum_costs([*owned, *unallocated_by_reason(allocated, "team").values()]) == sum_costs(a.costs for a in allocated)
+
+
+statements = st.tuples(st.sampled_from(EVIDENCE_ORDER), st.sampled_from(["team", "TEAM", "cost"]), owners)
+
+
+@given(st.lists(statements, min_size=1, max_size=5), statements)
+def test_weaker_evidence_never_changes_the_winner(evidence: list[tuple[str, str, str]], more: tuple[str, str, str]) -> None:
+    before = categorize(TEAM, evidence, "111122223333")
+    rank = EVIDENCE_ORDER.index
+
+    after = categorize(TEAM, [*evidence, more], "111122223333")
+
+    if before.evidence is not None and rank(more[0]) > rank(before.evidence.kind):
+        assert (after.value, after.evidence) == (before.value, before.evidence)
+        assert set(after.disagreed) >= set(before.disagreed)
+
+
+@given(st.lists(statements, max_size=6), st.randoms(use_true_random=False))
+def test_the_order_in_which_evidence_is_found_does_not_matter(evidence: list[tuple[str, str, str]], random: object) -> None:
+    expected = categorize(TEAM, evidence, "111122223333")
+
+    random.shuffle(evidence)  # type: ignore[attr-defined]
+
+    assert categorize(TEAM, evidence, "111122223333") == expected
+
+
+@pytest.mark.parametrize("place", range(len(EVIDENCE_ORDER) - 1))
+def test_each_kind_of_evidence_beats_every_weaker_one(place: int) -> None:
+    kinds = [kind for kind in EVIDENCE_ORDER[place:] if kind != ACCOUNT_RULE]
+    ruled = replace(TEAM, accounts=(("111122223333", "rule"),))
+
+    found = categorize(ruled, [(kind, "team", f"by {kind}") for kind in reversed(kinds)], "111122223333")
+
+    assert found.evidence == Evidence(kinds[0], f"by {kinds[0]}")
+    assert found.disagreed == (*(Evidence(k, f"by {k}") for k in kinds[1:]), Evidence(ACCOUNT_RULE, "rule"))
+
+
+def test_the_order_of_evidence_is_configuration_and_what_it_leaves_out_does_not_count() -> None:
+    category = replace(TEAM, evidence_order=(PRINCIPAL_TAG, RESOURCE_TAG))
+    evidence = [(REQUEST_METADATA, "team", "a"), (RESOURCE_TAG, "team", "b"), (PRINCIPAL_TAG, "team", "c")]
+
+    found = categorize(category, evidence, "111122223333")
+
+    assert (found.value, found.disagreed) == ("c", (Evidence(RESOURCE_TAG, "b"),))
+
+
+def test_a_key_matches_in_any_letter_case_and_the_value_keeps_its_own() -> None:
+    found = categorize(CostCategory("team", ("TEAM",)), [(RESOURCE_TAG, "Team", "Search")], "111122223333")
+
+    assert found.value == "Search"
+
+
+def test_evidence_that_agrees_with_the_winner_is_not_a_disagreement() -> None:
+    found = categorize(TEAM, [(RESOURCE_TAG, "Team", "search"), (SESSION_TAG, "team", "search")], "111122223333")
+
+    assert (found.evidence, found.disagreed) == (Evidence(SESSION_TAG, "search"), ())
+
+
+def test_an_empty_value_is_no_evidence() -> None:
+    category = replace(TEAM, accounts=(("111122223333", ""),))
+
+    found = categorize(category, [(SESSION_TAG, "team", "")], "111122223333")
+
+    assert (found.value, found.evidence, found.reason) == ("", None, NO_EVIDENCE)
+
+
+def test_only_tags_of_owners_are_evidence() -> None:
+    tags = (("accountTag/team", "a"), ("costCategory/team", "x"), ("iamPrincipal/team", "b"), ("resourceTags/Team", "c"))
+
+    assert evidence_of_tags(tags) == (("account_tag", "team", "a"), (PRINCIPAL_TAG, "team", "b"), (RESOURCE_TAG, "Team", "c"))
+
+
+def test_a_principal_tag_that_contradicts_a_project_tag_is_recorded_as_the_loser() -> None:
+    charge = origin_charge(tags=(("iamPrincipal/team", "a"), ("resourceTags/team", "b")))
+
+    (share,) = allocate(charge, UsageIndex([]), [TEAM])
+
+    assert share.categories[0].value == "b"
+    assert share.categories[0].disagreed == (Evidence(PRINCIPAL_TAG, "a"),)
+
+
+def test_a_charge_of_one_role_is_split_over_its_tenants_by_their_tokens() -> None:
+    used = [of_team("search", 300), of_team("support", 700)]
+
+    shares = allocate(origin_charge(), UsageIndex(used), [TEAM])
+
+    assert by_team(shares) == {"search": Decimal("0.99"), "support": Decimal("2.31")}
+    assert {s.confidence for s in shares} == {Confidence.SPLIT_BY_USAGE}
+    assert {s.units for s in shares} == {Decimal(300), Decimal(700)}
+
+
+def test_a_charge_with_one_user_behind_it_is_his_alone() -> None:
+    (share,) = allocate(origin_charge(), UsageIndex([of_team("search", 1000)]), [TEAM])
+
+    assert (share.confidence, share.iam_principal, share.requests) == (Confidence.EXACT, ROLE, 1)
+    assert by_team([share]) == {"search": Decimal("3.30")}
+
+
+def test_what_was_billed_and_not_logged_is_not_spread_over_those_who_were_logged() -> None:
+    shares = allocate(origin_charge(), UsageIndex([of_team("search", 600)]), [TEAM])
+
+    assert by_team(shares) == {"search": Decimal("1.98"), "": Decimal("1.32")}
+    assert unallocated_by_reason(shares, "team") == {USAGE_NOT_LOGGED: Costs.uniform(Decimal("1.32"))}
+
+
+def test_what_was_not_logged_is_allocated_by_what_the_charge_itself_carries() -> None:
+    charge = origin_charge(tags=(("resourceTags/Team", "platform"),))
+
+    shares = allocate(charge, UsageIndex([of_team("search", 600)]), [TEAM])
+
+    assert by_team(shares) == {"search": Decimal("1.98"), "platform": Decimal("1.32")}
+
+
+def test_usage_behind_several_charges_of_a_bucket_is_held_against_all_of_them_together() -> None:
+    charges = [
+        origin_charge(operation=operation, units=Decimal(500), costs=Costs.uniform(Decimal("1.65")))
+        for operation in ("InvokeModelInference", "InvokeModelStreamingInference")
+    ]
+
+    allocated = allocate_day(charges, [of_team("search", 600)], [TEAM])
+
+    assert by_team(allocated) == {"search": Decimal("1.98"), "": Decimal("1.32")}
+    assert sum(a.requests for a in allocated) == 1
+
+
+def test_a_bill_for_less_than_was_logged_is_spread_over_all_who_were_logged() -> None:
+    used = [of_team("search", 1000), of_team("support", 3000)]
+
+    shares = allocate(origin_charge(), UsageIndex(used), [TEAM])
+
+    assert by_team(shares) == {"search": Decimal("0.825"), "support": Decimal("2.475")}
+
+
+def test_a_charge_that_names_its_principal_is_not_split_over_others() -> None:
+    used = [of_team("search", 1000), of_team("support", 1000, iam_principal=OTHER_ROLE)]
+
+    shares = allocate(origin_charge(iam_principal=OTHER_ROLE), UsageIndex(used), [TEAM])
+
+    assert by_team(shares) == {"support": Decimal("3.30")}
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"account_id": "444455556666"},
+        {"region": "us-west-2"},
+        {"model": "amazon.nova-pro"},
+    ],
+)
+def test_usage_of_another_bucket_is_not_behind_a_charge(other: dict[str, str]) -> None:
+    shares = allocate(origin_charge(), UsageIndex([of_team("search", 1000, **other)]), [TEAM])
+
+    assert unallocated_by_reason(shares, "team") == {USAGE_NOT_LOGGED: origin_charge().costs}
+
+
+def test_usage_of_another_token_kind_is_not_behind_a_charge() -> None:
+    used = [usage({OUTPUT: 1000}, request_metadata=(("team", "search"),))]
+
+    assert by_team(allocate(origin_charge(), UsageIndex(used), [TEAM])) == {"": Decimal("3.30")}
+
+
+@pytest.mark.parametrize("line_item_type", ["Tax", "Credit", "EdpDiscount", "Refund", "BrandNewType"])
+def test_a_charge_that_is_not_usage_is_kept_whole_and_says_what_it_is(line_item_type: str) -> None:
+    charge = origin_charge(line_item_type=line_item_type, costs=Costs.uniform(Decimal("-7.5")))
+
+    shares = allocate(charge, UsageIndex([of_team("search", 1000)]), [TEAM])
+
+    assert unallocated_by_reason(shares, "team") == {f"{line_item_type}: shared by no rule": charge.costs}
+
+
+def test_a_usage_type_that_nothing_decodes_keeps_its_money_under_its_own_reason() -> None:
+    charge = origin_charge(feature="unclassified", meter=Meter("", TokenKind.OTHER), units=None)
+
+    shares = allocate(charge, UsageIndex([of_team("search", 1000)]), [TEAM])
+
+    assert unallocated_by_reason(shares, "team") == {f"unclassified: {NO_EVIDENCE}": charge.costs}
+    assert shares[0].confidence is Confidence.NONE
+
+
+def test_an_account_rule_alone_is_a_rule_and_not_proof() -> None:
+    ruled = replace(TEAM, accounts=(("111122223333", "platform"),))
+
+    (share,) = allocate(origin_charge(), UsageIndex([]), [ruled])
+
+    assert (share.value_of("team"), share.confidence) == ("platform", Confidence.RULE)
+
+
+def test_a_charge_of_a_profile_names_it_also_where_the_log_does_not() -> None:
+    profile = PROFILE.replace("application-", "")
+    used = [of_team("search", 400, inference_profile=profile), of_team("search", 600)]
+
+    shares = allocate(origin_charge(resource_id=profile), UsageIndex(used), [TEAM])
+
+    assert [(s.inference_profile, s.units) for s in shares] == [(profile, Decimal(1000))]
+
+
+@given(usage_lists)
+def test_an_estimate_sums_to_the_counters(used: list[Usage]) -> None:
+    estimated = estimate_day(used, CATEGORIES)
+
+    priced = total(amount for u in used for kind, amount in u.counters.estimated.items() if u.counters.units[kind])
+    assert sum_costs(e.costs for e in estimated) == Costs.uniform(priced)
+    for kind in TokenKind:
+        units = sum(u.counters.units.get(kind, 0) for u in used)
+        assert total(e.units for e in estimated if e.units is not None and e.meter.token_kind is kind) == units
+    measured = [u for u in used if any(u.counters.units.values())]
+    assert sum(e.requests for e in estimated) == sum(u.counters.requests for u in measured)
+
+
+@given(usage_lists, st.randoms(use_true_random=False))
+def test_an_estimate_is_the_same_in_whatever_order_the_counters_come(used: list[Usage], random: object) -> None:
+    expected = written(estimate_day(used, CATEGORIES))
+
+    random.shuffle(used)  # type: ignore[attr-defined]
+
+    assert written(estimate_day(used, CATEGORIES)) == expected
+
+
+def test_usage_without_price_is_estimated_as_unpriced_and_not_as_free_inference() -> None:
+    (share,) = estimate_day([of_team("search", 1000)], [TEAM])
+
+    assert (share.feature, share.units, share.costs) == ("unpriced", Decimal(1000), Costs())
+    assert share.origin == replace(USAGE_KEY, request_metadata=(("team", "search"),)).digest()
+
+
+def test_an_allocation_that_lost_or_made_money_is_refused() -> None:
+    charges = [origin_charge(), origin_charge(currency="EUR", usage_type="x")]
+    allocated = allocate_day(charges, [of_team("search", 999)], [TEAM])
+    last = allocated[-1]
+
+    for wrong in (
+        allocated[:-1],
+        [*allocated, last],
+        [*allocated[:-1], replace(last, currency="CHF")],
+        [*allocated[:-1], replace(last, costs=replace(last.costs, list_cost=last.costs.list_cost + Decimal("1E-18")))],
+    ):
+        with pytest.raises(ConservationViolated, match="not published"):
+            verify_conservation(charges, wrong)
+    verify_conservation(charges, allocated)
+
+
+def test_totals_are_kept_apart_by_currency() -> None:
+    charges = [origin_charge(), origin_charge(currency="EUR"), origin_charge()]
+
+    assert totals_by_currency(charges) == {
+        "EUR": Costs.uniform(Decimal("3.30")),
+        "USD": Costs.uniform(Decimal("6.60")),
+    }
+
+
+def test_the_model_of_the_examples_is_the_one_that_the_charge_bills() -> None:
+    assert origin_charge().meter == USAGE_KEY.meter(INPUT) == Meter(SONNET, INPUT)

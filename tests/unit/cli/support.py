@@ -1,0 +1,229 @@
+"""A small stack for the command line: moto behind boto3, and CloudFormation as a fake that knows one stack."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, date, datetime
+from decimal import Decimal
+from typing import Any
+
+import boto3
+from botocore.exceptions import ClientError
+from typer.testing import CliRunner
+
+from adapters.deliveries import DynamoDeliveries
+from adapters.dynamodb import Table
+from adapters.invocations import DynamoInvocations
+from adapters.ledger_days import DynamoLedgerDays
+from adapters.policy import DynamoPolicy
+from attribution.allocation import CostCategory
+from attribution.charges import AllocatedCharge, Basis, CategoryValue, Confidence, Costs, Evidence
+from attribution.days import make_day_version
+from attribution.deliveries import DayOfDelivery, DeliveryOutcome, DeliveryRecord, IngestedReport, RejectedRow
+from attribution.meters import Meter, TokenKind
+from attribution.periods import BillingPeriod
+from bedrock_costs.main import app
+
+REGION = "us-east-1"
+ACCOUNT = "123456789012"
+STACK = "bedrock-costs"
+OCTOBER = BillingPeriod(2026, 10)
+WRITTEN = "2026-10-04T06:00:00+00:00"
+CHANGED = datetime(2026, 10, 4, 7, 30, tzinfo=UTC)
+TEAM = CostCategory("team", ("team",))
+LOG_KEY = f"logs/AWSLogs/{ACCOUNT}/BedrockModelInvocationLogs/{REGION}/2026/10/01/00/20261001T000000000Z_abc.json.gz"
+MANIFEST_KEY = "cur/bill/metadata/BILLING_PERIOD=2026-10/bill-Manifest.json"
+
+
+@dataclass
+class FakeCloudFormation:
+    """Answers for one stack, as CloudFormation would."""
+
+    outputs: dict[str, str]
+    queues: dict[str, str]
+
+    def describe_stacks(self, *, StackName: str) -> dict[str, Any]:  # noqa: N803 - boto3's spelling
+        if StackName != STACK:
+            message = f"Stack with id {StackName} does not exist"
+            raise ClientError({"Error": {"Code": "ValidationError", "Message": message}}, "DescribeStacks")
+        outputs = [{"OutputKey": key, "OutputValue": value} for key, value in self.outputs.items()]
+        return {"Stacks": [{"StackName": STACK, "Outputs": outputs}]}
+
+    def get_paginator(self, operation: str) -> FakeCloudFormation:
+        assert operation == "list_stack_resources"
+        return self
+
+    def paginate(self, *, StackName: str) -> Iterator[dict[str, Any]]:  # noqa: N803 - boto3's spelling
+        assert StackName == STACK
+        for name, url in self.queues.items():
+            resource = {"LogicalResourceId": name, "PhysicalResourceId": url, "ResourceType": "AWS::SQS::Queue"}
+            yield {"StackResourceSummaries": [resource]}
+
+
+@dataclass
+class Cloud:
+    """The stack's parts, ready to be filled and looked at."""
+
+    cloudformation: FakeCloudFormation
+    dynamodb: Any
+    s3: Any
+    sqs: Any
+    now: datetime = CHANGED
+    messages: list[dict[str, Any]] = field(default_factory=list)
+
+    @property
+    def ledger(self) -> Table:
+        return Table(self.dynamodb, "ledger")
+
+    @property
+    def policy(self) -> DynamoPolicy:
+        return DynamoPolicy(self.ledger)
+
+    @property
+    def deliveries(self) -> DynamoDeliveries:
+        return DynamoDeliveries(self.ledger)
+
+    @property
+    def invocations(self) -> DynamoInvocations:
+        return DynamoInvocations(Table(self.dynamodb, "invocations"), 35, lambda: self.now)
+
+    def put_day(
+        self, usage_date: date, basis: Basis, charges: Sequence[AllocatedCharge], categories: Sequence[CostCategory] = (TEAM,)
+    ) -> None:
+        """Make a version of a day current."""
+        days = DynamoLedgerDays(self.ledger, 760, lambda: self.now)
+        origin = "" if basis is Basis.ESTIMATED else f"origin-{usage_date}"
+        day = make_day_version(usage_date, basis, charges, categories, origin=origin, usage=f"usage-{usage_date}")
+        pointer = days.stage(day, "" if basis is Basis.ESTIMATED else f"{WRITTEN}#execution-1")
+        days.flip([pointer], replacing={})
+
+    def received(self, queue: str) -> list[dict[str, Any]]:
+        """The messages on a queue, with their attributes."""
+        url = self.cloudformation.outputs[queue]
+        found: list[dict[str, Any]] = []
+        while True:
+            answer = self.sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10, MessageSystemAttributeNames=["All"])
+            if not answer.get("Messages"):
+                return found
+            for message in answer["Messages"]:
+                found.append({"body": json.loads(message["Body"]), "attributes": message["Attributes"]})
+                self.sqs.delete_message(QueueUrl=url, ReceiptHandle=message["ReceiptHandle"])
+
+
+def make_cloud() -> Cloud:
+    """The tables, queues and buckets of the template, in moto."""
+    dynamodb, s3, sqs = (boto3.client(name, region_name=REGION) for name in ("dynamodb", "s3", "sqs"))
+    for table, keys in (("ledger", ("pk", "sk")), ("invocations", ("pk",))):
+        dynamodb.create_table(
+            TableName=table,
+            BillingMode="PAY_PER_REQUEST",
+            AttributeDefinitions=[{"AttributeName": key, "AttributeType": "S"} for key in keys],
+            KeySchema=[
+                {"AttributeName": key, "KeyType": kind} for key, kind in zip(keys, ("HASH", "RANGE"), strict=False)  # type: ignore[typeddict-item]
+            ],
+        )
+    for bucket in ("work-bucket", "log-bucket", "report-bucket"):
+        s3.create_bucket(Bucket=bucket)
+    urls = {name: sqs.create_queue(QueueName=name)["QueueUrl"] for name in ("logs", "calls", "calls-dead", "undelivered")}
+    fifo = {"FifoQueue": "true", "ContentBasedDeduplication": "true"}
+    urls["deliveries"] = sqs.create_queue(QueueName="deliveries.fifo", Attributes=fifo)["QueueUrl"]  # type: ignore[arg-type]
+    outputs = {
+        "LedgerTable": "ledger",
+        "InvocationsTable": "invocations",
+        "WorkBucket": "work-bucket",
+        "InvocationLogQueue": urls["logs"],
+        "ApiCallQueue": urls["calls"],
+        "CostReportQueue": urls["deliveries"],
+        "CostReportLocation": "s3://report-bucket/cur/",
+        "InvocationLogLocation": "s3://log-bucket/logs",
+    }
+    queues = {
+        "ApiCallQueue": urls["calls"],
+        "ApiCallDeadLetters": urls["calls-dead"],
+        "UndeliveredEvents": urls["undelivered"],
+    }
+    return Cloud(FakeCloudFormation(outputs, queues), dynamodb, s3, sqs)
+
+
+def charge(usage_date: date, team: str, cost: str, **changes: Any) -> AllocatedCharge:
+    """An allocated charge; without a team, an unallocated one."""
+    evidence = Evidence("session_tag", team) if team else None
+    made = AllocatedCharge(
+        origin="o",
+        usage_date=usage_date,
+        account_id="111122223333",
+        region=REGION,
+        line_item_type="Usage",
+        feature="inference",
+        usage_type="USE1-NovaPro-input-tokens",
+        meter=Meter("amazon.nova-pro", TokenKind.INPUT),
+        iam_principal=f"arn:aws:iam::111122223333:role/{team or 'nobody'}",
+        inference_profile="",
+        categories=(CategoryValue("team", team, evidence, reason="" if team else "no evidence of an owner"),),
+        confidence=Confidence.EXACT if team else Confidence.NONE,
+        currency="USD",
+        units=Decimal(1000),
+        requests=3,
+        costs=Costs.uniform(Decimal(cost)),
+    )
+    return replace(made, **changes)
+
+
+def put_october(cloud: Cloud) -> None:
+    """Three days of October: final, billed and estimated; thirds of a cent, so that rounding has something to do."""
+    for day, basis in ((1, Basis.FINAL), (2, Basis.BILLED), (3, Basis.ESTIMATED)):
+        on = date(2026, 10, day)
+        shares = [charge(on, "search", "1234.335"), charge(on, "support", "0.335"), charge(on, "", "0.335")]
+        cloud.put_day(on, basis, shares)
+
+
+def put_delivery(cloud: Cloud, **changes: Any) -> DeliveryRecord:
+    """A published delivery with everything that needs a look."""
+    totals = {"USD": Costs.uniform(Decimal("2470.01"))}
+    report = IngestedReport(
+        files=(),
+        days=(DayOfDelivery(date(2026, 10, 1), "origin-1", totals, 3, 30, is_final=True),),
+        rows_read=12345,
+        rows_in_scope=30,
+        totals=totals,
+        rejected=(RejectedRow("data/part-0.csv.gz", 17, "line_item_unblended_cost is not a number"),),
+        notes=("the export has no IAM principals",),
+        unclassified={"USE1-NewThing": Costs.uniform(Decimal("0.5"))},
+    )
+    record = DeliveryRecord(
+        export="bill",
+        period=OCTOBER,
+        execution_id="execution-1",
+        sequence=f"{WRITTEN}#execution-1",
+        manifest_key=MANIFEST_KEY,
+        manifest_etag="etag",
+        outcome=DeliveryOutcome.PUBLISHED,
+        report=report,
+        changed_days=(date(2026, 10, 1),),
+    )
+    record = replace(record, **changes)
+    cloud.deliveries.record(record)
+    return record
+
+
+@dataclass(frozen=True)
+class Ran:
+    """What a run of the program left behind."""
+
+    exit_code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.out, parse_float=Decimal)
+
+
+def run(*args: str, output: str = "table") -> Ran:
+    """Run `bedrock-costs`. The options come last, as people of the AWS CLI write them."""
+    result = CliRunner().invoke(app, [*args, "--region", REGION, "--output", output] if args[0] != "request" else list(args))
+    if result.exception is not None and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return Ran(result.exit_code, result.stdout, result.stderr)
