@@ -18,7 +18,7 @@ LOCKS := requirements/uv requirements/dev requirements/sam local/requirements \
 	layers/dependencies/requirements functions/ingest_cost_report/requirements
 # A new package is seen by the editable install only when it is made again.
 PACKAGES := $(wildcard layers/*/*/__init__.py cli/*/__init__.py)
-PRODUCT := layers functions cli truth local tests
+PRODUCT := layers functions cli truth local tests bench
 SAM := env -u MAKEFLAGS -u MFLAGS -u MAKELEVEL SAM_CLI_TELEMETRY=0 .venv/sam/bin/sam
 
 .PHONY: help demo test check build deploy bench invoke stop lock clean
@@ -43,7 +43,7 @@ build: .venv/.sam ## build the Lambda artifact into .aws-sam/build
 deploy: build ## deploy to AWS (STAGE=dev or STAGE=prod)
 	@$(SAM) deploy --config-env '$(STAGE)'
 
-bench: .venv/.dev ## measure
+bench: .venv/.dev local-build ## measure (ARGS=cold_start for one benchmark)
 	@.venv/bin/python -m bench $(ARGS)
 
 invoke: .venv/.dev .venv/.local-aws local-build ## run one built function on its sample event (FUNCTION=record_invocations)

@@ -85,6 +85,8 @@ def show_failure(failure: Failure, *, color: bool) -> None:
 
     console = Screen(Output.TABLE, color=color).console(stderr=True)
     console.print(f"error: {clean(failure.what)}", style="bold red", soft_wrap=True)
+    for detail in failure.details:
+        console.print(f"  {clean(detail)}", soft_wrap=True)
     if failure.why:
         console.print(f"  why: {clean(failure.why)}", soft_wrap=True)
     if failure.fix:

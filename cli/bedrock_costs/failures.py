@@ -21,12 +21,13 @@ EXIT_CODES = "Exit codes: 0 done, 1 failed, 2 wrong usage, 4 no data yet, 5 miss
 
 @dataclass
 class Failure(Exception):
-    """What went wrong, why where it is known, and how to fix it."""
+    """What went wrong, why where it is known, and how to fix it; `details` are lines of their own."""
 
     what: str
     why: str = ""
     fix: str = ""
     code: ExitCode = ExitCode.RUNTIME
+    details: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         return self.what

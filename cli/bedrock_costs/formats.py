@@ -5,11 +5,12 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from decimal import ROUND_FLOOR, ROUND_HALF_EVEN, Context, Decimal
+from decimal import ROUND_FLOOR, Context, Decimal
 
 from attribution.money import add, subtract, total
 
 CENT = Decimal("0.01")
+_HALF_CENT = Decimal("0.005")
 _TENTH = Decimal("0.1")
 _HUNDRED = Decimal(100)
 # Wide enough for any stored amount; the exact context of the core would refuse to round.
@@ -34,9 +35,9 @@ def csv_text(text: object) -> str:
     return f"'{cell}" if cell.lstrip().startswith(_FORMULA) else cell
 
 
-def rounded(amount: Decimal, step: Decimal = CENT) -> Decimal:
-    """The nearest multiple of `step`; from the middle, the even one."""
-    return amount.quantize(step, ROUND_HALF_EVEN, context=_WIDE)
+def rounded(amount: Decimal) -> Decimal:
+    """The nearest cent; from the middle, the upper one."""
+    return add(amount, _HALF_CENT).quantize(CENT, ROUND_FLOOR, context=_WIDE)
 
 
 def apportion(amounts: Sequence[Decimal], goal: Decimal, step: Decimal = CENT) -> list[Decimal]:
@@ -52,6 +53,16 @@ def apportion(amounts: Sequence[Decimal], goal: Decimal, step: Decimal = CENT) -
 def cents_adding_up(amounts: Sequence[Decimal]) -> list[Decimal]:
     """Amounts as they are printed above their total."""
     return apportion(amounts, rounded(total(amounts)))
+
+
+def two_columns_adding_up(left: Sequence[Decimal], right: Sequence[Decimal]) -> tuple[list[Decimal], list[Decimal]]:
+    """Two columns of which the first and the sum of both have their rounded total; the second has the difference.
+
+    Because both totals are rounded in the same direction, that difference is the second total rounded down or up.
+    """
+    left_goal = rounded(total(left))
+    right_goal = subtract(rounded(total((*left, *right))), left_goal)
+    return apportion(left, left_goal), apportion(right, right_goal)
 
 
 def percentages(amounts: Sequence[Decimal]) -> list[Decimal | None]:
@@ -71,9 +82,11 @@ def percent(part: Decimal, whole: Decimal) -> Decimal | None:
     return _WIDE.divide(_WIDE.multiply(part, _HUNDRED), whole).quantize(_TENTH, ROUND_FLOOR, context=_WIDE)
 
 
-def percent_text(value: Decimal | None) -> str:
-    """A percentage for people; a dash where there is none."""
-    return "–" if value is None else f"{value} %"
+def percent_text(value: Decimal | None, *, is_something: bool = False) -> str:
+    """A percentage for people; a dash where there is none. A share that is printed as zero but is not zero says so."""
+    if value is None:
+        return "–"
+    return "<0.1 %" if is_something and value == 0 else f"{value} %"
 
 
 def money(amount: Decimal, currency: str, shown: Decimal | None = None) -> str:

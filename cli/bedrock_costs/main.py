@@ -35,7 +35,9 @@ app = typer.Typer(
 def main(
     ctx: typer.Context,
     profile: Annotated[str | None, typer.Option(metavar="NAME", help="AWS profile. Default: AWS_PROFILE.")] = None,
-    region: Annotated[str | None, typer.Option(metavar="REGION", help="Region of the stack. Default: the profile's, AWS_REGION.")] = None,
+    region: Annotated[
+        str | None, typer.Option(metavar="REGION", help="Region of the stack. Default: the profile's, AWS_REGION.")
+    ] = None,
     endpoint_url: Annotated[
         str | None, typer.Option(metavar="URL", help="Address of another AWS, such as a local one. Default: AWS_ENDPOINT_URL.")
     ] = None,

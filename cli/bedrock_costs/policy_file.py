@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from adapters.policy import PolicyDocument
 
 _MAX_BYTES = 1024 * 1024
+_MESSAGES = {"extra_forbidden": "there is no such key", "missing": "the key is missing"}
 _NOTHING = ("", "~", "null")
 # An error about the document as a whole begins with the part that it is about.
 _ABOUT = re.compile(r"^(?:Value error, )?(?P<kind>budget|cost category) '(?P<name>[^']*)'")
@@ -37,12 +38,14 @@ def read_policy_file(path: Path) -> PolicyDocument:
         wrong = []
         for found in error.errors():
             node = _about(root, found["msg"]) or _node_at(root, found["loc"])
-            name = ".".join(str(part) for part in found["loc"]) or "document"
-            message = found["msg"].removeprefix("Value error, ")
-            wrong.append((node.start_mark.line, f"{path}:{node.start_mark.line + 1}: {name}: {message}"))
+            place = f"{path}:{node.start_mark.line + 1}"
+            name = ".".join(str(part) for part in found["loc"] if part != "[key]") or "document"
+            message = _MESSAGES.get(found["type"], found["msg"].removeprefix("Value error, "))
+            wrong.append((node.start_mark.line, f"{place}: {name}: {message}"))
         raise Failure(
-            "\n       ".join(line for _, line in sorted(wrong)),
-            fix="Correct the file, then check it with `bedrock-costs config check`.",
+            f"{path} is not a usable policy",
+            fix="Correct the file; `bedrock-costs config check` checks it without changing anything.",
+            details=tuple(line for _, line in sorted(wrong)),
         ) from None
 
 

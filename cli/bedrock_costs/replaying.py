@@ -49,7 +49,7 @@ def listed(stack: Stack, location: Location) -> Iterator[ObjectInS3]:
 
 
 def object_created(stack: Stack, bucket: str, found: ObjectInS3, account: str) -> Event:
-    """S3 "Object Created" of an object, as EventBridge delivers it."""
+    """S3 "Object Created" of an object, as EventBridge delivers it, without the sequencer, which only S3 knows."""
     partition = stack.session.get_partition_for_region(stack.region)
     return {
         "version": "0",
@@ -63,7 +63,7 @@ def object_created(stack: Stack, bucket: str, found: ObjectInS3, account: str) -
         "detail": {
             "version": "0",
             "bucket": {"name": bucket},
-            "object": {"key": found.key, "size": found.size, "etag": found.etag, "sequencer": ""},
+            "object": {"key": found.key, "size": found.size, "etag": found.etag},
             "request-id": "replay",
             "requester": account,
             "reason": "PutObject",

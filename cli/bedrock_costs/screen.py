@@ -98,8 +98,14 @@ class Column:
     no_wrap: bool = False
 
 
-def build_table(title: str, columns: Sequence[Column], rows: Sequence[Sequence[str]], footer: Sequence[str] = ()) -> Table:
-    """A table of cleaned text."""
+def build_table(
+    title: str,
+    columns: Sequence[Column],
+    rows: Sequence[Sequence[str]],
+    footer: Sequence[str] = (),
+    styles: Sequence[str] = (),
+) -> Table:
+    """A table of cleaned text; `styles` are those of its rows."""
     from rich import box
     from rich.table import Table
     from rich.text import Text
@@ -108,6 +114,7 @@ def build_table(title: str, columns: Sequence[Column], rows: Sequence[Sequence[s
         title=Text(clean(title), style="bold"),
         title_justify="left",
         box=box.SIMPLE_HEAD,
+        show_header=any(column.title for column in columns),
         show_footer=bool(footer),
         pad_edge=False,
     )
@@ -120,8 +127,8 @@ def build_table(title: str, columns: Sequence[Column], rows: Sequence[Sequence[s
             overflow="fold",
             style=column.style or None,
         )
-    for row in rows:
-        table.add_row(*(Text(clean(cell)) for cell in row), style=None)
+    for index, row in enumerate(rows):
+        table.add_row(*(Text(clean(cell)) for cell in row), style=styles[index] if styles else None)
     return table
 
 

@@ -12,7 +12,7 @@ from typing import Any
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from adapters import wiring
-from adapters.contracts import CloudTrailEvent, RelinkSession, read
+from adapters.contracts import ApiCall, read
 from adapters.messages import process_messages
 from adapters.observability import count, logger, metrics
 from adapters.settings import RecordApiCalls, load
@@ -26,11 +26,12 @@ relinking = wiring.relinking(settings)
 
 
 def record_event(body: str, name: str) -> None:
-    if "relink_access_key_id" in body:
-        linked = link_session(read(RelinkSession, body, name).relink_access_key_id, invocations=invocations)
+    message = read(ApiCall, body, name)
+    if message.relink_access_key_id:
+        linked = link_session(message.relink_access_key_id, invocations=invocations)
         count("SessionsLinkedLate", linked.linked)
         return
-    event = parse_event(read(CloudTrailEvent, body, name).detail, settings.allocation_tag_keys)
+    event = parse_event(message.detail, settings.allocation_tag_keys)
     if event is None:
         logger.info("event ignored", reason="neither an inference call nor an issued session")
         return

@@ -1,8 +1,192 @@
-"""x"""
-from tests.support.stack import Stack, load_event
+"""The function that writes ledger days: estimates, bills, repeats, and messages that fail."""
 
-def test_a(stack: Stack) -> None:
-    print(stack.run("allocate_charges", load_event("allocate_charges")))
-    print(stack.log.getvalue())
-    for i in stack.items("LedgerTable"): print(i)
-    print(stack.sent("BudgetQueue"))
+from __future__ import annotations
+
+import json
+from datetime import date, timedelta
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from aws_lambda_powertools.utilities.batch.exceptions import BatchProcessingError
+
+from adapters.dynamodb import to_wire
+from adapters.ledger_days import DynamoLedgerDays
+from attribution.charges import Basis
+from attribution.days import DayPointer
+from attribution.errors import ConservationViolated
+from tests.support import inputs
+from tests.support.stack import FAILED_NONE, Stack, load_event, messages, windowed
+
+FUNCTION = "allocate_charges"
+
+
+def estimate_sample_day(stack: Stack) -> dict[str, Any]:
+    """Count the sample request, then allocate its day on the sample event."""
+    stack.run("roll_up_usage", load_event("roll_up_usage"))
+    return stack.run(FUNCTION, load_event(FUNCTION))
+
+
+def days_of(stack: Stack) -> DynamoLedgerDays:
+    return DynamoLedgerDays(stack.table("LedgerTable"), 760, lambda: stack.now)
+
+
+def pointers(stack: Stack) -> dict[date, DayPointer]:
+    return dict(days_of(stack).pointers(inputs.PERIOD))
+
+
+def announced(stack: Stack) -> list[dict[str, Any]]:
+    """What the rule of the template brings to the budget queue."""
+    return [json.loads(message.body)["detail"] for message in stack.sent("BudgetQueue")]
+
+
+def test_the_sample_event_estimates_its_day_and_announces_it(stack: Stack) -> None:
+    answer = estimate_sample_day(stack)
+
+    assert answer == FAILED_NONE
+    (pointer,) = (item for item in stack.items("LedgerTable") if item["sk"] == "DAY#2026-10-05")
+    assert pointer["basis"] == Basis.ESTIMATED
+    assert Decimal(pointer["totals"]["USD"]["billed_cost"]) == Decimal("0.202389")
+    assert announced(stack) == [{"billing_period": "2026-10", "usage_dates": ["2026-10-05"]}]
+    assert stack.metrics()["DaysChanged"] == 1
+
+
+def test_a_repeated_event_changes_nothing(stack: Stack) -> None:
+    estimate_sample_day(stack)
+    before = stack.wire_items("LedgerTable")
+    stack.now += timedelta(hours=5)
+
+    answer = stack.run(FUNCTION, load_event(FUNCTION))
+
+    assert answer == FAILED_NONE
+    assert stack.wire_items("LedgerTable") == before
+
+
+def test_a_malformed_message_is_quarantined_without_its_content(stack: Stack) -> None:
+    answer = stack.run(FUNCTION, messages(FUNCTION, ['{"usage_date": "CANARY-soon", "because": "usage"}']))
+
+    assert answer == FAILED_NONE
+    (notice,) = stack.notices()
+    assert "usage_date" in notice["reason"] and "CANARY" not in json.dumps(notice)
+
+
+def test_a_message_that_fails_holds_back_its_group_and_no_other(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
+    handler = stack.handler(FUNCTION)
+    original = handler.counters.usage_of
+
+    def fails_for_the_fifth(usage_date: date) -> Any:
+        if usage_date.day == 5:
+            raise ConnectionError("the table does not answer")
+        return original(usage_date)
+
+    monkeypatch.setattr(handler.counters, "usage_of", fails_for_the_fifth)
+    event = messages(FUNCTION, [{"usage_date": f"2026-10-{day}", "because": "usage"} for day in ("05", "05", "06")])
+    for record, group in zip(event["Records"], ("2026-10-05", "2026-10-05", "2026-10-06"), strict=True):
+        record["attributes"]["MessageGroupId"] = group
+
+    answer = stack.invoke(handler, event)
+
+    assert answer == {"batchItemFailures": [{"itemIdentifier": "m0"}, {"itemIdentifier": "m1"}]}
+    assert [item["sk"] for item in stack.items("LedgerTable") if item["sk"].startswith("DAY#")] == ["DAY#2026-10-06"]
+
+
+def test_a_lone_message_that_fails_returns_to_its_queue(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
+    handler = stack.handler(FUNCTION)
+    monkeypatch.setattr(handler.counters, "usage_of", lambda usage_date: 1 / 0)
+
+    with pytest.raises(BatchProcessingError):
+        stack.invoke(handler, load_event(FUNCTION))
+
+    assert stack.items("LedgerTable") == []
+
+
+def bill(stack: Stack, refresh: int = 0, days: int = 3) -> None:
+    """Ingest a delivery that is written early enough to bill only the first days of the month."""
+    delivery = inputs.deliveries()[refresh]
+    written_at = inputs.month().start + timedelta(days=days + 1, hours=refresh)
+    assert inputs.ingest(stack, inputs.deliver(stack, delivery, written_at=written_at)) == FAILED_NONE
+
+
+def test_a_delivery_becomes_visible_with_its_last_day_and_not_before(stack: Stack) -> None:
+    bill(stack)
+    first, second, last = stack.drain("AllocationQueue")
+
+    for message in (first, second):
+        stack.run(FUNCTION, inputs.allocation_event([message]))
+        assert pointers(stack) == {}
+    stack.run(FUNCTION, inputs.allocation_event([last]))
+
+    assert [(day.day, p.basis) for day, p in pointers(stack).items()] == [(n, Basis.BILLED) for n in (1, 2, 3)]
+    assert announced(stack)[-1]["usage_dates"] == ["2026-02-01", "2026-02-02", "2026-02-03"]
+
+
+def test_the_published_days_hold_exactly_the_money_of_the_delivery(stack: Stack) -> None:
+    inputs.record_logs(stack, inputs.month())
+    stack.run("roll_up_usage", windowed(list(stack.stream("InvocationsTable"))))
+    delivery = inputs.deliveries()[2]
+    inputs.ingest(stack, inputs.deliver(stack, delivery))
+
+    inputs.allocate_everything(stack)
+
+    truth = delivery.truth.bedrock
+    current = pointers(stack)
+    assert len(current) == 28
+    assert sum(p.totals["USD"].billed_cost for p in current.values()) == truth.billed
+    assert sum(p.totals["USD"].list_cost for p in current.values()) == truth.list
+    for day, pointer in current.items():
+        charges = list(days_of(stack).charges(day, pointer.version))
+        assert sum((c.costs.billed_cost for c in charges), Decimal(0)) == pointer.totals["USD"].billed_cost
+        by_team = days_of(stack).sums([pointer], "team")[day]
+        assert sum((s.costs.billed_cost for s in by_team.values()), Decimal(0)) == pointer.totals["USD"].billed_cost
+
+
+def test_a_bill_replaces_the_estimate_whose_version_expires(stack: Stack) -> None:
+    stack.run(FUNCTION, messages(FUNCTION, [{"usage_date": "2026-02-02", "because": "usage"}]))
+    estimate = pointers(stack)[date(2026, 2, 2)]
+    bill(stack)
+
+    inputs.allocate_everything(stack)
+
+    current = pointers(stack)[date(2026, 2, 2)]
+    assert current.basis is Basis.BILLED and current.superseded == ()
+    old = [i for i in stack.items("LedgerTable") if i["pk"] == f"DAY#2026-02-02#{estimate.version}"]
+    assert old and all("expires_at" in item for item in old)
+    new = [i for i in stack.items("LedgerTable") if i["pk"] == f"DAY#2026-02-02#{current.version}"]
+    assert new and not any("expires_at" in item for item in new)
+
+
+def test_usage_that_arrives_after_the_bill_moves_no_money(stack: Stack) -> None:
+    bill(stack)
+    inputs.allocate_everything(stack)
+    before = pointers(stack)
+    inputs.record_logs(stack, inputs.month())
+    stack.run("roll_up_usage", windowed(list(stack.stream("InvocationsTable"))))
+
+    inputs.allocate_everything(stack)
+
+    after = pointers(stack)
+    for day in before:
+        assert after[day].totals == before[day].totals
+        assert after[day].basis is Basis.BILLED
+
+
+def test_a_version_whose_charges_are_not_what_was_allocated_is_never_shown(
+    stack: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stack.run("roll_up_usage", load_event("roll_up_usage"))
+    handler = stack.handler(FUNCTION)
+    original = handler.days.stage
+
+    def loses_an_item(day: Any, sequence: str) -> Any:
+        pointer = original(day, sequence)
+        key = {"pk": f"DAY#{day.usage_date}#{day.version}", "sk": "CHARGE#00000"}
+        stack.dynamodb.delete_item(TableName="LedgerTable", Key=to_wire(key))
+        return pointer
+
+    monkeypatch.setattr(handler.days, "stage", loses_an_item)
+
+    with pytest.raises(BatchProcessingError, match=ConservationViolated.__name__):
+        stack.invoke(handler, load_event(FUNCTION))
+
+    assert not any(item["sk"].startswith("DAY#") for item in stack.items("LedgerTable"))
+    assert announced(stack) == []

@@ -226,7 +226,7 @@ OUTCOMES = {
     "awsobservability_cohere_invokemodel.json": {"recorded": 1},
     "awssamples_distillation_llama_invokemodel.json.malformed.txt": {"rejected": 1},
     "crossbearing_fab_invocations.jsonl": {"recorded": 6},
-    "crossbearing_ingest_tests.json": {"recorded": 2, "rejected": 12, "repeated": 2},
+    "crossbearing_ingest_tests.json": {"recorded": 2, "rejected": 12, "repeated": 1, "conflicting": 1},
     "elastic_pipeline_subset.ndjson": {"recorded": 6, "repeated": 2},
     "elastic_stream_tail_cut.ndjson.malformed.txt": {"rejected": 1},
     "panther_bedrock_model_invocation_tests.json": {"recorded": 2, "repeated": 2, "conflicting": 4},

@@ -34,7 +34,8 @@ def show(ctx: typer.Context) -> None:
         rows.append(("budget", budget["name"], budget["dimension"], limit))
 
     def render(screen: Screen) -> None:
-        screen.line(yaml.safe_dump(plain, sort_keys=False, allow_unicode=False, width=100).rstrip())
+        for line in yaml.safe_dump(plain, sort_keys=False, width=100).splitlines():
+            screen.line(line)
 
     options.screen.emit(Result({"policy": plain}, ("kind", "name", "from", "limit"), rows, render))
 

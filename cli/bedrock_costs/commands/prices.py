@@ -122,7 +122,9 @@ def _render_loaded(loaded: Sequence[Loaded], stored: int, screen: Screen) -> Non
 @commands.command()
 def show(
     ctx: typer.Context,
-    model: Annotated[str | None, typer.Option(metavar="MODEL", help="A model id or name. Default: every model of the catalogue.")] = None,
+    model: Annotated[
+        str | None, typer.Option(metavar="MODEL", help="A model id or name. Default: every model of the catalogue.")
+    ] = None,
     all_regions: Annotated[bool, typer.Option("--all-regions", help="Every Region, not only the stack's.")] = False,
 ) -> None:
     """Show the prices in force today.

@@ -20,7 +20,7 @@ from attribution.money import ZERO, add, total
 from attribution.periods import BillingPeriod
 from bedrock_costs.application import options_of
 from bedrock_costs.failures import Failure
-from bedrock_costs.formats import cents_adding_up, clean, counted, instant, money, number, percent_text, percentages
+from bedrock_costs.formats import clean, counted, instant, money, number, percent_text, percentages, two_columns_adding_up
 from bedrock_costs.screen import Column, Result, Screen, build_table
 from bedrock_costs.spans import Freshness, Span, parse_day, parse_period, read_pointers
 from bedrock_costs.stack import Stack, now
@@ -238,8 +238,7 @@ def _total(rows: Sequence[Row]) -> dict[str, object]:
 
 def _render(made: Report, screen: Screen) -> None:
     for currency, rows in made.by_currency.items():
-        billed = cents_adding_up([row.billed for row in rows])
-        estimated = cents_adding_up([row.estimated for row in rows])
+        billed, estimated = two_columns_adding_up([row.billed for row in rows], [row.estimated for row in rows])
         shares = percentages([row.total for row in rows])
         cells = [
             (
@@ -249,7 +248,7 @@ def _render(made: Report, screen: Screen) -> None:
                 money(row.total, currency, billed[i] + estimated[i]),
                 number(row.requests),
                 number(row.tokens),
-                percent_text(shares[i]),
+                percent_text(shares[i], is_something=row.total > 0),
             )
             for i, row in enumerate(rows)
         ]
@@ -264,8 +263,9 @@ def _render(made: Report, screen: Screen) -> None:
             "100.0 %" if shares and shares[0] is not None else percent_text(None),
         )
         columns = [Column(made.dimension), *(Column(name, is_number=True) for name in (*HEADER[2:7], "share"))]
+        styles = ["yellow" if row.value == UNALLOCATED else "" for row in rows]
         title = f"{made.metric} of {made.span} by {made.dimension}, {currency}"
-        screen.table(build_table(title, columns, cells, footer))
+        screen.table(build_table(title, columns, cells, footer, styles))
     screen.line(f"{made.freshness.sentence()}. As of {instant(made.freshness.as_of)}.", style="dim")
     for note in made.notes:
         screen.note(note)

@@ -25,8 +25,12 @@ def request(
     ctx: typer.Context,
     call: Annotated[str | None, typer.Argument(metavar="[ACCOUNT/REGION/ID]", help="The call in one word.")] = None,
     account: Annotated[str | None, typer.Option(metavar="ID", help="Account that made the call.")] = None,
-    region: Annotated[str | None, typer.Option(metavar="REGION", help="Region that was called. Default: the stack's Region.")] = None,
-    request_id: Annotated[str | None, typer.Option(metavar="ID", help="Request id, as in the log, CloudTrail and the response.")] = None,
+    region: Annotated[
+        str | None, typer.Option(metavar="REGION", help="Region that was called. Default: the stack's Region.")
+    ] = None,
+    request_id: Annotated[
+        str | None, typer.Option(metavar="ID", help="Request id, as in the log, CloudTrail and the response.")
+    ] = None,
 ) -> None:
     """Show what one call cost, who made it and who owns it.
 

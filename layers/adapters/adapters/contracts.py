@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from datetime import date
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from attribution.errors import InputRejected
 from attribution.ports import StoredObject
@@ -41,16 +41,20 @@ class ObjectCreated(Contract):
         return StoredObject(self.detail.bucket.name, item.key, item.etag, item.version_id)
 
 
-class CloudTrailEvent(Contract):
-    """A CloudTrail record as EventBridge delivers it (`AWS API Call via CloudTrail`), also when it is replayed."""
+class ApiCall(Contract):
+    """A CloudTrail record as EventBridge delivers it (`AWS API Call via CloudTrail`), also when it is replayed.
 
-    detail: dict[str, Any]
+    Or, with `relink_access_key_id` instead of a record, a request to look again for the calls made with these credentials.
+    """
 
+    detail: dict[str, Any] = {}
+    relink_access_key_id: str = ""
 
-class RelinkSession(Contract):
-    """Ask again for the calls that were made with these credentials."""
-
-    relink_access_key_id: str
+    @model_validator(mode="after")
+    def _is_one_of_both(self) -> ApiCall:
+        if bool(self.detail) == bool(self.relink_access_key_id):
+            raise ValueError("either a CloudTrail record or credentials to look for")
+        return self
 
 
 class AllocateDay(Contract):
@@ -63,7 +67,7 @@ class AllocateDay(Contract):
 class LedgerDaysChanged(Contract):
     """Ledger days of one billing period that readers see in another version."""
 
-    billing_period: str
+    billing_period: Annotated[str, Field(pattern=r"^\d{4}-(0[1-9]|1[0-2])$")]
     usage_dates: tuple[date, ...]
 
 

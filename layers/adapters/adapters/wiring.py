@@ -1,6 +1,7 @@
 """Which adapter stands behind which port: the only boto3 clients, the only clock.
 
-Everything is made once per execution environment, during Lambda's init phase, by the handler modules.
+Everything is made once per execution environment, during Lambda's init phase, by the handler modules. Each factory imports its
+adapter itself, so that a function starts with what it uses and no more.
 """
 
 from __future__ import annotations
@@ -12,15 +13,7 @@ from typing import TYPE_CHECKING, Any
 import boto3
 from botocore.config import Config
 
-from adapters.alerts import DynamoAlerts
-from adapters.announcements import EventBridgeAnnouncements
-from adapters.deliveries import DynamoDeliveries
 from adapters.dynamodb import Table
-from adapters.invocations import DynamoInvocations
-from adapters.ledger_days import DynamoLedgerDays
-from adapters.policy import DynamoPolicy
-from adapters.prices import DynamoPrices
-from adapters.queues import SqsAlertRetries, SqsAllocationQueue, SqsRelinking
 from adapters.settings import (
     AllocateCharges,
     DeliverAlerts,
@@ -31,12 +24,20 @@ from adapters.settings import (
     RollUpUsage,
     WorkBucket,
 )
-from adapters.usage_counters import DynamoUsageCounters
-from adapters.work_bucket import S3OriginCharges, S3Quarantine
 from attribution.errors import PolicyInvalid
 
 if TYPE_CHECKING:
+    from adapters.alerts import DynamoAlerts
+    from adapters.announcements import EventBridgeAnnouncements
     from adapters.channels.slack import SlackWebhook
+    from adapters.deliveries import DynamoDeliveries
+    from adapters.invocations import DynamoInvocations
+    from adapters.ledger_days import DynamoLedgerDays
+    from adapters.policy import DynamoPolicy
+    from adapters.prices import DynamoPrices
+    from adapters.queues import SqsAlertRetries, SqsAllocationQueue, SqsRelinking
+    from adapters.usage_counters import DynamoUsageCounters
+    from adapters.work_bucket import S3OriginCharges, S3Quarantine
 
 # The default mode changed between botocore releases; ours is said.
 _CONFIG = Config(retries={"mode": "standard", "total_max_attempts": 4}, connect_timeout=3, read_timeout=30)
@@ -58,54 +59,80 @@ def ledger_table(settings: Ledger) -> Table:
 
 
 def invocations(settings: Invocations) -> DynamoInvocations:
+    from adapters.invocations import DynamoInvocations
+
     return DynamoInvocations(Table(client("dynamodb"), settings.invocations_table), settings.invocation_ttl_days, clock)
 
 
 def quarantine(settings: WorkBucket) -> S3Quarantine:
+    from adapters.work_bucket import S3Quarantine
+
     return S3Quarantine(client("s3"), settings.work_bucket, clock)
 
 
 def origin_charges(settings: AllocateCharges | IngestCostReport) -> S3OriginCharges:
+    from adapters.work_bucket import S3OriginCharges
+
     return S3OriginCharges(client("s3"), settings.work_bucket)
 
 
 def prices(settings: Ledger) -> DynamoPrices:
+    from adapters.prices import DynamoPrices
+
     return DynamoPrices(ledger_table(settings))
 
 
 def policy(settings: Ledger) -> DynamoPolicy:
+    from adapters.policy import DynamoPolicy
+
     return DynamoPolicy(ledger_table(settings))
 
 
 def usage_counters(settings: Ledger) -> DynamoUsageCounters:
+    from adapters.usage_counters import DynamoUsageCounters
+
     return DynamoUsageCounters(ledger_table(settings), settings.ledger_retention_days, clock)
 
 
 def ledger_days(settings: Ledger) -> DynamoLedgerDays:
+    from adapters.ledger_days import DynamoLedgerDays
+
     return DynamoLedgerDays(ledger_table(settings), settings.ledger_retention_days, clock)
 
 
 def deliveries(settings: Ledger) -> DynamoDeliveries:
+    from adapters.deliveries import DynamoDeliveries
+
     return DynamoDeliveries(ledger_table(settings))
 
 
 def allocation_queue(settings: RollUpUsage | IngestCostReport) -> SqsAllocationQueue:
+    from adapters.queues import SqsAllocationQueue
+
     return SqsAllocationQueue(client("sqs"), settings.allocation_queue_url, settings.estimate_delay_seconds, clock)
 
 
 def relinking(settings: RecordApiCalls) -> SqsRelinking:
+    from adapters.queues import SqsRelinking
+
     return SqsRelinking(client("sqs"), settings.api_call_queue_url)
 
 
 def alert_retries(settings: DeliverAlerts) -> SqsAlertRetries:
+    from adapters.queues import SqsAlertRetries
+
     return SqsAlertRetries(client("sqs"), settings.alert_retry_queue_url)
 
 
 def announcements() -> EventBridgeAnnouncements:
+    from adapters.announcements import EventBridgeAnnouncements
+
     return EventBridgeAnnouncements(client("events"))
 
 
 def alerts(table: str, retention_days: int) -> DynamoAlerts:
+    from adapters.alerts import DynamoAlerts
+
     return DynamoAlerts(Table(client("dynamodb"), table), retention_days, clock)
 
 

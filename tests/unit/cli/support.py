@@ -121,7 +121,8 @@ def make_cloud() -> Cloud:
             BillingMode="PAY_PER_REQUEST",
             AttributeDefinitions=[{"AttributeName": key, "AttributeType": "S"} for key in keys],
             KeySchema=[
-                {"AttributeName": key, "KeyType": kind} for key, kind in zip(keys, ("HASH", "RANGE"), strict=False)  # type: ignore[typeddict-item]
+                {"AttributeName": key, "KeyType": kind}
+                for key, kind in zip(keys, ("HASH", "RANGE"), strict=False)  # type: ignore[typeddict-item]
             ],
         )
     for bucket in ("work-bucket", "log-bucket", "report-bucket"):

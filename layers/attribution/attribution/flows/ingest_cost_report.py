@@ -10,9 +10,11 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 
 from attribution.charges import sum_costs
-from attribution.deliveries import DeliveryOutcome, DeliveryRecord, IngestedReport, Manifest, billed_days, newest
+from attribution.deliveries import DeliveryOutcome, DeliveryRecord, IngestedReport, Manifest, billed_days
 from attribution.errors import DeliveryRefused
 from attribution.ports import AllocationQueue, CostReports, Deliveries, LedgerDays, StoredObject
+
+_READ = (DeliveryOutcome.INGESTED, DeliveryOutcome.PUBLISHED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,17 +39,27 @@ def ingest_cost_report(
     manifest = reports.manifest(source)
     known = deliveries.of_period(manifest.period)
     _require_one_export(manifest, known)
-    same = next((r for r in known if r.execution_id == manifest.execution_id and r.manifest_etag == manifest.etag), None)
+    # A refused delivery is read again: what refused it may have been put right.
+    same = next(
+        (
+            r
+            for r in known
+            if r.execution_id == manifest.execution_id
+            and r.manifest_etag == manifest.etag
+            and r.outcome is not DeliveryOutcome.REFUSED
+        ),
+        None,
+    )
     if same is not None:
-        # The attempt that recorded it may have ended before it could ask for the days.
+        # The attempt that recorded it may have ended before it could say so.
+        _supersede_older(same, known, deliveries)
         if same.outcome is DeliveryOutcome.INGESTED:
             queue.delivery_ingested(same, same.changed_days)
         return IngestedDelivery(same, same.changed_days, was_known=True)
-    published = newest(known, DeliveryOutcome.PUBLISHED)
-    if published is not None and published.sequence > manifest.sequence:
-        record = _record(
-            manifest, IngestedReport((), (), 0, 0, {}), DeliveryOutcome.SUPERSEDED, (), "a newer delivery is published"
-        )
+    overtaken_by = max((r for r in known if r.outcome in _READ and r.sequence > manifest.sequence), key=_sequence, default=None)
+    if overtaken_by is not None:
+        reason = f"overtaken by execution {overtaken_by.execution_id}"
+        record = _record(manifest, IngestedReport((), (), 0, 0, {}), DeliveryOutcome.SUPERSEDED, (), reason)
         deliveries.record(record)
         return IngestedDelivery(record, ())
 
@@ -61,20 +73,37 @@ def ingest_cost_report(
 
     billed = set(billed_days(manifest.period, manifest.written_at, billing_lag))
     pointers = days.pointers(manifest.period)
+    # An older delivery that is about to become visible may do so after `pointers` was read: its days count as changed.
+    in_motion = {day for r in known if r.outcome is DeliveryOutcome.INGESTED for day in r.changed_days}
     changed = tuple(
         d.usage_date
         for d in report.days
         if d.usage_date in billed
-        and (d.usage_date not in pointers or pointers[d.usage_date].made_from.get("origin") != d.origin)
+        and (
+            d.usage_date in in_motion
+            or d.usage_date not in pointers
+            or pointers[d.usage_date].made_from.get("origin") != d.origin
+        )
     )
     outcome = DeliveryOutcome.INGESTED if changed else DeliveryOutcome.PUBLISHED
     record = _record(manifest, report, outcome, changed)
     deliveries.record(record)
+    _supersede_older(record, known, deliveries)
+    queue.delivery_ingested(record, changed)
+    return IngestedDelivery(record, changed)
+
+
+def _supersede_older(record: DeliveryRecord, known: Sequence[DeliveryRecord], deliveries: Deliveries) -> None:
+    """Deliveries that still wait to become visible and that this one replaces."""
+    if record.outcome not in _READ:
+        return
     for older in known:
         if older.outcome is DeliveryOutcome.INGESTED and older.sequence < record.sequence:
             deliveries.supersede(older, record.execution_id)
-    queue.delivery_ingested(record, changed)
-    return IngestedDelivery(record, changed)
+
+
+def _sequence(record: DeliveryRecord) -> str:
+    return record.sequence
 
 
 def _require_one_export(manifest: Manifest, known: Sequence[DeliveryRecord]) -> None:

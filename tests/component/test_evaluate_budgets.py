@@ -1,0 +1,153 @@
+"""The function that compares budgets with spend: alerts are raised once, corrected when a bill says less, and told apart."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from adapters.policy import DynamoPolicy, parse_policy
+from tests.support.stack import FAILED_NONE, Stack, failed, load_event, messages, windowed
+
+FUNCTION = "evaluate_budgets"
+SCHEDULED: dict[str, Any] = {"detail": {}}
+
+
+@pytest.fixture
+def spent(stack: Stack) -> Stack:
+    """October 5 has an estimate of $0.202389 for the team search, whose budget is $0.25."""
+    stack.now = datetime(2026, 10, 6, tzinfo=UTC)
+    apply(stack, "0.25")
+    stack.run("roll_up_usage", load_event("roll_up_usage"))
+    stack.run("allocate_charges", load_event("allocate_charges"))
+    return stack
+
+
+def apply(stack: Stack, limit: str, **more: Any) -> None:
+    budget = {"name": "search-monthly", "limit": {"amount": limit}, "dimension": "team", "values": ["search"]} | more
+    DynamoPolicy(stack.table("LedgerTable")).apply(parse_policy({"budgets": [budget]}))
+
+
+def alerts(stack: Stack) -> dict[str, tuple[str, str, int]]:
+    found = stack.items("AlertsTable")
+    return {i["threshold"]: (i["state"], i["delivery_status"], int(i["revision"])) for i in found}
+
+
+def test_the_sample_event_raises_the_alert_of_a_threshold_that_is_crossed(spent: Stack) -> None:
+    answer = spent.run(FUNCTION, load_event(FUNCTION))
+
+    assert answer == FAILED_NONE
+    assert alerts(spent) == {"80": ("alarm", "pending", 1)}
+    (item,) = spent.items("AlertsTable")
+    assert (item["billed"], item["estimated"]) == (0, item["drivers"][0][1])
+    assert spent.metrics()["AlertsChanged"] == 1
+
+
+def test_the_sample_event_without_budgets_changes_nothing(stack: Stack) -> None:
+    assert stack.run(FUNCTION, load_event(FUNCTION)) == FAILED_NONE
+
+    assert stack.items("AlertsTable") == []
+
+
+def test_a_repeated_event_changes_nothing(spent: Stack) -> None:
+    spent.run(FUNCTION, load_event(FUNCTION))
+    before = spent.wire_items("AlertsTable")
+    spent.now += timedelta(hours=1)
+
+    answer = spent.run(FUNCTION, load_event(FUNCTION))
+
+    assert answer == FAILED_NONE
+    assert spent.wire_items("AlertsTable") == before
+
+
+def test_the_schedule_evaluates_the_current_billing_period(spent: Stack) -> None:
+    spent.run(FUNCTION, messages(FUNCTION, [SCHEDULED]))
+    assert set(alerts(spent)) == {"80"}
+
+    spent.now = datetime(2026, 11, 1, tzinfo=UTC)
+    spent.run(FUNCTION, messages(FUNCTION, [SCHEDULED]))
+
+    assert spent.said("budgets evaluated")[-1]["billing_period"] == "2026-11"
+    assert {i["period"] for i in spent.items("AlertsTable")} == {"2026-10"}
+
+
+def test_of_two_thresholds_that_are_crossed_together_the_higher_one_tells(spent: Stack) -> None:
+    apply(spent, "0.10")
+
+    spent.run(FUNCTION, load_event(FUNCTION))
+
+    assert alerts(spent) == {"80": ("alarm", "covered", 1), "100": ("alarm", "pending", 1)}
+
+
+def test_an_alert_whose_spend_turns_out_lower_is_corrected_once(spent: Stack) -> None:
+    spent.run(FUNCTION, load_event(FUNCTION))
+    event = load_event("roll_up_usage")["Records"][1]
+    change = event["dynamodb"]
+    zero = json.loads(json.dumps(change["NewImage"]))
+    zero["metered"]["M"]["costs"]["M"] = {"input": {"N": "0.01"}, "output": {"N": "0.01"}}
+    correction = change | {"OldImage": change["NewImage"], "NewImage": zero, "SequenceNumber": "2405500000000002063282833"}
+    spent.run("roll_up_usage", windowed([event | {"dynamodb": correction}]))
+    spent.run("allocate_charges", load_event("allocate_charges"))
+
+    for _ in range(2):
+        spent.run(FUNCTION, load_event(FUNCTION))
+
+    assert alerts(spent) == {"80": ("recovered", "pending", 2)}
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "CANARY no JSON",
+        {"detail": {"billing_period": "CANARY", "usage_dates": []}},
+        {"detail": {"billing_period": "2026-13", "usage_dates": []}},
+        {"detail": ["CANARY"]},
+    ],
+)
+def test_a_malformed_message_is_quarantined_and_its_neighbours_are_done(spent: Stack, body: Any) -> None:
+    good = json.loads(load_event(FUNCTION)["Records"][0]["body"])
+
+    answer = spent.run(FUNCTION, messages(FUNCTION, [body, good]))
+
+    assert answer == FAILED_NONE
+    (notice,) = spent.notices()
+    assert notice["source"] == "message m0"
+    assert "CANARY" not in json.dumps(notice) + spent.log.getvalue()
+    assert set(alerts(spent)) == {"80"}
+
+
+def test_only_the_message_that_failed_is_returned(spent: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
+    handler = spent.handler(FUNCTION)
+    original = handler.days.pointers
+
+    def fails_for_november(period: Any) -> Any:
+        if str(period) == "2026-11":
+            raise ConnectionError("the table does not answer")
+        return original(period)
+
+    monkeypatch.setattr(handler.days, "pointers", fails_for_november)
+    bodies = [{"detail": {"billing_period": f"2026-{month}", "usage_dates": []}} for month in ("11", "10")]
+
+    assert spent.invoke(handler, messages(FUNCTION, bodies)) == failed("m0")
+
+    assert set(alerts(spent)) == {"80"}
+
+
+def test_two_evaluations_at_once_raise_one_alert(spent: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
+    slow = spent.handler(FUNCTION)
+    original = slow.alerts.get
+
+    def overtaken(key: Any) -> Any:
+        current = original(key)
+        if current is None:
+            monkeypatch.undo()
+            spent.run(FUNCTION, load_event(FUNCTION))
+        return current
+
+    monkeypatch.setattr(slow.alerts, "get", overtaken)
+
+    assert spent.invoke(slow, load_event(FUNCTION)) == FAILED_NONE
+
+    assert alerts(spent) == {"80": ("alarm", "pending", 1)}

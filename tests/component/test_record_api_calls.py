@@ -1,0 +1,211 @@
+"""The function that records who called: on its sample event, on sessions in any order, and on published CloudTrail records."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support import inputs
+from tests.support.stack import FAILED_NONE, Stack, failed, load_event, messages
+from truth.objects import CANARY
+
+FUNCTION = "record_api_calls"
+
+
+def call(**changes: Any) -> dict[str, Any]:
+    """The sample call as EventBridge delivers it, with parts of its CloudTrail record changed."""
+    event: dict[str, Any] = json.loads(load_event(FUNCTION)["Records"][0]["body"])
+    event["detail"] |= changes
+    return event
+
+
+def session(access_key_id: str = "ASIAEXAMPLE0KEY00001", team: str = "search") -> dict[str, Any]:
+    """The STS event that issued the credentials of the sample call."""
+    return {
+        "detail": {
+            "eventSource": "sts.amazonaws.com",
+            "eventName": "AssumeRole",
+            "eventTime": "2026-10-05T14:00:02Z",
+            "eventID": "0f0c8f1e-7c55-4d6c-9f4b-b6ce9d2b6c11",
+            "requestParameters": {"tags": [{"key": "team", "value": team}, {"key": "secret-project", "value": "x"}]},
+            "responseElements": {"credentials": {"accessKeyId": access_key_id, "sessionToken": f"{CANARY}token"}},
+        }
+    }
+
+
+def run(stack: Stack, *events: Any) -> dict[str, Any]:
+    return stack.run(FUNCTION, messages(FUNCTION, events))
+
+
+def calls_of(stack: Stack) -> list[dict[str, Any]]:
+    return [item for item in stack.items("InvocationsTable") if "observed" in item]
+
+
+def test_the_sample_event_records_the_caller(stack: Stack) -> None:
+    answer = stack.run(FUNCTION, load_event(FUNCTION))
+
+    assert answer == FAILED_NONE
+    (item,) = calls_of(stack)
+    assert item["pk"] == "111122223333#us-east-1#9f8a1e57-3c41-4be0-9d2a-5b7c60f2a1d4"
+    assert item["observed"]["role"] == "arn:aws:iam::111122223333:role/engineering/BedrockCallerRole"
+    assert item["awaiting_access_key"] == "ASIAEXAMPLE0KEY00001"
+    assert stack.metrics()["ApiCallsRecorded"] == 1
+
+
+def test_a_repeated_event_changes_nothing(stack: Stack) -> None:
+    events = [session(), call()]
+    run(stack, *events)
+    before = stack.wire_items("InvocationsTable")
+
+    answer = run(stack, *events, *reversed(events))
+
+    assert answer == FAILED_NONE
+    assert stack.wire_items("InvocationsTable") == before
+
+
+def test_a_session_before_or_after_its_calls_gives_the_same_items(stack: Stack) -> None:
+    second = call(requestID="second")
+    results = []
+    for order in itertools.permutations([session(), call(), second]):
+        run(stack, *order)
+        results.append(stack.wire_items("InvocationsTable"))
+        for item in results[-1]:
+            stack.dynamodb.delete_item(TableName="InvocationsTable", Key={"pk": item["pk"]})
+
+    assert all(result == results[0] for result in results)
+    tags = [item["observed"]["M"]["session_tags"]["M"] for item in results[0] if "observed" in item]
+    assert tags == [{"team": {"S": "search"}}] * 2
+    assert not any("awaiting_access_key" in item for item in results[0])
+
+
+def test_a_session_is_looked_up_once_more_a_little_later(stack: Stack) -> None:
+    run(stack, session())
+    (asked,) = stack.drain("ApiCallQueue")
+    assert asked.delayed
+    # The index did not show the call yet when the session came: here, it came later.
+    stack.table("InvocationsTable").client.delete_item(
+        TableName="InvocationsTable", Key={"pk": {"S": "SESSION#ASIAEXAMPLE0KEY00001"}}
+    )
+    run(stack, call())
+    run(stack, session())
+
+    answer = run(stack, asked.body)
+
+    assert answer == FAILED_NONE
+    assert calls_of(stack)[0]["observed"]["session_tags"] == {"team": "search"}
+
+
+def test_of_a_session_only_configured_tag_keys_are_kept_and_never_its_token(stack: Stack) -> None:
+    run(stack, session())
+
+    (item,) = stack.items("InvocationsTable")
+    assert item["session_tags"] == {"team": "search"}
+    assert CANARY not in json.dumps(stack.wire_items("InvocationsTable")) + stack.log.getvalue()
+    assert CANARY not in "".join(m.body for m in stack.sent("ApiCallQueue"))
+
+
+def test_a_caller_cannot_hide_a_call_by_what_he_writes_into_it(stack: Stack) -> None:
+    answer = run(stack, call(userAgent='relink_access_key_id "relink_access_key_id": ""'))
+
+    assert answer == FAILED_NONE
+    assert len(calls_of(stack)) == 1
+    assert stack.notices() == []
+
+
+def test_a_malformed_message_is_quarantined_and_its_neighbours_are_done(stack: Stack) -> None:
+    answer = run(stack, CANARY, call(requestID=None), {"detail": [CANARY]}, call(eventTime=CANARY), call())
+
+    assert answer == FAILED_NONE
+    assert len(calls_of(stack)) == 1
+    assert len(stack.notices()) == 4
+    assert CANARY not in json.dumps(stack.notices()) + stack.log.getvalue()
+    assert stack.metrics()["InputRejected"] == 4
+
+
+def test_only_the_message_that_failed_is_returned(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
+    handler = stack.handler(FUNCTION)
+    original = handler.invocations.record_observed
+
+    def fails_for_b(key: Any, observed: Any, **rest: Any) -> Any:
+        if key.request_id == "b":
+            raise ConnectionError("the table does not answer")
+        return original(key, observed, **rest)
+
+    monkeypatch.setattr(handler.invocations, "record_observed", fails_for_b)
+
+    answer = stack.invoke(handler, messages(FUNCTION, [call(requestID=name) for name in ("a", "b", "c")]))
+
+    assert answer == failed("m1")
+    assert len(calls_of(stack)) == 2
+
+
+def test_every_call_of_the_company_that_cloudtrail_shows_is_recorded_with_its_session_tag(stack: Stack) -> None:
+    run(stack, *inputs.trail_events(inputs.month()))
+    relinks = stack.drain("ApiCallQueue")
+    assert run(stack, *(m.body for m in relinks)) == FAILED_NONE
+
+    seen = {r.request_id: r for r in inputs.month().requests if r.is_in_cloudtrail and not r.call.is_mantle}
+    recorded = {item["pk"].split("#")[2]: item["observed"] for item in calls_of(stack)}
+    assert recorded.keys() == seen.keys()
+    for request_id, observed in recorded.items():
+        principal = seen[request_id].principal
+        tags = {key.casefold(): value for key, value in observed["session_tags"].items()}
+        assert tags.get("team") == (principal.tagged_as if principal.has_session_tag else None)
+
+
+# What every published record ends as, in the file's order: a call, a session, ignored, or rejected.
+OUTCOMES = {
+    "awsdocs_error_code_example.json": ["ignored"],
+    "awsdocs_iam_sts_assumerolewithsaml_principaltags.json.malformed.txt": ["rejected"],
+    "awsdocs_iam_sts_assumerolewithwebidentity_principaltags.json.malformed.txt": ["rejected"],
+    "awsdocs_iam_sts_crossaccount_caller_copy.json": ["session"],
+    "awsdocs_iam_sts_crossaccount_roleowner_copy.json": ["session"],
+    "awsdocs_iam_sts_role_chaining_session_tags.json": ["session"],
+    "awsdocs_iam_sts_service_role_deletebucket.json": ["ignored"],
+    "awsdocs_useridentity_sourceidentity_spaces_in_arns.json": ["ignored"],
+    "buildkite_assumerolewithwebidentity_principaltags.json.malformed.txt": ["rejected"],
+    "custodian_create_model_customization_job.json": ["ignored"],
+    "panther_bedrock_management_tests.json": ["ignored"] * 5,
+    "panther_sts_tests.json": ["session"] * 2 + ["ignored"] * 4 + ["session"] * 3,
+    "proposal_orchestrator_lookup_events_converse.json": ["call"] * 10,
+    # Fixtures that lack what real events have: their source, their time.
+    "prowler_llm_jacking_lookup_events.json": ["ignored"] * 4,
+    "stratus_bedrock_invoke_model_detonation.json": ["ignored"] * 2 + ["call"] + ["ignored"] * 12,
+    "stratus_sts_federation_token_detonation.json": ["session", "ignored"],
+}
+
+
+def published(path: Path) -> list[Any]:
+    """The records of a file as messages; what is no JSON goes as it is."""
+    try:
+        content = json.loads(path.read_text())
+    except ValueError:
+        return [path.read_text()]
+    records = content if isinstance(content, list) else content.get("Records") or content.get("Events") or [content]
+    details = [record.get("CloudTrailEvent", record) for record in records]
+    return [{"detail": json.loads(detail) if isinstance(detail, str) else detail} for detail in details]
+
+
+@pytest.mark.skipif(not inputs.sample_files("cloudtrail"), reason="the published sample records are not at hand")
+@pytest.mark.parametrize("path", inputs.sample_files("cloudtrail"), ids=lambda path: path.name)
+def test_every_published_record_has_a_stated_outcome(stack: Stack, path: Path) -> None:
+    outcomes = []
+    for event in published(path):
+        before = (stack.items("InvocationsTable"), len(stack.said("event ignored")), len(stack.notices()))
+        assert run(stack, event) == FAILED_NONE
+        added = [item for item in stack.items("InvocationsTable") if item not in before[0]]
+        if len(stack.notices()) > before[2]:
+            outcomes.append("rejected")
+        elif len(stack.said("event ignored")) > before[1]:
+            outcomes.append("ignored")
+        elif any("observed" in item for item in added):
+            outcomes.append("call")
+        else:
+            # The same credentials again, remembered from an earlier record of the file.
+            outcomes.append("session")
+
+    assert outcomes == OUTCOMES[path.name]

@@ -1,0 +1,450 @@
+"""In-memory ports that behave: conditional writes that lose, transactions that are whole, and attempts that end at any write.
+
+A fake refuses what its AWS counterpart refuses. Nothing here records calls for a test to compare; tests look at the state.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from datetime import UTC, date, datetime, timedelta
+
+from attribution.alerts import Alert, AlertKey
+from attribution.allocation import CostCategory, totals_by_currency
+from attribution.budgets import Budget
+from attribution.canonical import content_hash
+from attribution.charges import Costs, OriginCharge
+from attribution.days import DayPointer, DayVersion, Sum
+from attribution.deliveries import DeliveryOutcome, DeliveryRecord, IngestedReport, Manifest
+from attribution.errors import InputRejected, LedgerConflict
+from attribution.periods import BillingPeriod
+from attribution.ports import IssuedSession, MeteredRecord, Posted, StoredObject
+from attribution.prices import Price, PriceList
+from attribution.usage import Counters, Invocation, InvocationKey, Metered, Observed, Pairs, Usage, UsageKey, with_session_tags
+
+TRANSACTION_ACTIONS = 100
+
+
+class Crash(Exception):
+    """An attempt ended without a word, as when Lambda kills it."""
+
+
+class Crashes:
+    """Ends an attempt right before or right after one of its writes."""
+
+    def __init__(self) -> None:
+        self.after_points: int | None = None
+
+    @contextmanager
+    def write(self) -> Iterator[None]:
+        """A write: two points at which an attempt may end."""
+        self._point()
+        yield
+        self._point()
+
+    def _point(self) -> None:
+        if self.after_points is None:
+            return
+        if self.after_points == 0:
+            self.after_points = None
+            raise Crash
+        self.after_points -= 1
+
+
+class FakeClock:
+    """A clock that moves when it is told to."""
+
+    def __init__(self, now: datetime = datetime(2026, 11, 23, tzinfo=UTC)) -> None:
+        self.now = now
+
+    def __call__(self) -> datetime:
+        return self.now
+
+    def advance(self, seconds: float) -> None:
+        self.now += timedelta(seconds=seconds)
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """What a conditional write of half an invocation did."""
+
+    is_new: bool
+    conflicts: bool = False
+
+
+class FakeInvocations:
+    """`Invocations` as one conditional item per request. The index of awaiting calls can lag behind."""
+
+    def __init__(self) -> None:
+        self.items: dict[InvocationKey, Invocation] = {}
+        self.sessions: dict[str, Pairs] = {}
+        self.awaiting: dict[InvocationKey, str] = {}
+        self.index_lags = False
+        self.before_observed: Callable[[], None] = lambda: None
+
+    def record_metered(self, key: InvocationKey, metered: Metered) -> Written:
+        item = self.items.get(key, Invocation(key))
+        if item.metered is not None:
+            return Written(False, item.metered.fingerprint() != metered.fingerprint())
+        self.items[key] = replace(item, metered=metered)
+        return Written(True)
+
+    def record_observed(self, key: InvocationKey, observed: Observed, *, awaits_session: bool) -> Written:
+        self.before_observed()
+        item = self.items.get(key, Invocation(key))
+        if item.observed is not None:
+            return Written(False, item.observed.iam_principal != observed.iam_principal)
+        self.items[key] = replace(item, observed=observed)
+        if awaits_session:
+            self.awaiting[key] = observed.access_key_id
+        return Written(True)
+
+    def remember_session(self, session: IssuedSession) -> None:
+        self.sessions[session.access_key_id] = session.session_tags
+
+    def session_tags(self, access_key_id: str) -> Pairs | None:
+        return self.sessions.get(access_key_id)
+
+    def awaiting_session(self, access_key_id: str) -> Sequence[InvocationKey]:
+        return [] if self.index_lags else sorted(k for k, awaited in self.awaiting.items() if awaited == access_key_id)
+
+    def apply_session_tags(self, key: InvocationKey, access_key_id: str, session_tags: Pairs) -> None:
+        observed = self.items[key].observed
+        if observed is not None and self.awaiting.get(key) == access_key_id:
+            self.items[key] = replace(self.items[key], observed=with_session_tags(observed, session_tags))
+            del self.awaiting[key]
+
+    def get(self, key: InvocationKey) -> Invocation | None:
+        return self.items.get(key)
+
+
+class FakeInvocationLogs:
+    """`InvocationLogs`: the records of each object, broken ones among them."""
+
+    def __init__(self, objects: Mapping[str, Sequence[MeteredRecord | InputRejected]]) -> None:
+        self._objects = objects
+
+    def read(self, source: StoredObject) -> Iterator[MeteredRecord | InputRejected]:
+        return iter(self._objects[str(source)])
+
+
+class FakePrices:
+    """`Prices`."""
+
+    def __init__(self, *prices: Price) -> None:
+        self._prices = prices
+
+    def load(self, models: Iterable[str]) -> PriceList:
+        wanted = set(models)
+        return PriceList(p for p in self._prices if p.meter.model in wanted)
+
+
+class FakeQuarantine:
+    """`Quarantine`."""
+
+    def __init__(self) -> None:
+        self.rejected: list[InputRejected] = []
+
+    def put(self, rejected: InputRejected) -> None:
+        self.rejected.append(rejected)
+
+
+class FakePolicy:
+    """`Policy` that a test may change."""
+
+    def __init__(self, categories: Sequence[CostCategory] = (), budgets: Sequence[Budget] = ()) -> None:
+        self.categories = categories
+        self.defined = budgets
+
+    def cost_categories(self) -> Sequence[CostCategory]:
+        return self.categories
+
+    def budgets(self) -> Sequence[Budget]:
+        return self.defined
+
+
+class FakeUsageCounters:
+    """`UsageCounters`: the checkpoint and the counters move in one transaction of limited size, or neither does."""
+
+    def __init__(self, crashes: Crashes | None = None) -> None:
+        self.counted: dict[UsageKey, Counters] = {}
+        self.checkpoints: dict[tuple[str, str], str] = {}
+        self.applied_to: list[set[date]] = []
+        self.after_checkpoint: Callable[[], None] = lambda: None
+        self._crashes = crashes or Crashes()
+
+    def checkpoint(self, stream: str, shard: str) -> str:
+        found = self.checkpoints.get((stream, shard), "")
+        callback, self.after_checkpoint = self.after_checkpoint, lambda: None
+        callback()
+        return found
+
+    def apply(self, stream: str, shard: str, *, after: str, through: str, differences: Mapping[UsageKey, Counters]) -> None:
+        if len(differences) + 1 > TRANSACTION_ACTIONS:
+            raise ValueError(f"{len(differences) + 1} actions in one transaction")
+        with self._crashes.write():
+            if self.checkpoints.get((stream, shard), "") != after:
+                raise LedgerConflict(f"the checkpoint of {shard} moved")
+            self.checkpoints[stream, shard] = through
+            for key, difference in differences.items():
+                self.counted[key] = self.counted.get(key, Counters()) + difference
+
+    def usage_of(self, usage_date: date) -> Sequence[Usage]:
+        return [Usage(key, value) for key, value in self.counted.items() if key.usage_date == usage_date]
+
+
+class FakeAllocationQueue:
+    """`AllocationQueue`: the days that were asked for, in order, and why."""
+
+    def __init__(self, crashes: Crashes | None = None) -> None:
+        self.days: list[date] = []
+        self._crashes = crashes or Crashes()
+
+    def usage_changed(self, days: Iterable[date]) -> None:
+        with self._crashes.write():
+            self.days.extend(days)
+
+    def delivery_ingested(self, record: DeliveryRecord, days: Iterable[date]) -> None:
+        with self._crashes.write():
+            self.days.extend(days)
+
+
+class FakeOriginCharges:
+    """`OriginCharges` under their content hash."""
+
+    def __init__(self) -> None:
+        self._stored: dict[tuple[date, str], tuple[OriginCharge, ...]] = {}
+
+    def write(self, usage_date: date, charges: Sequence[OriginCharge]) -> str:
+        origin = content_hash([[c.digest(), list(vars_of(c.costs)), c.units, c.is_final] for c in charges])
+        self._stored[usage_date, origin] = tuple(charges)
+        return origin
+
+    def read(self, usage_date: date, origin: str) -> Sequence[OriginCharge]:
+        return self._stored[usage_date, origin]
+
+    def damage(self, usage_date: date, origin: str, charges: Sequence[OriginCharge]) -> None:
+        """Put something else under the hash."""
+        self._stored[usage_date, origin] = tuple(charges)
+
+
+def vars_of(costs: Costs) -> tuple[object, ...]:
+    """The metrics of a charge."""
+    return tuple(getattr(costs, name) for name in Costs.__slots__)
+
+
+class FakeCostReports:
+    """`CostReports`: manifests and what their files contain."""
+
+    def __init__(self) -> None:
+        self.contents: dict[str, tuple[Manifest, IngestedReport]] = {}
+
+    def put(self, manifest: Manifest, report: IngestedReport) -> StoredObject:
+        self.contents[manifest.key] = (manifest, report)
+        return StoredObject(manifest.bucket, manifest.key, manifest.etag)
+
+    def manifest(self, source: StoredObject) -> Manifest:
+        return self.contents[source.key][0]
+
+    def ingest(self, manifest: Manifest) -> IngestedReport:
+        return self.contents[manifest.key][1]
+
+
+class FakeDeliveries:
+    """`Deliveries`: one conditional item per execution."""
+
+    def __init__(self, crashes: Crashes | None = None) -> None:
+        self.records: dict[tuple[BillingPeriod, str, str], DeliveryRecord] = {}
+        self._crashes = crashes or Crashes()
+
+    def of_period(self, period: BillingPeriod) -> Sequence[DeliveryRecord]:
+        return [r for (of, _, _), r in sorted(self.records.items()) if of == period]
+
+    def record(self, record: DeliveryRecord) -> None:
+        with self._crashes.write():
+            stored = self.records.get(_delivery_key(record))
+            if (
+                stored is None
+                or stored.manifest_etag != record.manifest_etag
+                or stored.outcome is DeliveryOutcome.REFUSED
+            ):
+                self.records[_delivery_key(record)] = record
+
+    def mark_staged(self, record: DeliveryRecord, usage_date: date, version: str) -> DeliveryRecord:
+        with self._crashes.write():
+            stored = self.records[_delivery_key(record)]
+            marked = replace(stored, staged={**stored.staged, usage_date: version})
+            self.records[_delivery_key(record)] = marked
+        return marked
+
+    def supersede(self, record: DeliveryRecord, by: str) -> None:
+        with self._crashes.write():
+            stored = self.records[_delivery_key(record)]
+            if stored.outcome is DeliveryOutcome.INGESTED:
+                self.records[_delivery_key(record)] = replace(
+                    stored, outcome=DeliveryOutcome.SUPERSEDED, reason=f"overtaken by execution {by}"
+                )
+
+    def outcome_of(self, record: DeliveryRecord) -> DeliveryOutcome:
+        return self.records[_delivery_key(record)].outcome
+
+    def publish(self, record: DeliveryRecord) -> None:
+        """A part of the transaction that flips pointers."""
+        stored = self.records[_delivery_key(record)]
+        self.records[_delivery_key(record)] = replace(stored, outcome=DeliveryOutcome.PUBLISHED)
+
+
+def _delivery_key(record: DeliveryRecord) -> tuple[BillingPeriod, str, str]:
+    return record.period, record.export, record.execution_id
+
+
+class FakeLedgerDays:
+    """`LedgerDays`: immutable versions, and pointers that flip together or not at all."""
+
+    def __init__(self, deliveries: FakeDeliveries, clock: FakeClock, crashes: Crashes | None = None) -> None:
+        self.current: dict[date, DayPointer] = {}
+        self.versions: dict[tuple[date, str], DayVersion] = {}
+        self.expired: set[tuple[date, str]] = set()
+        self.flips: list[tuple[date, ...]] = []
+        self.after_pointers: Callable[[], None] = lambda: None
+        self._headers: dict[tuple[date, str], DayPointer] = {}
+        self._deliveries = deliveries
+        self._clock = clock
+        self._crashes = crashes or Crashes()
+
+    def pointers(self, period: BillingPeriod) -> Mapping[date, DayPointer]:
+        found = {day: p for day, p in self.current.items() if BillingPeriod.of(day) == period}
+        callback, self.after_pointers = self.after_pointers, lambda: None
+        callback()
+        return found
+
+    def stage(self, day: DayVersion, sequence: str) -> DayPointer:
+        name = (day.usage_date, day.version)
+        pointer = DayPointer(
+            day.usage_date,
+            day.version,
+            day.basis,
+            day.totals,
+            day.made_from,
+            self._clock(),
+            sequence,
+            len(day.charges),
+            {dimension: 1 for dimension in day.sums},
+        )
+        with self._crashes.write():
+            self.versions[name] = day
+            self._headers[name] = pointer
+            self.expired.discard(name)
+        return pointer
+
+    def staged(self, usage_date: date, version: str) -> DayPointer:
+        return self._headers[usage_date, version]
+
+    def stored_totals(self, usage_date: date, version: str) -> tuple[Mapping[str, Costs], int]:
+        charges = self.versions[usage_date, version].charges
+        # A store keeps one item per name.
+        stored = {c.digest(): c for c in charges}
+        return totals_by_currency(stored.values()), len(stored)
+
+    def flip(
+        self,
+        pointers: Sequence[DayPointer],
+        *,
+        replacing: Mapping[date, DayPointer],
+        publishing: DeliveryRecord | None = None,
+    ) -> None:
+        with self._crashes.write():
+            for pointer in pointers:
+                old, now = replacing.get(pointer.usage_date), self.current.get(pointer.usage_date)
+                if (old.version if old else None) != (now.version if now else None):
+                    raise LedgerConflict(f"{pointer.usage_date} moved")
+            if publishing is not None:
+                if self._deliveries.outcome_of(publishing) is not DeliveryOutcome.INGESTED:
+                    raise LedgerConflict(f"{publishing.execution_id} is not waiting any more")
+                self._deliveries.publish(publishing)
+            for pointer in pointers:
+                now = self.current.get(pointer.usage_date)
+                superseded = (*now.superseded, now.version) if now else ()
+                rest = tuple(v for v in superseded if v != pointer.version)
+                self.current[pointer.usage_date] = replace(pointer, superseded=rest)
+            self.flips.append(tuple(p.usage_date for p in pointers))
+
+    def retire(self, usage_date: date) -> None:
+        with self._crashes.write():
+            pointer = self.current[usage_date]
+            self.expired |= {(usage_date, version) for version in pointer.superseded}
+            self.current[usage_date] = replace(pointer, superseded=())
+
+    def sums(self, pointers: Sequence[DayPointer], dimension: str) -> Mapping[date, Mapping[tuple[str, str], Sum]]:
+        return {p.usage_date: self.versions[p.usage_date, p.version].sums.get(dimension, {}) for p in pointers}
+
+
+class FakeAnnouncements:
+    """`Announcements`."""
+
+    def __init__(self, crashes: Crashes | None = None) -> None:
+        self.changed: set[date] = set()
+        self._crashes = crashes or Crashes()
+
+    def days_changed(self, period: BillingPeriod, days: Sequence[date]) -> None:
+        with self._crashes.write():
+            self.changed |= set(days)
+
+
+class FakeAlerts:
+    """`Alerts`: a conditional put per alert, and its stream of changed keys."""
+
+    def __init__(self, crashes: Crashes | None = None) -> None:
+        self.items: dict[AlertKey, Alert] = {}
+        self.stream: list[AlertKey] = []
+        self.before_put: Callable[[], None] = lambda: None
+        self._crashes = crashes or Crashes()
+
+    def get(self, key: AlertKey) -> Alert | None:
+        return self.items.get(key)
+
+    def put(self, alert: Alert, *, replacing: Alert | None) -> bool:
+        callback, self.before_put = self.before_put, lambda: None
+        callback()
+        with self._crashes.write():
+            if self.items.get(alert.key) != replacing:
+                return False
+            self.items[alert.key] = alert
+            self.stream.append(alert.key)
+        return True
+
+
+@dataclass(slots=True)
+class FakeAlertRetries:
+    """`AlertRetries`: what comes back, and when."""
+
+    clock: FakeClock
+    due: list[tuple[datetime, AlertKey]] = field(default_factory=list)
+
+    def retry(self, key: AlertKey, *, after_seconds: int) -> None:
+        if not 0 <= after_seconds <= 900:
+            raise ValueError(f"SQS delays by 0 to 900 seconds, not {after_seconds}")
+        self.due.append((self.clock() + timedelta(seconds=after_seconds), key))
+
+
+class FakeChannel:
+    """`Channel`: people's view of it in `received`, and a plan of what goes wrong with each post; then all goes well."""
+
+    def __init__(self, plan: Sequence[str] = ()) -> None:
+        self.received: list[Alert] = []
+        self._plan = list(plan)
+
+    def post(self, alert: Alert) -> Posted:
+        outcome = self._plan.pop(0) if self._plan else "sent"
+        if outcome in ("sent", "acknowledgement lost", "crash after"):
+            self.received.append(alert)
+        if outcome.startswith("crash"):
+            raise Crash
+        if outcome in ("acknowledgement lost", "connection lost"):
+            return Posted(False, is_ambiguous=True, error="timed out")
+        if outcome == "rate limited":
+            return Posted(False, retry_after_seconds=30, error="429")
+        if outcome == "refused":
+            return Posted(False, error="no such channel")
+        return Posted(True)

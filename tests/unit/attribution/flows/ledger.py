@@ -1,0 +1,166 @@
+"""A whole ledger in memory: cost report deliveries arrive, usage moves, days are allocated, at least once and in any order."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+
+from attribution.allocation import allocate_day, estimate_day
+from attribution.charges import Basis, Costs, OriginCharge, sum_costs
+from attribution.days import DayVersion, make_day_version, usage_fingerprint
+from attribution.deliveries import DayOfDelivery, DeliveryOutcome, DeliveryRecord, IngestedReport, Manifest, billed_days
+from attribution.errors import LedgerConflict
+from attribution.flows.allocate_charges import AllocatedDay, allocate_charges
+from attribution.flows.ingest_cost_report import IngestedDelivery, ingest_cost_report
+from attribution.meters import TokenKind
+from attribution.periods import BillingPeriod
+from attribution.ports import StoredObject
+from attribution.usage import Counters
+from tests.fakes import (
+    Crash,
+    Crashes,
+    FakeAllocationQueue,
+    FakeAnnouncements,
+    FakeClock,
+    FakeCostReports,
+    FakeDeliveries,
+    FakeLedgerDays,
+    FakeOriginCharges,
+    FakePolicy,
+    FakeUsageCounters,
+)
+from tests.unit.attribution.examples import DAY, TEAM, USAGE_KEY, origin_charge
+
+NOVEMBER = BillingPeriod(2026, 11)
+DAYS = tuple(DAY + timedelta(days=n) for n in range(3))
+LAG = timedelta(hours=24)
+# The first delivery bills the first day, the second two days, the third all three.
+FIRST_WRITTEN = datetime(2026, 11, 5, 12, tzinfo=UTC)
+
+Message = StoredObject | date
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """What a delivery says: a revision of each day's one charge."""
+
+    revisions: tuple[int, ...]
+    is_final: bool = False
+
+
+class Ledger:
+    """The fakes, wired, and the queue between the two flows."""
+
+    def __init__(self) -> None:
+        self.crashes = Crashes()
+        self.origin_charges = FakeOriginCharges()
+        self.reports = FakeCostReports()
+        self.deliveries = FakeDeliveries(self.crashes)
+        self.days = FakeLedgerDays(self.deliveries, FakeClock(), self.crashes)
+        self.counters = FakeUsageCounters()
+        self.policy = FakePolicy([TEAM])
+        self.announcements = FakeAnnouncements(self.crashes)
+        self.queue = FakeAllocationQueue(self.crashes)
+
+    def write_delivery(self, number: int, content: Content) -> StoredObject:
+        """Put the files of the n-th delivery of November into the bucket."""
+        written_at = FIRST_WRITTEN + timedelta(days=number)
+        days = []
+        for usage_date, revision in zip(DAYS, content.revisions, strict=True):
+            charges = charges_of(usage_date, revision, content.is_final)
+            origin = self.origin_charges.write(usage_date, charges)
+            totals = {"USD": sum_costs(c.costs for c in charges)}
+            days.append(DayOfDelivery(usage_date, origin, totals, len(charges), 1, content.is_final))
+        report = IngestedReport((), tuple(days), 3, 3, {"USD": sum_costs(d.totals["USD"] for d in days)})
+        name = f"execution-{number}"
+        manifest = Manifest("cur", NOVEMBER, name, "bills", f"{name}-Manifest.json", f"etag-{number}", written_at, (), ())
+        return self.reports.put(manifest, report)
+
+    def ingest(self, source: StoredObject) -> IngestedDelivery:
+        """What the function ingest_cost_report does with a message."""
+        return ingest_cost_report(
+            source, reports=self.reports, deliveries=self.deliveries, days=self.days, queue=self.queue, billing_lag=LAG
+        )
+
+    def allocate(self, usage_date: date) -> AllocatedDay:
+        """What the function allocate_charges does with a message."""
+        return allocate_charges(
+            usage_date,
+            origin_charges=self.origin_charges,
+            deliveries=self.deliveries,
+            days=self.days,
+            counters=self.counters,
+            policy=self.policy,
+            announcements=self.announcements,
+        )
+
+    def use(self, usage_date: date, team: str, units: int) -> None:
+        """Roll up more usage of a team, and ask for the day."""
+        key = replace(USAGE_KEY, usage_date=usage_date, request_metadata=(("team", team),))
+        more = Counters(
+            requests=1, units={TokenKind.INPUT: units}, estimated={TokenKind.INPUT: Decimal(units) * Decimal("0.0000033")}
+        )
+        self.counters.counted[key] = self.counters.counted.get(key, Counters()) + more
+        self.queue.usage_changed([usage_date])
+
+    def attempt(self, message: Message) -> bool:
+        """Handle one message; whether it may be deleted from its queue."""
+        try:
+            if isinstance(message, StoredObject):
+                self.ingest(message)
+            else:
+                self.allocate(message)
+        except (Crash, LedgerConflict):
+            return False
+        finally:
+            self.crashes.after_points = None
+        return True
+
+    def drain(self, messages: Sequence[Message]) -> None:
+        """Handle messages until none is left."""
+        waiting = list(messages)
+        for _ in range(300):
+            waiting += self.queue.days
+            self.queue.days.clear()
+            if not waiting:
+                return
+            message = waiting.pop(0)
+            if not self.attempt(message):
+                waiting.append(message)
+        raise AssertionError(f"messages keep coming back: {waiting}")
+
+    def settle(self, *sources: StoredObject) -> None:
+        """Ingest deliveries in order, each with all that follows from it."""
+        for source in sources:
+            self.drain([source])
+
+    def record_of(self, number: int) -> DeliveryRecord:
+        """The record of the n-th delivery."""
+        return self.deliveries.records[NOVEMBER, "cur", f"execution-{number}"]
+
+    def published(self) -> DeliveryRecord | None:
+        """The newest delivery that readers may see."""
+        found = [r for r in self.deliveries.of_period(NOVEMBER) if r.outcome is DeliveryOutcome.PUBLISHED]
+        return max(found, key=lambda r: r.sequence, default=None)
+
+    def expected(self, usage_date: date, newest: DeliveryRecord | None, number: int) -> DayVersion:
+        """The day as it must be in the end: made from the newest delivery if that bills it, else from usage alone."""
+        used = self.counters.usage_of(usage_date)
+        fingerprint = usage_fingerprint(used)
+        billed = billed_days(NOVEMBER, FIRST_WRITTEN + timedelta(days=number), LAG) if newest else ()
+        if newest is None or usage_date not in billed:
+            charges = estimate_day(used, [TEAM])
+            return make_day_version(usage_date, Basis.ESTIMATED, charges, [TEAM], origin="", usage=fingerprint)
+        day = newest.day(usage_date)
+        assert day is not None
+        allocated = allocate_day(self.origin_charges.read(usage_date, day.origin), used, [TEAM])
+        basis = Basis.FINAL if day.is_final else Basis.BILLED
+        return make_day_version(usage_date, basis, allocated, [TEAM], origin=day.origin, usage=fingerprint)
+
+
+def charges_of(usage_date: date, revision: int, is_final: bool = False) -> list[OriginCharge]:
+    """The bill of a day: one charge of 1000 tokens whose amount names day and revision."""
+    amount = Decimal(usage_date.day) + Decimal(revision) / 100
+    return [origin_charge(usage_date=usage_date, costs=Costs.uniform(amount), is_final=is_final)]

@@ -1,0 +1,190 @@
+"""`report`: by a dimension, billed and estimated apart, in every form."""
+
+from __future__ import annotations
+
+import csv
+import io
+from datetime import date
+
+from attribution.allocation import CostCategory
+from attribution.charges import COST_METRICS, Basis
+from bedrock_costs.commands.report import Metric
+from tests.unit.cli.support import Cloud, charge, put_october, run
+
+TABLE = """\
+billed_cost of 2026-10 by team, USD
+
+ team               billed   estimated       total   requests   tokens     share
+ ───────────────────────────────────────────────────────────────────────────────
+ search          $2,468.67   $1,234.34   $3,703.01          9    3,000   100.0 %
+ support             $0.67       $0.34       $1.01          9    3,000    <0.1 %
+ (unallocated)       $0.67       $0.33       $1.00          9    3,000    <0.1 %
+
+ total           $2,470.01   $1,235.01   $3,705.02         27    9,000   100.0 %
+
+31 days: 1 final, 1 billed, 1 estimated, 28 without data. As of 2026-10-04 07:30 UTC.
+"""
+CSV = """\
+value,currency,billed,estimated,total,requests,tokens,share_percent
+search,USD,2468.67,1234.335,3703.005,9,3000,100
+support,USD,0.67,0.335,1.005,9,3000,0
+(unallocated),USD,0.67,0.335,1.005,9,3000,0
+"""
+
+
+def trimmed(text: str) -> str:
+    """A table without the blanks that fill it up on the right."""
+    return "".join(f"{line.rstrip()}\n" for line in text.splitlines())
+
+
+def test_the_table_adds_up_and_says_how_sure_it_is(cloud: Cloud) -> None:
+    put_october(cloud)
+
+    ran = run("report", "--period", "2026-10")
+
+    assert trimmed(ran.out) == TABLE
+    assert (ran.exit_code, ran.err) == (0, "")
+
+
+def test_csv_holds_exact_amounts(cloud: Cloud) -> None:
+    put_october(cloud)
+
+    assert run("report", "--period", "2026-10", output="csv").out == CSV
+
+
+def test_json_holds_exact_amounts_as_text(cloud: Cloud) -> None:
+    put_october(cloud)
+
+    document = run("report", "--period", "2026-10", output="json").json
+
+    assert document["schema"] == 1
+    assert document["days"] == {"final": 1, "billed": 1, "estimated": 1, "without_data": 28}
+    assert document["as_of"] == "2026-10-04T07:30:00+00:00"
+    assert document["currencies"][0]["total"] == {
+        "billed": "2470.01",
+        "estimated": "1235.005",
+        "total": "3705.015",
+        "requests": 27,
+        "tokens": "9000",
+    }
+    assert [row["is_unallocated"] for row in document["currencies"][0]["rows"]] == [False, False, True]
+
+
+def test_without_a_terminal_the_output_is_json(cloud: Cloud) -> None:
+    from typer.testing import CliRunner
+
+    from bedrock_costs.main import app
+
+    put_october(cloud)
+
+    assert CliRunner().invoke(app, ["report", "--period", "2026-10"]).stdout.startswith('{\n  "schema": 1,')
+
+
+def test_another_dimension_and_metric(cloud: Cloud) -> None:
+    put_october(cloud)
+
+    document = run("report", "--period", "2026-10", "--by", "model", "--metric", "list_cost", output="json").json
+
+    assert [row["value"] for row in document["currencies"][0]["rows"]] == ["amazon.nova-pro"]
+    assert (document["dimension"], document["metric"]) == ("model", "list_cost")
+
+
+def test_a_range_of_days_across_periods(cloud: Cloud) -> None:
+    put_october(cloud)
+    cloud.put_day(date(2026, 11, 1), Basis.ESTIMATED, [charge(date(2026, 11, 1), "search", "1")])
+
+    document = run("report", "--from", "2026-10-03", "--to", "2026-11-01", output="json").json
+
+    assert document["days"] == {"final": 0, "billed": 0, "estimated": 2, "without_data": 28}
+    assert document["currencies"][0]["total"]["total"] == "1236.005"
+
+
+def test_currencies_are_never_added(cloud: Cloud) -> None:
+    on = date(2026, 10, 1)
+    cloud.put_day(on, Basis.BILLED, [charge(on, "search", "10"), charge(on, "search", "7", currency="EUR")])
+
+    table = run("report", "--period", "2026-10").out
+
+    assert "by team, EUR" in table
+    assert "by team, USD" in table
+    assert "€7.00" in table
+    assert "17" not in table
+
+
+def test_a_day_from_before_the_cost_category_counts_as_unallocated(cloud: Cloud) -> None:
+    on = date(2026, 10, 1)
+    cloud.put_day(on, Basis.BILLED, [charge(on, "search", "10")], categories=[CostCategory("tenant", ("tenant",))])
+
+    ran = run("report", "--period", "2026-10", output="json")
+
+    assert [(r["value"], r["total"], r["requests"]) for r in ran.json["currencies"][0]["rows"]] == [("(unallocated)", "10", 3)]
+    assert "1 day from 2026-10-01 on were allocated before 'team' was defined" in ran.json["notes"][0]
+
+
+def test_sums_that_do_not_add_up_are_not_shown(cloud: Cloud) -> None:
+    on = date(2026, 10, 1)
+    cloud.put_day(on, Basis.BILLED, [charge(on, "search", "10")])
+    item = next(i for i in cloud.dynamodb.scan(TableName="ledger")["Items"] if i["sk"]["S"] == "SUM#team#00000")
+    cloud.dynamodb.delete_item(TableName="ledger", Key={"pk": item["pk"], "sk": item["sk"]})
+
+    ran = run("report", "--period", "2026-10")
+
+    assert (ran.exit_code, ran.out) == (1, "")
+    assert "the parts of 2026-10-01 do not add up to its total" in ran.err
+
+
+def test_an_empty_ledger_is_not_ready(cloud: Cloud) -> None:
+    ran = run("report", "--period", "2026-10")
+
+    assert ran.exit_code == 4
+    assert ran.err.startswith("error: no data for 2026-10: the ledger has no day of it\n")
+    assert "fix: Check `bedrock-costs status`" in ran.err
+
+
+def test_hostile_values_are_only_text(cloud: Cloud) -> None:
+    on = date(2026, 10, 1)
+    hostile = '=HYPERLINK("http://x")[red]\x1b[2J\u202e'
+    cloud.put_day(on, Basis.BILLED, [charge(on, hostile, "1"), charge(on, "[/nonsense]", "2")])
+
+    table = run("report", "--period", "2026-10").out
+    cells = list(csv.reader(io.StringIO(run("report", "--period", "2026-10", output="csv").out)))
+    text = run("report", "--period", "2026-10", output="json")
+
+    assert '=HYPERLINK("http://x")[red][2J' in table
+    assert "[/nonsense]" in table
+    assert "\x1b" not in table
+    assert "\u202e" not in table
+    assert cells[2][0] == '\'=HYPERLINK("http://x")[red][2J'
+    assert "\x1b" not in text.out
+    assert text.json["currencies"][0]["rows"][1]["value"] == hostile
+
+
+def test_a_negative_amount_stays_a_number_in_csv(cloud: Cloud) -> None:
+    on = date(2026, 10, 1)
+    cloud.put_day(on, Basis.BILLED, [charge(on, "search", "-5")])
+
+    assert "search,USD,-5,0,-5,3,1000,\n" in run("report", "--period", "2026-10", output="csv").out
+    assert "-$5.00" in run("report", "--period", "2026-10").out
+
+
+def test_an_unknown_dimension_is_answered_with_the_nearest(cloud: Cloud) -> None:
+    ran = run("report", "--by", "modle")
+
+    assert ran.exit_code == 2
+    assert "Did you mean model?" in ran.err
+
+
+def test_options_that_contradict_each_other(cloud: Cloud) -> None:
+    for args in (
+        ["--period", "2026-10", "--from", "2026-10-01"],
+        ["--to", "2026-10-01"],
+        ["--from", "2026-10-02", "--to", "2026-10-01"],
+        ["--period", "2026-13"],
+        ["--from", "yesterday"],
+        ["--metric", "price"],
+    ):
+        assert run("report", *args).exit_code == 2, args
+
+
+def test_every_metric_of_the_ledger_can_be_reported() -> None:
+    assert sorted(Metric) == sorted(COST_METRICS)

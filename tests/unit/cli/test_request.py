@@ -1,0 +1,113 @@
+"""`request`: one call."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from decimal import Decimal
+
+import pytest
+
+from attribution.meters import Routing, Tier, TokenKind
+from attribution.usage import InvocationKey, Metered, Observed, PricedKind
+from tests.unit.cli.support import Cloud, run
+
+KEY = InvocationKey("111122223333", "eu-west-1", "5f3c0b9e")
+AT = datetime(2026, 10, 1, 12, tzinfo=UTC)
+METERED = Metered(
+    timestamp=AT,
+    model_id="anthropic.claude-sonnet-4-6",
+    model="anthropic.claude-sonnet-4-6",
+    operation="Converse",
+    routing=Routing.REGIONAL,
+    tier=Tier.STANDARD,
+    inference_profile="",
+    iam_principal="arn:aws:sts::111122223333:assumed-role/app/session",
+    kinds={
+        TokenKind.INPUT: PricedKind(1200, Decimal("0.0036"), "0.003 USD per 1000"),
+        TokenKind.OUTPUT: PricedKind(10, Decimal("0.00015"), "0.015 USD per 1000"),
+    },
+    request_metadata=(("team", "search[bold]"),),
+    flags=("cache_write_ttl_unknown",),
+    price_source="AWS Price List AmazonBedrock 2026-10-01",
+    log_object="s3://log-bucket/x.json.gz",
+)
+OBSERVED = Observed(
+    timestamp=AT,
+    event_name="Converse",
+    model_id="anthropic.claude-sonnet-4-6",
+    iam_principal="arn:aws:sts::111122223333:assumed-role/app/session",
+    access_key_id="ASIAEXAMPLE",
+    session_tags=(("team", "platform"),),
+)
+
+
+@pytest.fixture
+def recorded(cloud: Cloud) -> Cloud:
+    cloud.invocations.record_metered(KEY, METERED)
+    cloud.invocations.record_observed(KEY, OBSERVED, awaits_session=False)
+    return cloud
+
+
+def test_a_call_with_its_price_caller_and_evidence(recorded: Cloud) -> None:
+    out = run("request", "111122223333/eu-west-1/5f3c0b9e", "--output", "table").out
+
+    for expected in (
+        "0.00375 USD (estimated)",
+        "AWS Price List AmazonBedrock 2026-10-01",
+        "0.003 USD per 1000",
+        "cache_write_ttl_unknown",
+        "assumed-role/app/session",
+        "team=platform",
+        "search[bold] (from request metadata; disagrees: session_tag: platform)",
+    ):
+        assert expected in out
+    assert "ASIAEXAMPLE" not in out
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        ["111122223333#eu-west-1#5f3c0b9e"],
+        ["--account", "111122223333", "--region", "eu-west-1", "--request-id", "5f3c0b9e"],
+    ],
+)
+def test_json_however_the_call_is_named(recorded: Cloud, args: list[str]) -> None:
+    document = run("request", *args).json
+
+    assert document["region"] == "eu-west-1"
+    assert document["metered"]["cost"] == "0.00375"
+    assert document["metered"]["token_kinds"][0] == {
+        "token_kind": "input",
+        "units": 1200,
+        "unit_price": "0.003 USD per 1000",
+        "cost": "0.0036",
+    }
+    assert document["owners"][0]["value"] == "search[bold]"
+
+
+def test_csv_has_a_row_for_each_token_kind(recorded: Cloud) -> None:
+    assert run("request", "111122223333/eu-west-1/5f3c0b9e", "--output", "csv").out.splitlines()[1:] == [
+        "input,1200,0.003 USD per 1000,0.0036,USD",
+        "output,10,0.015 USD per 1000,0.00015,USD",
+    ]
+
+
+def test_a_call_that_only_cloudtrail_has_seen(cloud: Cloud) -> None:
+    cloud.invocations.record_observed(KEY, OBSERVED, awaits_session=False)
+
+    out = run("request", "111122223333/eu-west-1/5f3c0b9e", "--output", "table").out
+
+    assert "not known: no log record has arrived" in out
+    assert "platform (from session tag)" in out
+
+
+def test_a_call_that_is_not_recorded(cloud: Cloud) -> None:
+    ran = run("request", "111122223333/eu-west-1/other")
+
+    assert ran.exit_code == 4
+    assert "request 111122223333/eu-west-1/other is not recorded" in ran.err
+
+
+@pytest.mark.parametrize("args", [[], ["111122223333/eu-west-1"], ["a/b/c", "--account", "1"], ["--account", "1"]])
+def test_a_call_that_is_not_named_fully(cloud: Cloud, args: list[str]) -> None:
+    assert run("request", *args).exit_code == 2

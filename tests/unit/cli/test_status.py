@@ -1,0 +1,65 @@
+"""`status`: whether the numbers can be relied on."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from botocore.exceptions import ClientError
+
+from bedrock_costs.commands import status
+from tests.unit.cli.support import Cloud, put_delivery, put_october, run
+
+
+def test_everything_at_a_glance(cloud: Cloud) -> None:
+    put_october(cloud)
+    put_delivery(cloud)
+    cloud.s3.put_object(Bucket="work-bucket", Key="quarantine/a.json", Body=b"{}")
+    cloud.sqs.send_message(QueueUrl=cloud.cloudformation.queues["ApiCallDeadLetters"], MessageBody="x")
+
+    out = run("status", "--period", "2026-10").out
+
+    for expected in (
+        "published, 2026-10, written 2026-10-04 06:00 UTC, execution execution-1",
+        "1 final, 1 billed, 1 estimated, 28 without data",
+        "1 in ApiCallDeadLetters",
+        "$2,469.34   $2,470.01     99.9 %",
+    ):
+        assert expected in out
+
+
+def test_json_and_csv(cloud: Cloud) -> None:
+    put_october(cloud)
+
+    document = run("status", "--period", "2026-10", output="json").json
+    rows = run("status", "--period", "2026-10", output="csv").out
+
+    assert document["capture"] == [
+        {
+            "cost_category": "team",
+            "currency": "USD",
+            "allocated": "2469.34",
+            "billed": "2470.01",
+            "capture_percent": "99.9",
+        }
+    ]
+    assert document["dead_letters"] == {"ApiCallDeadLetters": 0, "UndeliveredEvents": 0}
+    assert "capture_percent team USD,99.9\n" in rows
+
+
+def test_an_empty_stack_has_a_status(cloud: Cloud) -> None:
+    ran = run("status", "--period", "2026-10")
+
+    assert ran.exit_code == 0
+    for expected in ("none yet", "no day yet", "31 without data", "empty"):
+        assert expected in ran.out
+
+
+def test_what_these_credentials_may_not_see_is_said(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_: Any) -> list[str]:
+        raise ClientError({"Error": {"Code": "AccessDenied", "Message": "no"}}, "ListObjectsV2")
+
+    monkeypatch.setattr(status, "notice_keys", refuse)
+
+    assert "not readable with these credentials" in run("status", "--period", "2026-10").out
+    assert run("status", "--period", "2026-10", output="json").json["quarantined"] is None
