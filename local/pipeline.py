@@ -79,7 +79,7 @@ def stack_parameters(secret_arn: str, **overrides: str) -> dict[str, str]:
         "InvocationLogPrefix": f"{INVOCATION_LOG_PREFIX}/",
         "SlackSecretArn": secret_arn,
         "SlackAllowedHosts": "127.0.0.1",
-        "EstimateDelaySeconds": "2",
+        "EstimateDelaySeconds": "5",
         **overrides,
     }
 

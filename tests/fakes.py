@@ -264,11 +264,7 @@ class FakeDeliveries:
     def record(self, record: DeliveryRecord) -> None:
         with self._crashes.write():
             stored = self.records.get(_delivery_key(record))
-            if (
-                stored is None
-                or stored.manifest_etag != record.manifest_etag
-                or stored.outcome is DeliveryOutcome.REFUSED
-            ):
+            if stored is None or stored.manifest_etag != record.manifest_etag or stored.outcome is DeliveryOutcome.REFUSED:
                 self.records[_delivery_key(record)] = record
 
     def mark_staged(self, record: DeliveryRecord, usage_date: date, version: str) -> DeliveryRecord:

@@ -35,12 +35,13 @@ def download(url: str, advance: Callable[[int, int | None], None]) -> bytes:
     import urllib3
 
     try:
-        response = _pool(url).request("GET", url, preload_content=False, headers={"accept-encoding": "gzip"})
-        if response.status != _OK:
-            raise Failure(
-                f"{url} answered {response.status}", fix="Check --base-url; download the file yourself and use `prices load`."
-            )
-        return b"".join(_chunks(url, response, advance))
+        headers = {"accept-encoding": "gzip"}
+        with _pool(url) as pool, pool.request("GET", url, preload_content=False, headers=headers) as response:
+            if response.status != _OK:
+                raise Failure(
+                    f"{url} answered {response.status}", fix="Check --base-url; or download the file and use `prices load`."
+                )
+            return b"".join(_chunks(url, response, advance))
     except urllib3.exceptions.HTTPError as error:
         raise Failure(
             f"{url} could not be downloaded: {type(error).__name__}",
@@ -50,8 +51,12 @@ def download(url: str, advance: Callable[[int, int | None], None]) -> bytes:
 
 
 def _pool(url: str) -> Any:
+    import logging
+
     import urllib3
 
+    # A retry is not news; when the last one fails, the failure is told.
+    logging.getLogger("urllib3").setLevel(logging.ERROR)
     proxy = _proxy(url)
     timeout, retries = urllib3.Timeout(connect=10, read=60), urllib3.Retry(3, backoff_factor=0.5, redirect=0)
     if proxy:

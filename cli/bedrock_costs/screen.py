@@ -26,6 +26,10 @@ if TYPE_CHECKING:
 SCHEMA = 1
 # Output into a file has no terminal to fit into.
 _FILE_WIDTH = 160
+# Names shorter than this are not folded, and longer ones keep at least as much.
+_LEAST_TEXT_WIDTH = 24
+# What the frame takes beside each column.
+_BETWEEN = 3
 
 
 class Output(StrEnum):
@@ -79,9 +83,16 @@ class Screen:
         """A line of a table's surroundings."""
         self.console().print(clean(text), style=style or None, soft_wrap=True)
 
-    def table(self, table: Table) -> None:
-        """A table whose cells are text."""
-        self.console().print(table)
+    def grid(self, grid: Grid) -> None:
+        """A grid as a table. What does not fit is left out by name or wrapped by the terminal; no number is ever cut."""
+        console = self.console()
+        width = console.width
+        shown, needed = grid.fitting(width)
+        console.width = max(width, needed)
+        console.print(grid.table(shown))
+        left_out = [column.title for index, column in enumerate(grid.columns) if index not in shown]
+        if left_out:
+            self.line(f"Too narrow for {', '.join(left_out)}; --output csv has everything.", style="dim")
 
     def note(self, text: str) -> None:
         """Something that people should know and programs need not."""
@@ -90,51 +101,81 @@ class Screen:
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A column of a table: numbers stand to the right and are never cut, text folds."""
+    """A column of a grid: numbers stand to the right and are never cut, text folds.
+
+    On a narrow terminal the columns with the highest `dispensable` are left out first; those with none always stay.
+    """
 
     title: str
     is_number: bool = False
     style: str = ""
     no_wrap: bool = False
+    dispensable: int = 0
 
 
-def build_table(
-    title: str,
-    columns: Sequence[Column],
-    rows: Sequence[Sequence[str]],
-    footer: Sequence[str] = (),
-    styles: Sequence[str] = (),
-) -> Table:
-    """A table of cleaned text; `styles` are those of its rows."""
-    from rich import box
-    from rich.table import Table
-    from rich.text import Text
+@dataclass(frozen=True, slots=True)
+class Grid:
+    """Text in rows and columns; `styles` are those of the rows."""
 
-    table = Table(
-        title=Text(clean(title), style="bold"),
-        title_justify="left",
-        box=box.SIMPLE_HEAD,
-        show_header=any(column.title for column in columns),
-        show_footer=bool(footer),
-        pad_edge=False,
-    )
-    for index, column in enumerate(columns):
-        table.add_column(
-            Text(column.title, style="bold"),
-            footer=Text(clean(footer[index]), style="bold") if footer else "",
-            justify="right" if column.is_number else "left",
-            no_wrap=column.is_number or column.no_wrap,
-            overflow="fold",
-            style=column.style or None,
+    title: str
+    columns: Sequence[Column]
+    rows: Sequence[Sequence[str]]
+    footer: Sequence[str] = ()
+    styles: Sequence[str] = ()
+
+    def least_width(self, index: int) -> int:
+        """The width that a column cannot do without."""
+        from rich.cells import cell_len
+
+        column = self.columns[index]
+        texts = [column.title, *(row[index] for row in self.rows), *(self.footer[index : index + 1])]
+        longest = max(cell_len(clean(text)) for text in texts)
+        return longest if column.is_number or column.no_wrap else min(longest, _LEAST_TEXT_WIDTH)
+
+    def fitting(self, width: int) -> tuple[list[int], int]:
+        """The columns to show on a terminal, and the width they take: more than it has, if nothing more can be left out."""
+        shown = list(range(len(self.columns)))
+        while True:
+            needed = sum(self.least_width(index) + _BETWEEN for index in shown)
+            droppable = [index for index in shown if self.columns[index].dispensable]
+            if needed <= width or not droppable:
+                return shown, needed
+            shown.remove(max(droppable, key=lambda index: self.columns[index].dispensable))
+
+    def table(self, shown: Sequence[int]) -> Table:
+        """The grid in Rich's terms, cleaned."""
+        from rich import box
+        from rich.table import Table
+        from rich.text import Text
+
+        table = Table(
+            title=Text(clean(self.title), style="bold"),
+            title_justify="left",
+            box=box.SIMPLE_HEAD,
+            show_header=any(column.title for column in self.columns),
+            show_footer=bool(self.footer),
+            pad_edge=False,
         )
-    for index, row in enumerate(rows):
-        table.add_row(*(Text(clean(cell)) for cell in row), style=styles[index] if styles else None)
-    return table
+        for index in shown:
+            column = self.columns[index]
+            table.add_column(
+                Text(column.title, style="bold"),
+                footer=Text(clean(self.footer[index]), style="bold") if self.footer else "",
+                justify="right" if column.is_number else "left",
+                no_wrap=column.is_number or column.no_wrap,
+                min_width=self.least_width(index),
+                overflow="fold",
+                style=column.style or None,
+            )
+        for number, row in enumerate(self.rows):
+            style = self.styles[number] if self.styles else None
+            table.add_row(*(Text(clean(row[index])) for index in shown), style=style)
+        return table
 
 
-def fields_table(title: str, fields: Sequence[tuple[str, str]]) -> Table:
+def fields_grid(title: str, fields: Sequence[tuple[str, str]]) -> Grid:
     """Names and values of one thing."""
-    return build_table(title, [Column("", style="bold", no_wrap=True), Column("")], fields)
+    return Grid(title, [Column("", style="bold", no_wrap=True), Column("")], fields)
 
 
 def _plain(value: object) -> object:

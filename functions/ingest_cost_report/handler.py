@@ -17,7 +17,8 @@ from adapters.contracts import ObjectCreated, read
 from adapters.messages import process_messages
 from adapters.observability import count, logger, metrics
 from adapters.settings import IngestCostReport, load
-from adapters.sources.cost_report import S3CostReports, manifest_key_ignored
+from adapters.sources.cost_report import S3CostReports
+from adapters.sources.manifest import manifest_key_ignored
 from attribution.errors import DeliveryRefused, InputRejected
 from attribution.flows.ingest_cost_report import ingest_cost_report
 

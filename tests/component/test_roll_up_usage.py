@@ -26,9 +26,8 @@ def records() -> list[dict[str, Any]]:
     """The changes of the invocations when the company's month is recorded from both sides."""
     with mock_aws():
         stack = Stack()
-        inputs.load_prices(stack)
-        inputs.record_logs(stack, inputs.month())
-        stack.run("record_api_calls", messages("record_api_calls", inputs.trail_events(inputs.month())))
+        inputs.record_logs(stack, inputs.month(20))
+        stack.run("record_api_calls", messages("record_api_calls", inputs.trail_events(inputs.month(20))))
         return list(stack.stream("InvocationsTable"))
 
 

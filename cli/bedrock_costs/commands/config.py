@@ -68,7 +68,9 @@ def apply(ctx: typer.Context, file: File) -> None:
     told = f"Version {version} is in force{'' if changed else ' already, nothing changed'}: {summary}."
     _tell(ctx, file, "applied" if changed else "unchanged", told, version)
     if changed:
-        options.screen.note("Days are allocated by it from their next change on; a replayed delivery does not change them.")
+        options.screen.note(
+            "Days are allocated by it from their next change on; `bedrock-costs replay days --period YYYY-MM` does it now."
+        )
 
 
 def _summary(categories: int, budgets: int) -> str:

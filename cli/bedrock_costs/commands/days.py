@@ -15,7 +15,7 @@ from attribution.periods import BillingPeriod
 from bedrock_costs.application import options_of
 from bedrock_costs.commands.report import METRIC_HELP, Metric
 from bedrock_costs.formats import cents_adding_up, instant, money, number
-from bedrock_costs.screen import Column, Result, Screen, build_table
+from bedrock_costs.screen import Column, Grid, Result, Screen
 from bedrock_costs.spans import Freshness, Span, parse_day, parse_period, read_pointers
 from bedrock_costs.stack import now
 
@@ -110,10 +110,10 @@ def _render(span: Span, pointers: list[DayPointer], metric: str, freshness: Fres
             Column("basis", no_wrap=True),
             Column("cost", is_number=True),
             Column("charges", is_number=True),
-            Column("version", style="dim"),
-            Column("changed"),
+            Column("version", style="dim", dispensable=2),
+            Column("changed", no_wrap=True, dispensable=1),
             Column("delivery", style="dim"),
         ]
         footer = ("total", "", money(total(amounts), currency, total(printed)), "", "", "", "")
-        screen.table(build_table(f"{metric} of {span} by day, {currency}", columns, rows, footer))
+        screen.grid(Grid(f"{metric} of {span} by day, {currency}", columns, rows, footer))
     screen.line(f"{freshness.sentence()}. As of {instant(freshness.as_of)}.", style="dim")

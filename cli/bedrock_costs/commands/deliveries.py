@@ -13,7 +13,7 @@ from attribution.periods import BillingPeriod
 from bedrock_costs.application import options_of
 from bedrock_costs.failures import ExitCode, Failure
 from bedrock_costs.formats import instant, money, number
-from bedrock_costs.screen import Column, Result, Screen, build_table
+from bedrock_costs.screen import Column, Grid, Result, Screen
 from bedrock_costs.spans import parse_period
 from bedrock_costs.stack import now
 
@@ -76,7 +76,11 @@ def _document(record: DeliveryRecord) -> dict[str, Any]:
         "days": len(report.days),
         "changed_days": list(record.changed_days),
         "notes": list(report.notes),
-        "unclassified": {name: _amounts(costs) for name, costs in report.unclassified.items()},
+        "unclassified": {
+            name: {currency: _amounts(costs) for currency, costs in totals.items()}
+            for name, totals in report.unclassified.items()
+        },
+        "rejected_count": report.rejected_count,
         "rejected": [{"file": r.file, "row": r.row, "reason": r.reason} for r in report.rejected],
     }
 
@@ -87,7 +91,7 @@ def result_of(period: BillingPeriod, records: Sequence[DeliveryRecord]) -> Resul
     rows = [
         (
             d["billing_period"], d["export"], d["execution_id"], d["written_at"], d["outcome"], d["rows_read"],
-            d["rows_in_scope"], d["days"], len(d["changed_days"]), len(d["rejected"]), len(d["unclassified"]), d["reason"],
+            d["rows_in_scope"], d["days"], len(d["changed_days"]), d["rejected_count"], len(d["unclassified"]), d["reason"],
         )
         for d in documents
     ]  # fmt: skip
@@ -121,7 +125,7 @@ def _render(period: BillingPeriod, records: Sequence[DeliveryRecord], screen: Sc
         )
         for r in records
     ]
-    screen.table(build_table(f"deliveries of {period}", columns, rows))
+    screen.grid(Grid(f"deliveries of {period}", columns, rows))
     for record in records:
         _render_findings(record, screen)
 
@@ -131,21 +135,16 @@ def _render_findings(record: DeliveryRecord, screen: Screen) -> None:
     findings = [record.reason] if record.reason else []
     findings += [f"note: {note}" for note in report.notes]
     findings += [
-        f"usage type not decoded: {name}, {money(costs.billed_cost, _currency(record))}"
-        for name, costs in report.unclassified.items()
+        f"usage type not decoded: {name}, {money(costs.billed_cost, currency)}"
+        for name, totals in report.unclassified.items()
+        for currency, costs in totals.items()
     ]
     findings += [f"row not readable: {r.file} row {r.row}: {r.reason}" for r in report.rejected[:_REJECTED_SHOWN]]
-    if len(report.rejected) > _REJECTED_SHOWN:
-        findings.append(f"and {len(report.rejected) - _REJECTED_SHOWN} more rows; --output json lists them")
+    if report.rejected_count > _REJECTED_SHOWN:
+        findings.append(f"and {report.rejected_count - _REJECTED_SHOWN} more rows")
     if not findings:
         return
     screen.line(f"{record.execution_id} ({record.outcome.value})", style="bold")
     for finding in findings:
         screen.line(f"  {finding}")
     screen.line()
-
-
-def _currency(record: DeliveryRecord) -> str:
-    """The delivery's currency, where it has one: unclassified cost is recorded without it."""
-    currencies = list(record.report.totals)
-    return currencies[0] if len(currencies) == 1 else "?"

@@ -12,15 +12,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from attribution.canonical import number_text
-from attribution.meters import Meter, Routing, Tier, TokenKind
 from attribution.models import CATALOGUE, model_of_name, model_reference
-from attribution.prices import Price, PriceList
-from attribution.usage_types import REGIONS
+from attribution.prices import Price
 from bedrock_costs.application import Options, options_of
 from bedrock_costs.failures import ExitCode, Failure
 from bedrock_costs.formats import clean, counted
 from bedrock_costs.offers import BASE_URL, download, offer_url
-from bedrock_costs.screen import Column, Result, Screen, build_table
+from bedrock_costs.screen import Column, Grid, Result, Screen
 from bedrock_costs.stack import Stack, now
 
 if TYPE_CHECKING:
@@ -108,7 +106,7 @@ def _store(options: Options, loaded: Sequence[Loaded]) -> None:
 def _render_loaded(loaded: Sequence[Loaded], stored: int, screen: Screen) -> None:
     columns = [Column("source"), Column("prices", is_number=True), Column("left out", is_number=True)]
     rows = [(item.source, f"{len(item.offer.prices):,}", f"{len(item.offer.left_out):,}") for item in loaded]
-    screen.table(build_table("prices read", columns, rows))
+    screen.grid(Grid("prices read", columns, rows))
     screen.line(f"{counted(stored, 'price')} in the ledger. Requests from now on are estimated with them.")
     left_out = [usage_type for item in loaded for usage_type in item.offer.left_out]
     if left_out:
@@ -123,7 +121,7 @@ def _render_loaded(loaded: Sequence[Loaded], stored: int, screen: Screen) -> Non
 def show(
     ctx: typer.Context,
     model: Annotated[
-        str | None, typer.Option(metavar="MODEL", help="A model id or name. Default: every model of the catalogue.")
+        str | None, typer.Option(metavar="MODEL", help="A model id or name. Default: every model that has prices.")
     ] = None,
     all_regions: Annotated[bool, typer.Option("--all-regions", help="Every Region, not only the stack's.")] = False,
 ) -> None:
@@ -133,8 +131,8 @@ def show(
     """
     options = options_of(ctx)
     stack = options.stack
-    models = [_canonical(model)] if model else [entry.key for entry in CATALOGUE]
-    regions = sorted(set(REGIONS.values()) | {stack.region}) if all_regions else [stack.region]
+    models = [_canonical(model)] if model else stack.prices().models()
+    regions = [] if all_regions else [stack.region]
     found = list(_in_force(stack, models, regions, now().date()))
     if not found:
         raise Failure(
@@ -169,12 +167,7 @@ def _named(model: str | None) -> str:
 def _in_force(stack: Stack, models: Sequence[str], regions: Sequence[str], today: date) -> Iterator[Price]:
     prices = stack.prices()
     for model in models:
-        listed: PriceList = prices.load([model])
-        for region in regions:
-            for meter in (Meter(model, kind, tier, routing) for kind in TokenKind for tier in Tier for routing in Routing):
-                price = listed.find(meter, region, today)
-                if price:
-                    yield price
+        yield from (price for price in prices.load([model]).in_force(today) if not regions or price.region in regions)
 
 
 def _render_shown(found: Sequence[Price], screen: Screen) -> None:
@@ -186,7 +179,7 @@ def _render_shown(found: Sequence[Price], screen: Screen) -> None:
         Column("Region", no_wrap=True),
         Column("price", is_number=True),
         Column("per", is_number=True),
-        Column("from", no_wrap=True),
+        Column("from", no_wrap=True, dispensable=1),
     ]
     rows = [
         (
@@ -195,5 +188,5 @@ def _render_shown(found: Sequence[Price], screen: Screen) -> None:
         )
         for p in found
     ]  # fmt: skip
-    screen.table(build_table("prices in force", columns, rows))
+    screen.grid(Grid("prices in force", columns, rows))
     screen.line(f"Sources: {'; '.join(sorted({p.source for p in found}))}", style="dim")

@@ -9,7 +9,7 @@ import typer
 
 from bedrock_costs.application import options_of
 from bedrock_costs.formats import counted
-from bedrock_costs.screen import Column, Result, Screen, build_table
+from bedrock_costs.screen import Column, Grid, Result, Screen
 from bedrock_costs.stack import Stack
 
 PREFIX = "quarantine/"
@@ -68,7 +68,7 @@ def _render(notices: list[dict[str, Any]], count: int, screen: Screen) -> None:
         (n["rejected_at"][:16].replace("T", " "), n["source"], "" if n["line"] is None else str(n["line"]), n["reason"])
         for n in notices
     ]
-    screen.table(build_table("quarantine", columns, rows))
+    screen.grid(Grid("quarantine", columns, rows))
     screen.line(
         f"{len(notices)} of {counted(count, 'notice')}. Correct the source, then send it again with `bedrock-costs replay`.",
         style="dim",

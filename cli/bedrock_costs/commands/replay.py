@@ -16,10 +16,10 @@ from bedrock_costs.formats import counted
 from bedrock_costs.replaying import ObjectInS3, account_of, listed, object_created, read_event_files, send
 from bedrock_costs.screen import Result, Screen
 from bedrock_costs.spans import parse_period
-from bedrock_costs.stack import Location, Stack
+from bedrock_costs.stack import Location, Stack, now
 
 commands = typer.Typer(
-    no_args_is_help=True, rich_markup_mode=None, help="Send log objects, deliveries or CloudTrail events again."
+    no_args_is_help=True, rich_markup_mode=None, help="Send log objects, deliveries, CloudTrail events or days again."
 )
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be sent, and send nothing.")]
 _PERIOD = re.compile(r"(?:^|/)billing_period=(?P<period>\d{4}-\d{2})/", re.IGNORECASE)
@@ -63,7 +63,7 @@ def deliveries(
 
     Example: bedrock-costs replay deliveries --period 2026-10
     """
-    from adapters.sources.cost_report import manifest_key_ignored
+    from adapters.sources.manifest import manifest_key_ignored
 
     options = options_of(ctx)
     allowed = options.stack.location("CostReportLocation")
@@ -74,6 +74,29 @@ def deliveries(
     _require_some(chosen, f"no manifest of a cost report{about} under {place}", others + len(found))
     chosen.sort(key=lambda item: (item.modified_at, item.key))
     _replay(options, "CostReportQueue", chosen, place.bucket, others + len(found) - len(chosen), dry_run)
+
+
+@commands.command()
+def days(
+    ctx: typer.Context,
+    period: Annotated[BillingPeriod, typer.Option(parser=parse_period, metavar="YYYY-MM", help="The billing period.")],
+    dry_run: DryRun = False,
+) -> None:
+    """Have every day of a billing period allocated again, under the policy in force now.
+
+    Days that come out as they were stay as they are.
+
+    Example: bedrock-costs replay days --period 2026-10
+    """
+    from adapters.queues import SqsAllocationQueue
+
+    options = options_of(ctx)
+    stack = options.stack
+    found = sorted(stack.days().pointers(period))
+    _require_some([str(day) for day in found], f"no data for {period}", 0)
+    if not dry_run:
+        SqsAllocationQueue(stack.client("sqs"), stack.output("AllocationQueue"), 1, now).requested(found)
+    _tell(options, "day", len(found), 0 if dry_run else len(found), 0, (), [str(day) for day in found], dry_run)
 
 
 @commands.command()
@@ -91,6 +114,13 @@ def events(
     """
     options = options_of(ctx)
     read = read_event_files(files)
+    if not read.events and not read.rejected:
+        raise Failure(
+            "there is no inference call and no issued session in these files",
+            f"{counted(read.skipped, 'other event')} in them.",
+            "Export the events of bedrock.amazonaws.com and sts.amazonaws.com.",
+            ExitCode.NOT_READY,
+        )
     queue_url = options.stack.output("ApiCallQueue")
     sent = 0 if dry_run else send(options.stack, queue_url, read.events, options.screen)
     _tell(options, "event", len(read.events), sent, read.skipped, read.rejected, (), dry_run)
@@ -120,7 +150,7 @@ def _is_of(item: ObjectInS3, period: BillingPeriod | None) -> bool:
     return period is None or (named is not None and named["period"] == str(period))
 
 
-def _require_some(chosen: Sequence[ObjectInS3], what: str, looked_at: int) -> None:
+def _require_some(chosen: Sequence[object], what: str, looked_at: int) -> None:
     if not chosen:
         raise Failure(what, f"{counted(looked_at, 'object')} there.", "Check the prefix with `aws s3 ls`.", ExitCode.NOT_READY)
 

@@ -21,7 +21,7 @@ from attribution.periods import BillingPeriod
 from bedrock_costs.application import options_of
 from bedrock_costs.failures import Failure
 from bedrock_costs.formats import clean, counted, instant, money, number, percent_text, percentages, two_columns_adding_up
-from bedrock_costs.screen import Column, Result, Screen, build_table
+from bedrock_costs.screen import Column, Grid, Result, Screen
 from bedrock_costs.spans import Freshness, Span, parse_day, parse_period, read_pointers
 from bedrock_costs.stack import Stack, now
 
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from adapters.ledger_days import DynamoLedgerDays
 
 NO_VALUE = "(none)"
+_DISPENSABLE = {"tokens": 2, "requests": 1}
 HEADER = ("value", "currency", "billed", "estimated", "total", "requests", "tokens", "share_percent")
 
 
@@ -262,10 +263,13 @@ def _render(made: Report, screen: Screen) -> None:
             number(total(row.tokens for row in rows)),
             "100.0 %" if shares and shares[0] is not None else percent_text(None),
         )
-        columns = [Column(made.dimension), *(Column(name, is_number=True) for name in (*HEADER[2:7], "share"))]
+        columns = [
+            Column(made.dimension),
+            *(Column(name, is_number=True, dispensable=_DISPENSABLE.get(name, 0)) for name in (*HEADER[2:7], "share")),
+        ]
         styles = ["yellow" if row.value == UNALLOCATED else "" for row in rows]
         title = f"{made.metric} of {made.span} by {made.dimension}, {currency}"
-        screen.table(build_table(title, columns, cells, footer, styles))
+        screen.grid(Grid(title, columns, cells, footer, styles))
     screen.line(f"{made.freshness.sentence()}. As of {instant(made.freshness.as_of)}.", style="dim")
     for note in made.notes:
         screen.note(note)

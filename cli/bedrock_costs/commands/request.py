@@ -14,7 +14,7 @@ from attribution.usage import Invocation, InvocationKey, Metered, Observed, cont
 from bedrock_costs.application import options_of
 from bedrock_costs.failures import ExitCode, Failure
 from bedrock_costs.formats import instant, number
-from bedrock_costs.screen import Column, Result, Screen, build_table, fields_table
+from bedrock_costs.screen import Column, Grid, Result, Screen, fields_grid
 from bedrock_costs.stack import Stack
 
 HEADER = ("token_kind", "units", "unit_price", "cost", "currency")
@@ -167,14 +167,14 @@ def _render(document: dict[str, Any], screen: Screen) -> None:
         fields += [("seen by CloudTrail", "not yet")]
     for owner in document["owners"]:
         fields.append((owner["cost_category"], _owner(owner)))
-    screen.table(fields_table(f"{document['account']}/{document['region']}/{document['request_id']}", fields))
+    screen.grid(fields_grid(f"{document['account']}/{document['region']}/{document['request_id']}", fields))
     if metered:
         rows = [
             (k["token_kind"], number(k["units"]), k["unit_price"] or "unpriced", _exact(k["cost"], metered["currency"]))
             for k in metered["token_kinds"]
         ]
         columns = [Column("token kind"), Column("units", is_number=True), Column("price"), Column("cost", is_number=True)]
-        screen.table(build_table("metered", columns, rows))
+        screen.grid(Grid("metered", columns, rows))
 
 
 def _owner(owner: dict[str, Any]) -> str:

@@ -20,7 +20,7 @@ from bedrock_costs.commands.quarantine import notice_keys
 from bedrock_costs.commands.report import day_sums
 from bedrock_costs.failures import Failure, is_denied
 from bedrock_costs.formats import instant, money, percent, percent_text
-from bedrock_costs.screen import Column, Result, Screen, build_table, fields_table
+from bedrock_costs.screen import Column, Grid, Result, Screen, fields_grid
 from bedrock_costs.spans import Freshness, Span, parse_period, read_pointers
 from bedrock_costs.stack import Stack, now
 
@@ -168,7 +168,7 @@ def _render(document: dict[str, Any], screen: Screen) -> None:
         ("quarantine", no_permission if quarantined is None else f"{quarantined:,}"),
         ("dead letters", waiting),
     ]
-    screen.table(fields_table(f"status of {document['billing_period']}", fields))
+    screen.grid(fields_grid(f"status of {document['billing_period']}", fields))
     if document["capture"]:
         rows = [
             (
@@ -180,4 +180,4 @@ def _render(document: dict[str, Any], screen: Screen) -> None:
             for c in document["capture"]
         ]
         columns = [Column("cost category"), *(Column(name, is_number=True) for name in ("allocated", "billed", "captured"))]
-        screen.table(build_table("capture rate on billed days", columns, rows))
+        screen.grid(Grid("capture rate on billed days", columns, rows))

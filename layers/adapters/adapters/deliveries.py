@@ -106,10 +106,10 @@ def _item(record: DeliveryRecord) -> Item:
         "rows_read": report.rows_read,
         "rows_in_scope": report.rows_in_scope,
         "totals": totals_to_json(report.totals),
-        "rejected_count": len(report.rejected),
+        "rejected_count": report.rejected_count,
         "rejected": [{"file": r.file, "row": r.row, "reason": r.reason} for r in report.rejected[:_REJECTED_SHOWN]],
         "notes": list(report.notes),
-        "unclassified": {name: totals_to_json({"all": costs})["all"] for name, costs in report.unclassified.items()},
+        "unclassified": {name: totals_to_json(totals) for name, totals in report.unclassified.items()},
     }
 
 
@@ -130,9 +130,10 @@ def _record(item: Mapping[str, Any]) -> DeliveryRecord:
         rows_read=integer(item["rows_read"]),
         rows_in_scope=integer(item["rows_in_scope"]),
         totals=totals_from_json(item["totals"]),
+        rejected_count=integer(item["rejected_count"]),
         rejected=tuple(RejectedRow(r["file"], integer(r["row"]), r["reason"]) for r in item["rejected"]),
         notes=tuple(item["notes"]),
-        unclassified={name: totals_from_json({"all": costs})["all"] for name, costs in sorted(item["unclassified"].items())},
+        unclassified={name: totals_from_json(totals) for name, totals in sorted(item["unclassified"].items())},
     )
     return DeliveryRecord(
         export=item["export"],

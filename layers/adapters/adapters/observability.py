@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import warnings
+
 from aws_lambda_powertools import Logger, Metrics
 from aws_lambda_powertools.metrics import MetricUnit
 
 # Service and namespace come from POWERTOOLS_SERVICE_NAME and POWERTOOLS_METRICS_NAMESPACE in template.yaml.
+# An event that is ignored has nothing to measure; that is no reason to warn on every such invocation.
+warnings.filterwarnings("ignore", "No application metrics to publish")
 logger = Logger()
 metrics = Metrics()
 

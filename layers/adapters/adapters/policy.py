@@ -115,6 +115,11 @@ class DynamoPolicy:
         item = self._table.get(pk=_PK, sk="current")
         return parse_policy(json.loads(item["document"])) if item else PolicyDocument()
 
+    def version(self) -> str:
+        """The version in force; empty until one is applied."""
+        item = self._table.get(pk=_PK, sk="current")
+        return str(item["version"]) if item else ""
+
     def apply(self, document: PolicyDocument) -> str:
         """Put a document in force; returns its version. Days are allocated under it from their next change on."""
         plain: dict[str, Any] = document.model_dump(mode="json")

@@ -1,4 +1,8 @@
-"""Known prices in the ledger: `PRICE#<model>` / `<region>#<routing>#<tier>#<token kind>#<effective from>`."""
+"""Known prices in the ledger.
+
+PRICE#<model>   <region>#<routing>#<tier>#<token kind>#<effective from>
+PRICES          <model>                                                  which models have prices
+"""
 
 from __future__ import annotations
 
@@ -8,6 +12,8 @@ from datetime import date
 from adapters.dynamodb import Item, Table, integer
 from attribution.meters import Meter, Routing, Tier, TokenKind
 from attribution.prices import Price, PriceList
+
+_MODELS = "PRICES"
 
 
 class DynamoPrices:
@@ -32,8 +38,14 @@ class DynamoPrices:
     def store(self, prices: Iterable[Price]) -> int:
         """Keep prices; the same price again writes the same item. Returns how many."""
         items = {(item["pk"], item["sk"]): item for item in map(_item, prices)}
+        models = sorted({pk.removeprefix("PRICE#") for pk, _ in items})
         self._table.batch_put(items.values())
+        self._table.batch_put({"pk": _MODELS, "sk": model} for model in models)
         return len(items)
+
+    def models(self) -> list[str]:
+        """Every model that has prices."""
+        return [str(item["sk"]) for item in self._table.query(_MODELS)]
 
 
 def _item(price: Price) -> Item:

@@ -35,8 +35,15 @@ class SqsAllocationQueue:
 
     def usage_changed(self, days: Iterable[date]) -> None:
         """Ask for days whose counters moved."""
+        self._ask(days, "usage")
+
+    def requested(self, days: Iterable[date]) -> None:
+        """Ask for days that somebody wants allocated again, under new rules for instance."""
+        self._ask(days, "request")
+
+    def _ask(self, days: Iterable[date], because: str) -> None:
         window = int(self._clock().timestamp()) // self._window_seconds
-        self._send([(day, "usage", f"usage#{day.isoformat()}#{window}") for day in days])
+        self._send([(day, because, f"{because}#{day.isoformat()}#{window}") for day in days])
 
     def delivery_ingested(self, record: DeliveryRecord, days: Iterable[date]) -> None:
         """Ask for the days that a delivery changed."""

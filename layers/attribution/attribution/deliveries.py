@@ -79,10 +79,12 @@ class IngestedReport:
     rows_read: int
     rows_in_scope: int
     totals: Mapping[str, Costs]
+    # Some of the rejected rows, and how many there are.
     rejected: tuple[RejectedRow, ...] = ()
+    rejected_count: int = 0
     notes: tuple[str, ...] = ()
-    # Money whose usage type nothing decodes: kept in the ledger, reported here.
-    unclassified: Mapping[str, Costs] = field(default_factory=dict)
+    # Money whose usage type nothing decodes, by usage type and currency: kept in the ledger, reported here.
+    unclassified: Mapping[str, Mapping[str, Costs]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

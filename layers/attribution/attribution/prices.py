@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
@@ -49,6 +49,13 @@ class PriceList:
         """The price in force, or None: never another Region's, tier's or model's."""
         in_force = [p for p in self._prices.get((meter, region), ()) if p.effective_from <= on]
         return in_force[-1] if in_force else None
+
+    def in_force(self, on: date) -> Iterator[Price]:
+        """Every price in force on a day."""
+        for (meter, region), _ in sorted(self._prices.items()):
+            price = self.find(meter, region, on)
+            if price is not None:
+                yield price
 
     def __len__(self) -> int:
         return sum(len(listed) for listed in self._prices.values())

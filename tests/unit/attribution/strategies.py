@@ -28,7 +28,9 @@ amounts = decimals()
 finer_amounts = decimals(max_scale=30)
 small_amounts = decimals(max_digits=12, max_scale=12)
 weights = st.lists(
-    st.integers(0, 10**12).map(Decimal) | decimals(max_digits=20, max_scale=12).map(abs) | st.sampled_from([Decimal(0), Decimal(1)]),
+    st.integers(0, 10**12).map(Decimal)
+    | decimals(max_digits=20, max_scale=12).map(abs)
+    | st.sampled_from([Decimal(0), Decimal(1)]),
     min_size=1,
     max_size=12,
 ).filter(any)
@@ -120,7 +122,7 @@ observed_halves = st.builds(
 def image_changes(draw: st.DrawFn) -> list[tuple[Invocation | None, Invocation | None]]:
     """A stream of Invocations: (old, new) images of a few requests, changing in any order."""
     current: dict[str, Invocation | None] = {}
-    changes = []
+    changes: list[tuple[Invocation | None, Invocation | None]] = []
     for request_id in draw(st.lists(st.sampled_from(["r-1", "r-2", "r-3", "r-4"]), max_size=12)):
         key = InvocationKey("111122223333", "us-east-1", request_id)
         new = Invocation(key, draw(st.none() | metered_halves), draw(st.none() | observed_halves))

@@ -21,9 +21,7 @@ NOVEMBER = BillingPeriod(2026, 11)
 
 def crossing(amount: str, percent: str = "80", told_by_another: bool = False) -> Crossing:
     spend = Spend(Decimal(amount))
-    return Crossing(
-        budget(), NOVEMBER, Decimal(percent), spend, spend.actual > 10 * Decimal(percent), told_by_another
-    )
+    return Crossing(budget(), NOVEMBER, Decimal(percent), spend, spend.actual > 10 * Decimal(percent), told_by_another)
 
 
 def raised(amount: str = "850") -> Alert:
@@ -45,7 +43,7 @@ def test_an_alert_tells_every_change_of_side_exactly_once(spends: list[int]) -> 
     before = [False, *sides]
     changes = [(spend, side) for spend, side, was in zip(spends, sides, before, strict=False) if side != was]
     states = {True: AlertState.ALARM, False: AlertState.RECOVERED}
-    assert told == [(n, states[side], spend) for n, (spend, side) in enumerate(changes, 1)]
+    assert told == [(n, states[side], Decimal(spend)) for n, (spend, side) in enumerate(changes, 1)]
 
 
 def test_a_crossed_threshold_raises_one_alert_with_the_figures_of_the_moment() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import astuple, replace
 from decimal import Decimal
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -48,8 +49,9 @@ def by_team(allocated: list[AllocatedCharge]) -> dict[str, Decimal]:
     return {team: total(a.costs.billed_cost for a in allocated if a.value_of("team") == team) for team in teams}
 
 
-def of_team(team: str, tokens: int, **key: object) -> Usage:
-    return usage({INPUT: tokens}, request_metadata=(("team", team),), **key)
+def of_team(team: str, tokens: int, **key: Any) -> Usage:
+    counted = usage({INPUT: tokens}, request_metadata=(("team", team),))
+    return replace(counted, key=replace(counted.key, **key))
 
 
 def written(allocated: list[AllocatedCharge]) -> str:

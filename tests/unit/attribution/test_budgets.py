@@ -45,14 +45,10 @@ def test_a_threshold_is_crossed_only_when_spend_is_greater(
 
 
 @given(st.integers(1, 10**9), st.integers(1, 300), st.integers(-1, 1))
-def test_exactly_the_threshold_does_not_cross_it_and_the_smallest_amount_more_does(
-    limit: int, percent: int, step: int
-) -> None:
+def test_exactly_the_threshold_does_not_cross_it_and_the_smallest_amount_more_does(limit: int, percent: int, step: int) -> None:
     threshold = Decimal(f"{limit * percent}E-2")
 
-    (crossing,) = evaluate(
-        budget(Decimal(limit), (Decimal(percent),)), NOVEMBER, Spend(threshold, Decimal(f"{step}E-18"))
-    )
+    (crossing,) = evaluate(budget(Decimal(limit), (Decimal(percent),)), NOVEMBER, Spend(threshold, Decimal(f"{step}E-18")))
 
     assert crossing.is_crossed is (step > 0)
 

@@ -75,7 +75,10 @@ def test_the_fingerprint_of_usage_does_not_depend_on_its_order(used: list[Usage]
 
 @given(usage_lists)
 def test_counters_that_returned_to_zero_leave_no_trace_in_the_fingerprint(used: list[Usage]) -> None:
-    gone = Usage(replace(USAGE_KEY, region="eu-west-1"), Counters(units={TokenKind.INPUT: 0}, estimated={TokenKind.INPUT: Decimal("0.00")}))
+    gone = Usage(
+        replace(USAGE_KEY, region="eu-west-1"),
+        Counters(units={TokenKind.INPUT: 0}, estimated={TokenKind.INPUT: Decimal("0.00")}),
+    )
     padded = [
         replace(u, counters=u.counters + Counters(units={TokenKind.IMAGE: 0}, unpriced={TokenKind.IMAGE: 0})) for u in used
     ]

@@ -22,7 +22,7 @@ from attribution.periods import BillingPeriod, day_end
 from tests.unit.attribution.examples import DAY
 
 NOVEMBER = BillingPeriod(2026, 11)
-instants = st.datetimes(datetime(2026, 10, 25), datetime(2026, 12, 20), timezones=st.just(UTC))
+instants = st.timedeltas(timedelta(0), timedelta(days=56)).map(lambda after: datetime(2026, 10, 25, tzinfo=UTC) + after)
 executions = st.sampled_from(["a", "b"])
 
 
@@ -31,7 +31,10 @@ def manifest(written_at: datetime, execution_id: str = "e") -> Manifest:
 
 
 def record(
-    sequence: str = "1", outcome: DeliveryOutcome = DeliveryOutcome.INGESTED, staged: tuple[date, ...] = (), is_final: bool = False
+    sequence: str = "1",
+    outcome: DeliveryOutcome = DeliveryOutcome.INGESTED,
+    staged: tuple[date, ...] = (),
+    is_final: bool = False,
 ) -> DeliveryRecord:
     report = IngestedReport((), (DayOfDelivery(DAY, "origin", {}, 1, 1, is_final),), 1, 1, {})
     changed = (DAY, DAY + timedelta(days=1))
@@ -72,9 +75,7 @@ def test_at_noon_yesterday_may_be_incomplete_and_the_day_before_is_billed() -> N
     ("staged", "is_staged"),
     [((), False), ((DAY,), False), ((DAY, DAY + timedelta(days=1)), True)],
 )
-def test_a_delivery_can_become_visible_once_all_its_changed_days_are_written(
-    staged: tuple[date, ...], is_staged: bool
-) -> None:
+def test_a_delivery_can_become_visible_once_all_its_changed_days_are_written(staged: tuple[date, ...], is_staged: bool) -> None:
     assert record(staged=staged).is_staged is is_staged
 
 

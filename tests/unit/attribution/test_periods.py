@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, date, datetime, timedelta
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -30,7 +31,7 @@ def test_the_days_of_a_period_run_without_a_gap_from_its_first_to_its_last(day: 
 
     assert days[0] == period.first_day
     assert days[-1] == period.last_day
-    assert {later - earlier for earlier, later in zip(days, days[1:], strict=False)} == {timedelta(days=1)}
+    assert {later - earlier for earlier, later in pairwise(days)} == {timedelta(days=1)}
     assert BillingPeriod.of(period.last_day + timedelta(days=1)) != period
 
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import fields, replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -73,7 +74,7 @@ def test_counters_add_up_in_any_order(one: Counters, two: Counters, three: Count
 
     assert fingerprint({USAGE_KEY: left}) == fingerprint({USAGE_KEY: right})
     assert left.requests == one.requests + two.requests + three.requests
-    assert total(left.estimated.values()) == total([*one.estimated.values(), *two.estimated.values(), *three.estimated.values()])
+    assert total(left.estimated.values()) == total(amount for c in (one, two, three) for amount in c.estimated.values())
 
 
 @given(counters())
@@ -85,7 +86,8 @@ def test_counters_and_their_opposite_cancel_out(value: Counters) -> None:
 @pytest.mark.parametrize("name", [f.name for f in fields(Counters)])
 def test_no_part_of_a_counter_is_overlooked(name: str) -> None:
     mapping = {TokenKind.INPUT: Decimal(1) if name == "estimated" else 1}
-    one = replace(Counters(), **{name: 1 if isinstance(getattr(Counters(), name), int) else mapping})
+    changed: dict[str, Any] = {name: 1 if isinstance(getattr(Counters(), name), int) else mapping}
+    one = replace(Counters(), **changed)
 
     assert not one.is_zero()
     assert getattr(one + one, name) == (2 if isinstance(getattr(one, name), int) else {TokenKind.INPUT: 2})

@@ -9,7 +9,7 @@ import pytest
 from moto import mock_aws
 
 from bedrock_costs.stack import Stack
-from tests.unit.cli.support import Cloud, make_cloud
+from tests.unit.cli.support import Cloud, client, make_cloud
 
 
 @pytest.fixture(autouse=True)
@@ -30,10 +30,9 @@ def cloud(monkeypatch: pytest.MonkeyPatch) -> Iterator[Cloud]:
     """The stack `bedrock-costs`, empty."""
     with mock_aws():
         made = make_cloud()
-        original = Stack.client
 
-        def client(self: Stack, service: str) -> Any:
-            return made.cloudformation if service == "cloudformation" else original(self, service)
+        def answer(_: Stack, service: str) -> Any:
+            return made.cloudformation if service == "cloudformation" else client(service)
 
-        monkeypatch.setattr(Stack, "client", client)
+        monkeypatch.setattr(Stack, "client", answer)
         yield made

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 from decimal import Decimal
+from functools import cache
 from typing import Any
 
 import boto3
@@ -44,7 +45,7 @@ class FakeCloudFormation:
     outputs: dict[str, str]
     queues: dict[str, str]
 
-    def describe_stacks(self, *, StackName: str) -> dict[str, Any]:  # noqa: N803 - boto3's spelling
+    def describe_stacks(self, *, StackName: str) -> dict[str, Any]:
         if StackName != STACK:
             message = f"Stack with id {StackName} does not exist"
             raise ClientError({"Error": {"Code": "ValidationError", "Message": message}}, "DescribeStacks")
@@ -55,7 +56,7 @@ class FakeCloudFormation:
         assert operation == "list_stack_resources"
         return self
 
-    def paginate(self, *, StackName: str) -> Iterator[dict[str, Any]]:  # noqa: N803 - boto3's spelling
+    def paginate(self, *, StackName: str) -> Iterator[dict[str, Any]]:
         assert StackName == STACK
         for name, url in self.queues.items():
             resource = {"LogicalResourceId": name, "PhysicalResourceId": url, "ResourceType": "AWS::SQS::Queue"}
@@ -71,7 +72,6 @@ class Cloud:
     s3: Any
     sqs: Any
     now: datetime = CHANGED
-    messages: list[dict[str, Any]] = field(default_factory=list)
 
     @property
     def ledger(self) -> Table:
@@ -112,24 +112,29 @@ class Cloud:
                 self.sqs.delete_message(QueueUrl=url, ReceiptHandle=message["ReceiptHandle"])
 
 
+@cache
+def client(service: str) -> Any:
+    """A client that all tests share, because making one takes longer than any test; moto answers it while it is active."""
+    session = boto3.Session("testing", "testing", region_name=REGION)
+    return session.client(service)  # type: ignore[call-overload]
+
+
 def make_cloud() -> Cloud:
     """The tables, queues and buckets of the template, in moto."""
-    dynamodb, s3, sqs = (boto3.client(name, region_name=REGION) for name in ("dynamodb", "s3", "sqs"))
+    dynamodb, s3, sqs = client("dynamodb"), client("s3"), client("sqs")
     for table, keys in (("ledger", ("pk", "sk")), ("invocations", ("pk",))):
         dynamodb.create_table(
             TableName=table,
             BillingMode="PAY_PER_REQUEST",
             AttributeDefinitions=[{"AttributeName": key, "AttributeType": "S"} for key in keys],
-            KeySchema=[
-                {"AttributeName": key, "KeyType": kind}
-                for key, kind in zip(keys, ("HASH", "RANGE"), strict=False)  # type: ignore[typeddict-item]
-            ],
+            KeySchema=[{"AttributeName": key, "KeyType": kind} for key, kind in zip(keys, ("HASH", "RANGE"), strict=False)],
         )
     for bucket in ("work-bucket", "log-bucket", "report-bucket"):
         s3.create_bucket(Bucket=bucket)
     urls = {name: sqs.create_queue(QueueName=name)["QueueUrl"] for name in ("logs", "calls", "calls-dead", "undelivered")}
     fifo = {"FifoQueue": "true", "ContentBasedDeduplication": "true"}
-    urls["deliveries"] = sqs.create_queue(QueueName="deliveries.fifo", Attributes=fifo)["QueueUrl"]  # type: ignore[arg-type]
+    urls["deliveries"] = sqs.create_queue(QueueName="deliveries.fifo", Attributes=fifo)["QueueUrl"]
+    urls["days"] = sqs.create_queue(QueueName="days.fifo", Attributes=fifo)["QueueUrl"]
     outputs = {
         "LedgerTable": "ledger",
         "InvocationsTable": "invocations",
@@ -137,6 +142,7 @@ def make_cloud() -> Cloud:
         "InvocationLogQueue": urls["logs"],
         "ApiCallQueue": urls["calls"],
         "CostReportQueue": urls["deliveries"],
+        "AllocationQueue": urls["days"],
         "CostReportLocation": "s3://report-bucket/cur/",
         "InvocationLogLocation": "s3://log-bucket/logs",
     }
@@ -190,8 +196,9 @@ def put_delivery(cloud: Cloud, **changes: Any) -> DeliveryRecord:
         rows_in_scope=30,
         totals=totals,
         rejected=(RejectedRow("data/part-0.csv.gz", 17, "line_item_unblended_cost is not a number"),),
+        rejected_count=1,
         notes=("the export has no IAM principals",),
-        unclassified={"USE1-NewThing": Costs.uniform(Decimal("0.5"))},
+        unclassified={"USE1-NewThing": {"USD": Costs.uniform(Decimal("0.5"))}},
     )
     record = DeliveryRecord(
         export="bill",

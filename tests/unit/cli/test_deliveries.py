@@ -35,7 +35,7 @@ def test_json_and_csv(cloud: Cloud) -> None:
     delivery = run("deliveries", "--period", "2026-10", output="json").json["deliveries"][0]
     row = run("deliveries", "--period", "2026-10", output="csv").out.splitlines()[1]
 
-    assert delivery["unclassified"] == {"USE1-NewThing": {"billed_cost": "0.5", "list_cost": "0.5"}}
+    assert delivery["unclassified"] == {"USE1-NewThing": {"USD": {"billed_cost": "0.5", "list_cost": "0.5"}}}
     assert delivery["totals"]["USD"]["billed_cost"] == "2470.01"
     assert row == "2026-10,bill,execution-1,2026-10-04T06:00:00+00:00,published,12345,30,1,1,1,1,"
 

@@ -5,6 +5,9 @@ from __future__ import annotations
 import csv
 import io
 from datetime import date
+from decimal import Decimal
+
+import pytest
 
 from attribution.allocation import CostCategory
 from attribution.charges import COST_METRICS, Basis
@@ -139,6 +142,20 @@ def test_an_empty_ledger_is_not_ready(cloud: Cloud) -> None:
     assert ran.exit_code == 4
     assert ran.err.startswith("error: no data for 2026-10: the ledger has no day of it\n")
     assert "fix: Check `bedrock-costs status`" in ran.err
+
+
+@pytest.mark.parametrize("width", ["20", "60", "80", "100", "200"])
+def test_no_number_is_ever_cut(cloud: Cloud, monkeypatch: pytest.MonkeyPatch, width: str) -> None:
+    on = date(2026, 10, 1)
+    team = "a-team-with-a-name-that-is-longer-than-anybody-would-like"
+    cloud.put_day(on, Basis.BILLED, [charge(on, team, "9876543.21", units=Decimal(123456789012))])
+    monkeypatch.setenv("COLUMNS", width)
+
+    out = run("report", "--period", "2026-10").out
+
+    assert out.count("$9,876,543.21") == 4
+    assert out.count("123,456,789,012") == (2 if width == "200" else 0)
+    assert ("Too narrow for" in out) == (width != "200")
 
 
 def test_hostile_values_are_only_text(cloud: Cloud) -> None:

@@ -23,7 +23,9 @@ from attribution.errors import PolicyInvalid
 from attribution.ports import Posted
 
 _TIMEOUT = Timeout(connect=3.0, read=10.0)
-_HEADER_LIMIT, _TEXT_LIMIT = 150, 2000
+_HEADER_LIMIT = 150
+# A character may become an entity of five: three drivers, or a dimension and a scope, then still fit into 2,000.
+_NAME_LIMIT = 100
 _OK, _TOO_MANY = 200, 429
 
 
@@ -56,12 +58,14 @@ def render(alert: Alert) -> dict[str, object]:
     currency = alert.limit.currency
     actual, percent = alert.spend.actual, percent_of(alert.spend.actual, alert.limit.amount)
     spent, limit = money(actual, currency), money(alert.limit.amount, currency)
+    # In a title they are plain text; elsewhere `<` would begin a link.
+    spent_text, limit_text = escape(spent), escape(limit)
     name = alert.key.budget
     if alert.state is AlertState.RECOVERED:
-        before = money(alert.previous_actual or actual, currency)
+        before = escape(money(alert.previous_actual or actual, currency))
         title = f"Correction: {name} is at {percent} % of its budget"
         story = (
-            f"We said {before}. With the bill it is *{spent}* of {limit}, below the threshold of "
+            f"We said {before}. With the bill it is *{spent_text}* of {limit_text}, below the threshold of "
             f"{alert.threshold_percent} %. The alert is closed."
         )
     else:
@@ -74,16 +78,18 @@ def render(alert: Alert) -> dict[str, object]:
         SectionBlock(text=MarkdownTextObject(text=_story(story, name))),
         SectionBlock(
             fields=[
-                MarkdownTextObject(text=f"*Spent*\n{spent} ({percent} %)"),
-                MarkdownTextObject(text=f"*Left*\n{money(alert.limit.amount - actual, currency)} of {limit}"),
-                MarkdownTextObject(text=f"*Basis*\n{_basis(alert)}"),
-                MarkdownTextObject(text=f"*Counts*\n{escape(alert.dimension)}: {escape(scope)}"),
+                MarkdownTextObject(text=f"*Spent*\n{spent_text} ({percent} %)"),
+                MarkdownTextObject(text=f"*Left*\n{escape(money(alert.limit.amount - actual, currency))} of {limit_text}"),
+                MarkdownTextObject(text=f"*Basis*\n{escape(_basis(alert))}"),
+                MarkdownTextObject(text=f"*Counts*\n{escape(alert.dimension, _NAME_LIMIT)}: {escape(scope)}"),
             ]
         ),
     ]
     if alert.spend.drivers and len(alert.values) != 1:
-        lines = "\n".join(f"• {escape(driver)}: {money(amount, currency)}" for driver, amount in alert.spend.drivers)
-        blocks.append(SectionBlock(text=MarkdownTextObject(text=f"*Largest*\n{lines}"[:_TEXT_LIMIT])))
+        lines = "\n".join(
+            f"• {escape(driver, _NAME_LIMIT)}: {escape(money(amount, currency))}" for driver, amount in alert.spend.drivers
+        )
+        blocks.append(SectionBlock(text=MarkdownTextObject(text=f"*Largest*\n{lines}")))
     notes = [
         f"{alert.key.period} · as of {alert.changed_at:%Y-%m-%d %H:%M} UTC",
         f"alert {alert.key} revision {alert.revision}",

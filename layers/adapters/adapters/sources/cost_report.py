@@ -8,7 +8,6 @@ its shortest decimal text and becomes an exact decimal before anything is added.
 from __future__ import annotations
 
 import json
-import re
 import tempfile
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
@@ -22,8 +21,10 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from adapters.objects import require_within
 from adapters.sources import cost_report_query as sql
+from adapters.sources.manifest import MANIFEST, PERIOD, manifest_key_ignored
+from attribution.allocation import totals_by_currency
 from attribution.canonical import pairs
-from attribution.charges import COST_METRICS, Costs, OriginCharge, sum_costs
+from attribution.charges import COST_METRICS, Costs, OriginCharge
 from attribution.deliveries import DayOfDelivery, IngestedReport, Manifest, PinnedFile, RejectedRow
 from attribution.errors import DeliveryIncomplete, DeliveryRefused, InputRejected
 from attribution.money import add
@@ -34,11 +35,6 @@ from attribution.usage_types import UNCLASSIFIED, decode_usage_type, region_of, 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
-_PERIOD = re.compile(r"(?:^|/)billing_period=(?P<period>\d{4}-\d{2})/", re.IGNORECASE)
-# The manifest of a period itself: `metadata/<partition>/<export>-Manifest.json`, not the copy kept with each execution.
-_MANIFEST = re.compile(
-    r"(?:^|/)(?P<export>[^/]+)/metadata/billing_period=\d{4}-\d{2}/(?:(?P=export)-)?Manifest\.json$", re.IGNORECASE
-)
 _MAX_MANIFEST_BYTES = 50 * 1024 * 1024
 
 
@@ -60,15 +56,6 @@ class _ManifestDocument(BaseModel):
     dataFiles: tuple[str, ...]
 
 
-def manifest_key_ignored(key: str) -> str:
-    """Why an object that looks like a manifest is not one to ingest; empty for one that is."""
-    if _MANIFEST.search(key):
-        return ""
-    if _PERIOD.search(key) and "/metadata/" in key:
-        return "the copy that AWS keeps with each execution; the period's own manifest names the same files"
-    return "not the manifest of a CUR 2.0 export"
-
-
 class S3CostReports:
     """`CostReports` in the customer's bucket."""
 
@@ -84,7 +71,7 @@ class S3CostReports:
     def manifest(self, source: StoredObject) -> Manifest:
         """The manifest as it is now: in overwrite mode the same key always holds the newest."""
         require_within(source, self._bucket, self._prefix)
-        named, period = _MANIFEST.search(source.key), _PERIOD.search(source.key)
+        named, period = MANIFEST.search(source.key), PERIOD.search(source.key)
         if named is None or period is None:
             raise InputRejected(str(source), manifest_key_ignored(source.key))
         answer = self._call(lambda: self._client.get_object(Bucket=source.bucket, Key=source.key), source.key)
@@ -137,6 +124,7 @@ class S3CostReports:
             rows_in_scope=found.rows_in_scope,
             totals=found.totals,
             rejected=rejected,
+            rejected_count=len(rejected),
             notes=found.notes,
             unclassified=_unclassified(charges),
         )
@@ -148,14 +136,11 @@ class S3CostReports:
         days = []
         for usage_date in period.days():
             of_day = by_day[usage_date]
-            by_currency: dict[str, list[Costs]] = defaultdict(list)
-            for charge in of_day:
-                by_currency[charge.currency].append(charge.costs)
             days.append(
                 DayOfDelivery(
                     usage_date=usage_date,
                     origin=self._charges.write(usage_date, of_day),
-                    totals={currency: sum_costs(costs) for currency, costs in sorted(by_currency.items())},
+                    totals=totals_by_currency(of_day),
                     charge_count=len(of_day),
                     row_count=sum(c.row_count for c in of_day),
                     is_final=bool(of_day) and all(c.is_final for c in of_day),
@@ -258,9 +243,10 @@ def _add(left: OriginCharge, right: OriginCharge) -> OriginCharge:
     )
 
 
-def _unclassified(charges: Iterable[OriginCharge]) -> dict[str, Costs]:
-    by_type: dict[str, list[Costs]] = defaultdict(list)
+def _unclassified(charges: Iterable[OriginCharge]) -> dict[str, dict[str, Costs]]:
+    """The cost of usage types that nothing decodes, by currency."""
+    by_type: dict[str, list[OriginCharge]] = defaultdict(list)
     for charge in charges:
         if charge.feature == UNCLASSIFIED:
-            by_type[charge.usage_type].append(charge.costs)
-    return {usage_type: sum_costs(costs) for usage_type, costs in sorted(by_type.items())}
+            by_type[charge.usage_type].append(charge)
+    return {usage_type: totals_by_currency(of_type) for usage_type, of_type in sorted(by_type.items())}

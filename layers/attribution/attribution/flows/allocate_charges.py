@@ -57,7 +57,8 @@ def allocate_charges(
         pointer = _write(day, billing.sequence if billing else "", days)
         days.flip([pointer], replacing={usage_date: current} if current else {})
         flipped = (usage_date,)
-    for changed in flipped:
+    # Also what an attempt that ended between its flip and this step left behind.
+    for changed in sorted({*flipped, *(day for day, pointer in pointers.items() if pointer.superseded)}):
         days.retire(changed)
     # Said on every delivery of the message, because an attempt that flipped may have ended before it could say so.
     announcements.days_changed(period, flipped or (usage_date,))
@@ -75,8 +76,12 @@ def _deliveries(
         pending = None
     if pending is not None and usage_date in pending.changed_days:
         return pending, pending
-    if current is None or current.basis is Basis.ESTIMATED or published is None:
+    if current is None or current.basis is Basis.ESTIMATED:
         return pending, None
+    if published is None:
+        raise LedgerConflict(
+            f"{usage_date} is billed, but no delivery of {period} is published: a bill never becomes an estimate; try again"
+        )
     return pending, published
 
 

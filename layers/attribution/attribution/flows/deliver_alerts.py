@@ -21,7 +21,7 @@ _LONGEST_DELAY_SECONDS = 900
 
 @dataclass(frozen=True, slots=True)
 class DeliveredAlert:
-    """What happened to one alert."""
+    """What happened to one alert: the status that this attempt gave it, or why it gave none."""
 
     key: AlertKey
     status: str
@@ -34,13 +34,20 @@ def deliver_alert(key: AlertKey, *, alerts: Alerts, channel: Channel, retries: A
         return DeliveredAlert(key, "gone")
     delivery = alert.delivery
     if delivery.status not in (DeliveryStatus.PENDING, DeliveryStatus.CLAIMED):
-        return DeliveredAlert(key, delivery.status)
+        return DeliveredAlert(key, f"already {delivery.status}")
     now = clock()
     if delivery.lease_until is not None and delivery.lease_until > now:
         # Another attempt is sending it, or was told to wait until then; should it have ended, this brings the alert back.
         wait = int((delivery.lease_until - now).total_seconds()) + 1
         retries.retry(key, after_seconds=min(wait, _LONGEST_DELAY_SECONDS))
         return DeliveredAlert(key, "waiting")
+    if delivery.status is DeliveryStatus.CLAIMED and delivery.may_repeat:
+        # The repeat itself may have arrived. A third message would help nobody; the failure is alarmed on instead.
+        failed = Delivery(
+            DeliveryStatus.FAILED, delivery.attempts, None, True, "the attempt to repeat the message ended midway"
+        )
+        alerts.put(replace(alert, delivery=failed), replacing=alert)
+        return DeliveredAlert(key, DeliveryStatus.FAILED)
     # A claim whose lease ran out belongs to an attempt that ended in the middle: its message may have arrived.
     may_repeat = delivery.may_repeat or delivery.status is DeliveryStatus.CLAIMED
     claimed = replace(
@@ -61,7 +68,7 @@ def _settled(claimed: Alert, posted: Posted, clock: Clock) -> Delivery:
     if posted.is_sent:
         return Delivery(DeliveryStatus.SENT, delivery.attempts, None, delivery.may_repeat)
     if posted.is_ambiguous and delivery.may_repeat:
-        # This was the repeat. A third message would help nobody; the failure is counted and alarmed on instead.
+        # This was the repeat.
         return Delivery(DeliveryStatus.FAILED, delivery.attempts, None, True, posted.error)
     can_retry = posted.is_ambiguous or posted.retry_after_seconds is not None  # zero: whenever we like
     if not can_retry or delivery.attempts >= MAX_ATTEMPTS:

@@ -66,7 +66,7 @@ def ingest_cost_report(
     report = reports.ingest(manifest)
     if report.rejected:
         first = report.rejected[0]
-        reason = f"{len(report.rejected)} rows cannot be read; the first: {first.file} row {first.row}: {first.reason}"
+        reason = f"{report.rejected_count} rows cannot be read; the first: {first.file} row {first.row}: {first.reason}"
         deliveries.record(_record(manifest, report, DeliveryOutcome.REFUSED, (), reason))
         raise DeliveryRefused(f"delivery {manifest.execution_id} of {manifest.export} {manifest.period}: {reason}")
     _verify(manifest, report)
@@ -117,8 +117,10 @@ def _require_one_export(manifest: Manifest, known: Sequence[DeliveryRecord]) -> 
 
 def _verify(manifest: Manifest, report: IngestedReport) -> None:
     """The days of a report must sum to what the engine summed over all rows in scope."""
+    currencies = {currency for day in report.days for currency in day.totals}
     by_currency = {
-        currency: sum_costs(day.totals[currency] for day in report.days if currency in day.totals) for currency in report.totals
+        currency: sum_costs(day.totals[currency] for day in report.days if currency in day.totals)
+        for currency in sorted(currencies)
     }
     if by_currency != dict(report.totals) or sum(d.row_count for d in report.days) != report.rows_in_scope:
         raise DeliveryRefused(

@@ -43,7 +43,9 @@ def reference(images: Images) -> str:
 
 
 # An attempt: which shard, how far back it begins, how many records it gets, and the write at which it ends, if any.
-attempts = st.lists(st.tuples(st.integers(0, 1), st.integers(0, 12), st.integers(1, 12), st.none() | st.integers(0, 5)), max_size=12)
+attempts = st.lists(
+    st.tuples(st.integers(0, 1), st.integers(0, 12), st.integers(1, 12), st.none() | st.integers(0, 5)), max_size=12
+)
 
 
 @given(image_changes(), image_changes(), attempts)

@@ -1,0 +1,91 @@
+"""Faults at every write of the only writer of ledger days, alone and while another delivery is ingested."""
+
+from __future__ import annotations
+
+import itertools
+import random
+from collections.abc import Callable
+
+import pytest
+
+from tests.crash.faults import Mode
+from tests.crash.world import Work, World, enumerate_faults
+
+FUNCTION = "allocate_charges"
+
+
+def ingested(world: World) -> list[Work]:
+    """Estimates stand, the first delivery has been ingested; returns what allocation is asked for."""
+    world.estimated()
+    assert world.invoke(world.delivery(0, hours=1))
+    return world.asked()
+
+
+@pytest.mark.parametrize("mode", Mode, ids=lambda mode: mode.name.lower())
+def test_a_fault_at_any_write_leaves_the_ledger_of_an_undisturbed_run(
+    world: World, mode: Mode, count_schedules: Callable[[int], None]
+) -> None:
+    work = ingested(world)
+
+    number = enumerate_faults(world, lambda: work, faulty=[FUNCTION], mode=mode)
+
+    count_schedules(number)
+
+
+@pytest.mark.parametrize("mode", Mode, ids=lambda mode: mode.name.lower())
+def test_a_fault_at_any_write_of_a_restatement_leaves_the_ledger_of_an_undisturbed_run(
+    world: World, mode: Mode, count_schedules: Callable[[int], None]
+) -> None:
+    world.settle(ingested(world))
+    assert world.invoke(world.delivery(2, hours=6))
+    work = world.asked()
+
+    number = enumerate_faults(world, lambda: work, faulty=[FUNCTION], mode=mode)
+
+    count_schedules(number)
+
+
+def test_messages_in_any_order_and_any_number_leave_the_same_ledger(
+    world: World, count_schedules: Callable[[int], None]
+) -> None:
+    work = ingested(world)
+    put_back = world.keep()
+    chance = random.Random(7)
+    dumps = set()
+    orders = [list(order) for order in itertools.permutations(work)]
+    for order in orders:
+        for repeats in (order, order + chance.sample(work, len(work)), [item for item in order for _ in range(2)]):
+            put_back()
+            world.settle(repeats)
+            dumps.add(world.dump())
+
+    assert len(dumps) == 1
+    count_schedules(3 * len(orders))
+
+
+def test_a_newer_delivery_that_is_ingested_at_any_moment_wins(world: World, count_schedules: Callable[[int], None]) -> None:
+    older = ingested(world)
+    newer = world.delivery(2, hours=6)
+    put_back = world.keep()
+    world.settle([*older, newer])
+    reference = world.visible()
+    put_back()
+    world.faults.arm(0, Mode.BEFORE)
+    world.settle(older, faulty=[FUNCTION])
+    writes = world.faults.count
+
+    for number in range(1, writes + 1):
+        put_back()
+        world.faults.arm(0, Mode.BEFORE)
+
+        def interrupt(count: int, number: int = number) -> None:
+            world.reader.look()
+            if count == number:
+                assert world.invoke(newer)
+                world.reader.look()
+
+        world.faults.after_write = interrupt
+        world.settle(older, faulty=[FUNCTION])
+        assert world.visible() == reference, f"the newer delivery came at write {number} of {writes}"
+
+    count_schedules(writes)

@@ -1,0 +1,63 @@
+"""Faults at every write of the function that ingests deliveries, alone and while an older delivery becomes visible."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from tests.crash.faults import Mode
+from tests.crash.world import Work, World, enumerate_faults
+
+FUNCTION = "ingest_cost_report"
+
+
+def half_staged(world: World) -> tuple[list[Work], Work]:
+    """An older delivery of which one day is not allocated yet; returns that day's message and the newer delivery."""
+    world.estimated()
+    assert world.invoke(world.delivery(0, hours=1))
+    *first, last = world.asked()
+    for work in first:
+        assert world.invoke(work)
+    return [last], world.delivery(2, hours=6)
+
+
+@pytest.mark.parametrize("mode", Mode, ids=lambda mode: mode.name.lower())
+def test_a_fault_at_any_write_leaves_the_ledger_of_an_undisturbed_run(
+    world: World, mode: Mode, count_schedules: Callable[[int], None]
+) -> None:
+    rest, newer = half_staged(world)
+
+    number = enumerate_faults(world, lambda: [newer, *rest], faulty=[FUNCTION], mode=mode)
+
+    count_schedules(number)
+
+
+def test_an_older_delivery_that_becomes_visible_at_any_moment_is_replaced(
+    world: World, count_schedules: Callable[[int], None]
+) -> None:
+    rest, newer = half_staged(world)
+    put_back = world.keep()
+    world.settle([newer, *rest])
+    reference = world.visible()
+    put_back()
+    world.faults.arm(0, Mode.BEFORE)
+    with world.faults.on():
+        assert world.invoke(newer)
+    writes = world.faults.count
+
+    for number in range(1, writes + 1):
+        put_back()
+        world.faults.arm(0, Mode.BEFORE)
+
+        def interrupt(count: int, number: int = number) -> None:
+            world.reader.look()
+            if count == number:
+                world.invoke(rest[0])
+                world.reader.look()
+
+        world.faults.after_write = interrupt
+        world.settle([newer, *rest], faulty=[FUNCTION])
+        assert world.visible() == reference, f"the older delivery became visible at write {number} of {writes}"
+
+    count_schedules(writes)

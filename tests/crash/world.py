@@ -1,0 +1,239 @@
+"""A small company's stack whose state can be kept and put back, a queue that delivers again, and a reader who looks all the time."""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from datetime import timedelta
+from decimal import Decimal
+from types import ModuleType
+from typing import Any
+
+from aws_lambda_powertools.utilities.batch.exceptions import BatchProcessingError
+from moto.core import DEFAULT_ACCOUNT_ID as ACCOUNT
+from moto.dynamodb.models import dynamodb_backends
+from moto.s3.models import s3_backends
+
+from adapters.codec import allocated_from_json, decompress_lines, totals_from_json
+from adapters.dynamodb import from_wire
+from attribution.allocation import totals_by_currency
+from attribution.errors import LedgerConflict
+from tests.crash.faults import Crash, Faults, Mode
+from tests.support import inputs
+from tests.support.stack import REGION, Sent, Stack, messages, windowed
+
+DAYS = 3
+_ATTEMPTS_MAX = 6
+Work = tuple[str, dict[str, Any]]
+"""A function and an event for it."""
+
+
+class World:
+    """The stack under faults."""
+
+    def __init__(self, faults: Faults) -> None:
+        self.stack = Stack()
+        self.faults = faults
+        self.reader = Reader(self.stack)
+        faults.after_write = lambda number: self.reader.look()
+        self.modules: dict[str, ModuleType] = {
+            name: self.stack.handler(name) for name in ("roll_up_usage", "ingest_cost_report", "allocate_charges")
+        }
+
+    # Inputs -------------------------------------------------------------------------------------------------------------
+
+    def stream_records(self) -> list[dict[str, Any]]:
+        """Record the first days' requests; returns the changes of their items."""
+        first_days = [f"/2026/02/{day:02d}/" for day in range(1, DAYS + 1)]
+        of_days = [o for o in inputs.log_objects(self.stack, inputs.month(60)) if any(day in o.key for day in first_days)]
+        self.stack.run("record_invocations", messages("record_invocations", inputs.put_logs(self.stack, of_days)))
+        trail = [e for e in inputs.trail_events(inputs.month(60)) if e["time"] < f"2026-02-{DAYS + 1:02d}"]
+        self.stack.run("record_api_calls", messages("record_api_calls", trail))
+        return list(self.stack.stream("InvocationsTable"))
+
+    def delivery(self, refresh: int, *, hours: int) -> Work:
+        """Put a refresh as if it was written so early that it bills the first days alone."""
+        written_at = inputs.month().start + timedelta(days=DAYS + 1, hours=hours)
+        event = inputs.deliver(self.stack, inputs.deliveries("create_new")[refresh], written_at=written_at)
+        return "ingest_cost_report", messages("ingest_cost_report", [event])
+
+    def estimated(self) -> None:
+        """Count the first days' requests and estimate their days."""
+        self.settle([("roll_up_usage", windowed(self.stream_records()))])
+
+    # Work ---------------------------------------------------------------------------------------------------------------
+
+    def invoke(self, work: Work) -> bool:
+        """Whether an invocation did its work; a queue delivers the message again otherwise."""
+        function, event = work
+        try:
+            answer = self.stack.invoke(self.modules[function], event)
+        except (Crash, BatchProcessingError, LedgerConflict):
+            return False
+        return not answer["batchItemFailures"]
+
+    def asked(self) -> list[Work]:
+        """The messages that were sent meanwhile, each as an invocation of its own."""
+        return [allocation(message) for message in self.stack.drain("AllocationQueue")]
+
+    def settle(self, work: Iterable[Work], *, faulty: Sequence[str] = (), recut: bool = False) -> int:
+        """Do all work and what comes of it, delivering again what failed; the functions in `faulty` meet the faults.
+
+        What a crash interrupted is delivered once more at the very end. Returns how many deliveries it took.
+        """
+        waiting = deque((item, 1) for item in work)
+        again: list[Work] = []
+        count = 0
+        while waiting:
+            item, attempt = waiting.popleft()
+            count += 1
+            if item[0] in faulty:
+                with self.faults.on():
+                    is_done = self.invoke(item)
+            else:
+                is_done = self.invoke(item)
+            self.reader.look()
+            if not is_done:
+                assert attempt < _ATTEMPTS_MAX, f"{item[0]} does not get done: {self.stack.log.getvalue()[-2000:]}"
+                again.append(item)
+                waiting.extendleft((part, attempt + 1) for part in reversed(halves(item) if recut else [item]))
+            waiting.extend((asked, 1) for asked in self.asked())
+            if not waiting and again:
+                waiting.extend((item, 1) for item in again)
+                again.clear()
+        return count
+
+    # State --------------------------------------------------------------------------------------------------------------
+
+    def keep(self) -> Callable[[], None]:
+        """Keep the present state; returns what puts it back."""
+        table: Any = dynamodb_backends[ACCOUNT][REGION].get_table("LedgerTable")
+        bucket: Any = s3_backends[ACCOUNT]["aws"].buckets["workbucket"]
+        items, objects = copy.deepcopy(table.items), {key: list(bucket.keys.getlist(key)) for key in bucket.keys}
+        waiting = self.stack.sent("AllocationQueue")
+        assert waiting == [], "messages are not part of what is kept"
+
+        def put_back() -> None:
+            current: Any = dynamodb_backends[ACCOUNT][REGION].get_table("LedgerTable")
+            current.items = copy.deepcopy(items)
+            bucket.keys = type(bucket.keys)()
+            for key, versions in objects.items():
+                bucket.keys.setlist(key, list(versions))
+            self.stack.drain("AllocationQueue")
+            self.stack.drain("BudgetQueue")
+            self.stack.log.truncate(0)
+            self.reader.forget()
+
+        return put_back
+
+    def dump(self) -> str:
+        """The ledger and the work bucket, byte for byte."""
+        bucket: Any = s3_backends[ACCOUNT]["aws"].buckets["workbucket"]
+        objects = sorted((key, stored.etag) for key, stored in bucket.keys.items())
+        return "\n".join(json.dumps(entry, sort_keys=True, default=_plain) for entry in [*self.ledger(), *objects])
+
+    def ledger(self) -> list[dict[str, Any]]:
+        """Every item of the ledger. Compressed parts are opened: what matters is what they hold."""
+        return self.stack.wire_items("LedgerTable")
+
+    def visible(self) -> dict[str, Any]:
+        """What a reader can see: the current version of each day with its charges, and the newest delivery's outcome."""
+        items = self.stack.items("LedgerTable")
+        pointers = [i for i in items if i["pk"] == "PERIOD#2026-02" and i["sk"].startswith("DAY#")]
+        assert all(p["superseded"] == [] for p in pointers), "a superseded version was never given its expiry"
+        versions = {f"DAY#{p['usage_date']}#{p['version']}" for p in pointers}
+        current = [i for i in items if i["pk"] in versions]
+        assert not any("expires_at" in i for i in current), "a current version expires"
+        seen: dict[str, Any] = {f"{i['pk']} {i['sk']}": {k: v for k, v in i.items() if k != "superseded"} for i in current}
+        seen |= {p["sk"]: {k: v for k, v in p.items() if k != "superseded"} for p in pointers}
+        newest = max((i for i in items if i["pk"] == "DELIVERY#2026-02"), key=lambda i: str(i["sequence"]))
+        return seen | {"newest": (newest["execution_id"], newest["outcome"])}
+
+
+def _plain(value: Any) -> str:
+    return value.hex() if isinstance(value, bytes) else str(value)
+
+
+def allocation(message: Sent) -> Work:
+    return "allocate_charges", inputs.allocation_event([message])
+
+
+def halves(work: Work) -> list[Work]:
+    """A stream batch in two, as a mapping bisects one that failed."""
+    function, event = work
+    records = event["Records"]
+    cut = len(records) // 2
+    if function != "roll_up_usage" or not cut:
+        return [work]
+    return [(function, event | {"Records": part}) for part in (records[:cut], records[cut:])]
+
+
+class Reader:
+    """Looks at the ledger as a report does. It must never see half of a delivery, a step back, or a day that does not add up."""
+
+    def __init__(self, stack: Stack) -> None:
+        self._stack = stack
+        self.looks = 0
+        self.forget()
+
+    def forget(self) -> None:
+        """Another world: what was seen before does not bind it."""
+        self._sequences: dict[str, str] = {}
+        self._verified: set[tuple[Any, ...]] = set()
+
+    def look(self) -> None:
+        self.looks += 1
+        table: Any = dynamodb_backends[ACCOUNT][REGION].get_table("LedgerTable")
+        partitions = {key.value: by_sort_key for key, by_sort_key in table.items.items()}
+        pointers = {p["usage_date"]: p for p in _plain_items(partitions.get("PERIOD#2026-02", {}), "DAY#")}
+        for delivery in _plain_items(partitions.get("DELIVERY#2026-02", {}), ""):
+            days, sequence = delivery["changed_days"], delivery["sequence"]
+            sequences = [pointers[day]["sequence"] if day in pointers else "" for day in days]
+            if sequence in sequences:
+                assert all(s >= sequence for s in sequences), f"half of delivery {sequence} is visible: {sequences}"
+        for day, pointer in pointers.items():
+            assert pointer["sequence"] >= self._sequences.get(day, ""), f"{day} went back to an older delivery"
+            self._sequences[day] = pointer["sequence"]
+            self._adds_up(pointer, partitions.get(f"DAY#{day}#{pointer['version']}", {}))
+        gone = self._sequences.keys() - pointers.keys()
+        assert not gone, f"{gone} were visible and are not any more"
+
+    def _adds_up(self, pointer: Mapping[str, Any], version: Mapping[Any, Any]) -> None:
+        stored = [bytes(i["charges"]) for i in _plain_items(version, "CHARGE#")]
+        identity = (pointer["version"], pointer["sequence"], tuple(stored))
+        if identity in self._verified:
+            return
+        charges = [allocated_from_json(line) for part in stored for line in decompress_lines(part)]
+        assert totals_by_currency(charges) == totals_from_json(pointer["totals"]), f"{pointer['usage_date']} does not add up"
+        assert len(charges) == pointer["charge_count"]
+        for total in totals_by_currency(charges).values():
+            by_team = [v for i in _plain_items(version, "SUM#team#") for v in i["values"]]
+            assert sum((Decimal(v["costs"]["billed_cost"]) for v in by_team), Decimal(0)) == total.billed_cost
+        self._verified.add(identity)
+
+
+def _plain_items(partition: Mapping[Any, Any], prefix: str) -> Iterator[dict[str, Any]]:
+    for key, item in partition.items():
+        if key.value.startswith(prefix):
+            yield from_wire(item.to_json()["Attributes"])
+
+
+def enumerate_faults(
+    world: World, work: Callable[[], Sequence[Work]], *, faulty: Sequence[str], mode: Mode, recut: bool = False
+) -> int:
+    """Run every schedule with one fault, at each write in turn; each must end as the run without one. Returns how many."""
+    put_back = world.keep()
+    world.faults.arm(0, mode)
+    world.settle(work(), faulty=faulty)
+    reference, writes = world.dump(), world.faults.count
+    assert writes > 0
+    for number in range(1, writes + 1):
+        put_back()
+        world.faults.arm(number, mode)
+        world.settle(work(), faulty=faulty, recut=recut)
+        assert world.faults.count >= number, "the fault was never reached"
+        assert world.dump() == reference, f"{mode} at write {number} of {writes} leaves another ledger"
+    put_back()
+    return writes
