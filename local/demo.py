@@ -241,17 +241,28 @@ def next_steps(running: Pipeline, keep: bool) -> None:
     console.print()
     if not keep:
         console.print("[bold]Next[/]  make demo ARGS=--keep   leaves it running, to look into it with `bedrock-costs`")
-        console.print("      make help                what else there is;  README.md  how to deploy it to AWS")
+        console.print("      make demo ARGS=--replay feeds the same month twice, and shows that nothing changes")
+        console.print("      README.md               how to deploy it to AWS")
         return
     e = running.emulator
     console.print("[bold]It is still running.[/] Look into it:")
-    console.print(f"  export AWS_ENDPOINT_URL={e.endpoint} AWS_ACCESS_KEY_ID={e.account_id} \\")
-    console.print(
-        f"         AWS_SECRET_ACCESS_KEY=local AWS_REGION={e.region} BEDROCK_COSTS_STACK={running.deployment.stack_name}"
-    )
-    console.print(f"  .venv/bin/bedrock-costs report --period {MONTH} --by team")
-    console.print(f"  .venv/bin/bedrock-costs days --period {MONTH}")
-    console.print("  make demo ARGS=--replay   feeds the same month again and shows that nothing changes;  make stop   ends it")
+    variables = {
+        "AWS_ENDPOINT_URL": e.endpoint,
+        "AWS_ACCESS_KEY_ID": e.account_id,
+        "AWS_SECRET_ACCESS_KEY": "local",
+        "AWS_REGION": e.region,
+        "BEDROCK_COSTS_STACK": running.deployment.stack_name,
+    }
+    for name, value in variables.items():
+        console.print(f"  export {name}={value}", markup=False)
+    for command in (
+        f"report --period {MONTH} --by team",
+        f"days --period {MONTH}",
+        f"deliveries --period {MONTH}",
+        f"replay objects s3://{INVOCATION_LOGS}/{INVOCATION_LOG_PREFIX}/",
+    ):
+        console.print(f"  .venv/bin/bedrock-costs {command}", markup=False)
+    console.print("  make stop", markup=False)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

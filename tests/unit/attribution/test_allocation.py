@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import astuple, replace
 from decimal import Decimal
 from typing import Any
@@ -38,7 +39,7 @@ from attribution.meters import Meter, TokenKind
 from attribution.money import total
 from attribution.usage import Usage
 from tests.unit.attribution.examples import PROFILE, ROLE, SONNET, TEAM, USAGE_KEY, origin_charge, usage
-from tests.unit.attribution.strategies import OTHER_ROLE, charge_lists, origin_charges, owners, usage_lists
+from tests.unit.attribution.strategies import OTHER_ROLE, charge_lists, costs, origin_charges, owners, usage_lists
 
 CATEGORIES = (TEAM, CostCategory("feature", ("feature",), (("111122223333", "platform"),)))
 INPUT, OUTPUT = TokenKind.INPUT, TokenKind.OUTPUT
@@ -68,6 +69,24 @@ def test_the_shares_of_a_charge_sum_to_it_in_every_metric_and_in_units(charge: O
         assert {s.units for s in shares} == {None}
     else:
         assert total(s.units for s in shares if s.units is not None) == charge.units
+
+
+@given(costs, st.integers(1, 10**6), st.lists(st.integers(1, 10**6), min_size=2, max_size=6))
+def test_a_charge_of_one_role_with_many_tenants_is_conserved(charged: Costs, units: int, tokens: list[int]) -> None:
+    charge = origin_charge(costs=charged, units=Decimal(units))
+    used = [of_team(f"tenant-{n}", count) for n, count in enumerate(tokens)]
+
+    shares = allocate(charge, UsageIndex(used), [TEAM])
+
+    assert sum_costs(s.costs for s in shares) == charged
+    assert total(s.units for s in shares if s.units is not None) == units
+
+
+def test_tenants_with_equal_usage_get_the_same_shares_whoever_comes_first() -> None:
+    used = [of_team(team, 1000) for team in ("search", "support", "billing")]
+    charge = origin_charge(costs=Costs.uniform(Decimal("1E-18")))
+
+    assert by_team(allocate(charge, UsageIndex(used), [TEAM])) == by_team(allocate(charge, UsageIndex(used[::-1]), [TEAM]))
 
 
 @given(charge_lists, usage_lists)
@@ -354,6 +373,20 @@ def test_an_allocation_that_lost_or_made_money_is_refused() -> None:
         with pytest.raises(ConservationViolated, match="not published"):
             verify_conservation(charges, wrong)
     verify_conservation(charges, allocated)
+
+
+class Leaking(Costs):
+    """Costs that lose money when they are split."""
+
+    def split(self, weights: Sequence[Decimal]) -> list[Costs]:
+        return [Costs() for _ in weights]
+
+
+def test_a_day_is_proven_before_it_is_handed_on() -> None:
+    charge = origin_charge(costs=Leaking(Decimal("3.30")))
+
+    with pytest.raises(ConservationViolated):
+        allocate_day([charge], [of_team("search", 1000)], [TEAM])
 
 
 def test_totals_are_kept_apart_by_currency() -> None:

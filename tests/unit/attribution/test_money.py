@@ -106,6 +106,12 @@ def test_the_rest_goes_to_the_share_that_lost_most_by_rounding() -> None:
     assert shares == [0, QUANTUM, 0]
 
 
+def test_a_share_that_lost_nothing_gets_none_of_the_rest_however_large_its_weight() -> None:
+    shares = split(2 * QUANTUM, [Decimal(2), Decimal(1), Decimal(1)])
+
+    assert shares == [QUANTUM, QUANTUM, 0]
+
+
 @pytest.mark.parametrize("weights", [[], [Decimal(0), Decimal(0)], [Decimal(2), Decimal(-1)]])
 def test_an_amount_cannot_be_split_without_a_positive_weight(weights: list[Decimal]) -> None:
     with pytest.raises(InvalidAmount, match=r"cannot split 1\.5"):

@@ -100,6 +100,20 @@ def test_an_attempt_for_a_delivery_that_was_overtaken_meanwhile_loses_and_publis
     assert ledger.days.current == {}
 
 
+def test_an_older_delivery_that_still_waits_leaves_a_newer_published_one_alone() -> None:
+    ledger = Ledger()
+    ledger.ingest(ledger.write_delivery(2, Content((1, 1, 1))))
+    waiting = ledger.record_of(2)
+    ledger.settle(ledger.write_delivery(3, Content((2, 2, 2))))
+    ledger.deliveries.records[NOVEMBER, "cur", "execution-2"] = waiting
+    before = dict(ledger.days.current)
+
+    for day in DAYS:
+        assert ledger.allocate(day).flipped == ()
+
+    assert ledger.days.current == before
+
+
 def test_usage_that_arrives_after_the_bill_moves_owners_and_not_the_total() -> None:
     ledger = Ledger()
     ledger.settle(ledger.write_delivery(2, SAME))

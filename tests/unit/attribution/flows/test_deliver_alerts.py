@@ -108,7 +108,7 @@ def test_an_alert_is_sent_once_and_then_left_alone() -> None:
 
     statuses = [made.deliver().status, made.deliver().status]
 
-    assert statuses == ["sent", "sent"]
+    assert statuses == ["sent", "already sent"]
     assert [r.delivery.attempts for r in made.channel.received] == [1]
 
 
@@ -204,7 +204,7 @@ def test_an_alert_that_needs_no_message_sends_none(status: DeliveryStatus) -> No
     made = world()
     made.alerts.items[KEY] = replace(raised(), delivery=Delivery(status))
 
-    assert made.deliver().status == status
+    assert made.deliver().status == f"already {status}"
     assert made.channel.received == []
 
 

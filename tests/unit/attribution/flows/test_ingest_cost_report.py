@@ -16,6 +16,7 @@ from tests.fakes import Crash
 from tests.unit.attribution.flows.ledger import DAYS, NOVEMBER, Content, Ledger
 
 SAME = Content((0, 0, 0))
+UNREADABLE = RejectedRow("cur-00001.csv.gz", 7, "'x' is not a number")
 
 
 def test_a_delivery_names_the_days_that_are_over_and_shows_nothing_yet() -> None:
@@ -134,9 +135,9 @@ def test_a_row_that_cannot_be_read_refuses_the_delivery_and_the_one_before_it_st
     ledger.settle(ledger.write_delivery(2, SAME))
     before = dict(ledger.days.current)
     source = ledger.write_delivery(3, Content((1, 1, 1)))
-    change(ledger, source, rejected=(RejectedRow("cur-00001.csv.gz", 7, "'x' is not a number"),))
+    change(ledger, source, rejected=(UNREADABLE,), rejected_count=2)
 
-    with pytest.raises(DeliveryRefused, match=r"execution-3.*1 rows.*cur-00001.csv.gz row 7: 'x' is not a number"):
+    with pytest.raises(DeliveryRefused, match=r"execution-3.*2 rows.*cur-00001.csv.gz row 7: 'x' is not a number"):
         ledger.ingest(source)
 
     assert ledger.record_of(3).outcome is DeliveryOutcome.REFUSED
@@ -146,10 +147,10 @@ def test_a_row_that_cannot_be_read_refuses_the_delivery_and_the_one_before_it_st
 def test_a_refused_delivery_is_read_again_once_what_refused_it_is_put_right() -> None:
     ledger = Ledger()
     source = ledger.write_delivery(3, SAME)
-    change(ledger, source, rejected=(RejectedRow("cur-00001.csv.gz", 7, "'x' is not a number"),))
+    change(ledger, source, rejected=(UNREADABLE,), rejected_count=2)
     with pytest.raises(DeliveryRefused):
         ledger.ingest(source)
-    change(ledger, source, rejected=())
+    change(ledger, source, rejected=(), rejected_count=0)
 
     ledger.settle(source)
 
