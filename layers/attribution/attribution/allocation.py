@@ -65,62 +65,82 @@ def categorize(
 ) -> CategoryValue:
     """The value of one cost category: the strongest evidence wins, weaker evidence that says otherwise is recorded.
 
+    Among evidence of one kind, the category's earlier key wins.
+
     Keys are matched in any letter case, because the same tag reaches the bill spelled `Team` and `team`; values keep theirs.
     """
-    keys = {key.casefold() for key in category.keys}
-    stated = [Evidence(kind, value) for kind, key, value in evidence if key.casefold() in keys and value]
-    stated += [Evidence(ACCOUNT_RULE, value) for account, value in category.accounts if account == account_id and value]
+    keys = {key.casefold(): rank for rank, key in reversed(list(enumerate(category.keys)))}
     order = {kind: rank for rank, kind in enumerate(category.evidence_order)}
-    usable = sorted({e for e in stated if e.kind in order}, key=lambda e: (order[e.kind], e.value))
-    if not usable:
+    stated = [(kind, keys[key.casefold()], value) for kind, key, value in evidence if key.casefold() in keys and value]
+    stated += [(ACCOUNT_RULE, 0, value) for account, value in category.accounts if account == account_id and value]
+    ranked = sorted((order[kind], rank, value, kind) for kind, rank, value in stated if kind in order)
+    if not ranked:
         return CategoryValue(category.name, "", reason=reason)
+    usable = list(dict.fromkeys(Evidence(kind, value) for _, _, value, kind in ranked))
     winner = usable[0]
     return CategoryValue(category.name, winner.value, winner, tuple(e for e in usable[1:] if e.value != winner.value))
 
 
 Bucket = tuple[str, str, Meter]
+Line = tuple[str, str]
+"""What a bill row names of the calls behind it: the principal and the application inference profile, each possibly empty."""
 
 
 class UsageIndex:
-    """One day by the bucket that a bill row joins on: account, Region, meter, then principal.
+    """One day by the bucket that a bill row joins on: account, Region and meter; within it by what its rows name.
 
-    It also holds the day's charges: where several share a bucket (one per operation, say), the usage behind them is the same,
-    and is held against what they bill together.
+    Each counter stands behind one line of its bucket, the one that names most of it: usage of a principal that is billed by
+    name is not behind a row that names nobody. Rows of one line (one per operation, say) share the usage behind them, which
+    is held against what they bill together.
     """
 
     def __init__(self, usage: Iterable[Usage], charges: Iterable[OriginCharge] = ()) -> None:
-        self._by_bucket: dict[Bucket, list[Usage]] = defaultdict(list)
-        for item in usage:
+        self._charges: dict[tuple[Bucket, Line], list[OriginCharge]] = defaultdict(list)
+        for charge in sorted((c for c in charges if c.line_item_type == "Usage"), key=lambda c: c.digest()):
+            self._charges[_bucket(charge), _line(charge)].append(charge)
+        self._usage: dict[tuple[Bucket, Line], list[Usage]] = defaultdict(list)
+        for item in sorted(usage, key=lambda u: u.key):
             for kind, units in item.counters.units.items():
                 if units > 0:
-                    self._by_bucket[item.key.account_id, item.key.region, item.key.meter(kind)].append(item)
-        for items in self._by_bucket.values():
-            items.sort(key=lambda u: u.key)
-        self._charges: dict[Bucket, list[OriginCharge]] = defaultdict(list)
-        for charge in sorted((c for c in charges if c.line_item_type == "Usage"), key=lambda c: c.digest()):
-            self._charges[charge.account_id, charge.region, charge.meter].append(charge)
+                    bucket = (item.key.account_id, item.key.region, item.key.meter(kind))
+                    lines = (line for line in _lines_of(item.key) if (bucket, line) in self._charges)
+                    self._usage[bucket, next(lines, _NOT_BILLED)].append(item)
 
     def behind(self, charge: OriginCharge) -> list[Usage]:
-        """The usage that a charge was billed for, as far as the bill lets it be told: by principal where it names one."""
-        items = self._by_bucket.get((charge.account_id, charge.region, charge.meter), [])
-        if charge.iam_principal:
-            items = [u for u in items if u.key.iam_principal == charge.iam_principal]
-        return items
+        """The usage that a charge was billed for, as far as the bill lets it be told."""
+        if (_bucket(charge), _line(charge)) in self._charges:
+            return self._usage.get((_bucket(charge), _line(charge)), [])
+        return [u for u in self._usage.get((_bucket(charge), _NOT_BILLED), []) if _line(charge) in _lines_of(u.key)]
 
     def billed_units(self, charge: OriginCharge) -> Decimal | None:
-        """The units of all charges that share this one's bucket and principal; None where no charge states any."""
-        together = [c for c in self._in_bucket(charge) if c.iam_principal == charge.iam_principal]
-        known = [c.units for c in together if c.units is not None]
+        """The units of all charges of this one's line; None where none of them states any."""
+        known = [c.units for c in self._line_of(charge) if c.units is not None]
         return total(known) if known else None
 
     def requests_of(self, item: Usage, charge: OriginCharge) -> int:
         """The requests of a counter, if this is the first of the charges it stands behind: they count once in a day's sum."""
-        behind_these = (c for c in self._in_bucket(charge) if c.iam_principal in ("", item.key.iam_principal))
-        first = next(behind_these, charge)
-        return item.requests_counted_with(charge.meter.token_kind) if first is charge else 0
+        return item.requests_counted_with(charge.meter.token_kind) if self._line_of(charge)[0] is charge else 0
 
-    def _in_bucket(self, charge: OriginCharge) -> Sequence[OriginCharge]:
-        return self._charges.get((charge.account_id, charge.region, charge.meter)) or (charge,)
+    def _line_of(self, charge: OriginCharge) -> Sequence[OriginCharge]:
+        return self._charges.get((_bucket(charge), _line(charge))) or (charge,)
+
+
+# The line of usage that no row of the bill names.
+_NOT_BILLED: Line = ("-", "-")
+
+
+def _bucket(charge: OriginCharge) -> Bucket:
+    return (charge.account_id, charge.region, charge.meter)
+
+
+def _line(charge: OriginCharge) -> Line:
+    return (charge.iam_principal, charge.resource_id if "application-inference-profile/" in charge.resource_id else "")
+
+
+def _lines_of(key: UsageKey) -> tuple[Line, ...]:
+    """The lines that a counter may stand behind, the most telling first."""
+    principal, profile = key.iam_principal, key.inference_profile
+    return ((principal, profile), (principal, ""), ("", profile), ("", ""))
 
 
 def allocate(charge: OriginCharge, usage: UsageIndex, categories: Sequence[CostCategory]) -> list[AllocatedCharge]:

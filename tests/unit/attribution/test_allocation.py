@@ -400,3 +400,38 @@ def test_totals_are_kept_apart_by_currency() -> None:
 
 def test_the_model_of_the_examples_is_the_one_that_the_charge_bills() -> None:
     assert origin_charge().meter == USAGE_KEY.meter(INPUT) == Meter(SONNET, INPUT)
+
+
+def test_usage_that_is_billed_by_name_is_not_behind_a_row_that_names_nobody() -> None:
+    named = origin_charge(iam_principal=ROLE, units=Decimal(1000))
+    nameless = origin_charge(units=Decimal(500), costs=Costs.uniform(Decimal(1)))
+    used = [
+        usage({TokenKind.INPUT: 1000}, request_metadata=(("team", "search"),)),
+        usage({TokenKind.INPUT: 500}, iam_principal="", request_metadata=(("team", "growth"),)),
+    ]
+
+    allocated = allocate_day([named, nameless], used, [TEAM])
+
+    assert {a.value_of("team"): a.costs.billed_cost for a in allocated} == {"search": Decimal("3.30"), "growth": Decimal(1)}
+
+
+def test_a_charge_of_an_application_profile_is_split_over_the_calls_through_it_alone() -> None:
+    tagged = origin_charge(resource_id=PROFILE, tags=(("resourceTags/team", "profile-owner"),))
+    plain = origin_charge(costs=Costs.uniform(Decimal(7)))
+    used = [
+        usage({TokenKind.INPUT: 1000}, inference_profile=PROFILE),
+        usage({TokenKind.INPUT: 1000}, request_metadata=(("team", "search"),)),
+    ]
+
+    allocated = allocate_day([tagged, plain], used, [TEAM])
+
+    found = {a.value_of("team"): a.costs.billed_cost for a in allocated}
+    assert found == {"profile-owner": Decimal("3.30"), "search": Decimal(7)}
+
+
+def test_among_evidence_of_one_kind_the_earlier_key_of_the_category_wins() -> None:
+    category = CostCategory("team", ("team", "CostCenter"))
+    evidence = [("session_tag", "costcenter", "a-100"), ("session_tag", "Team", "search")]
+
+    assert categorize(category, evidence, "111122223333").value == "search"
+    assert categorize(category, evidence, "111122223333").disagreed == (Evidence("session_tag", "a-100"),)

@@ -1,0 +1,183 @@
+"""The documents say what is there: links lead somewhere, and nothing that a reader may meet is left out."""
+
+from __future__ import annotations
+
+import ast
+import re
+from functools import cache
+from pathlib import Path
+from urllib.parse import unquote
+
+import pytest
+import typer.main
+from typer.core import TyperGroup
+
+from adapters import contracts
+from adapters.sources import cost_report_query
+from attribution.days import DIMENSIONS
+from bedrock_costs.main import app
+
+ROOT = Path(__file__).resolve().parents[2]
+DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
+
+FENCED = re.compile(r"^ *```.*?^ *```$", re.MULTILINE | re.DOTALL)
+LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
+HEADING = re.compile(r"^#+ +(.+)$", re.MULTILINE)
+
+
+@cache
+def text_of(name: str) -> str:
+    return (ROOT / name).read_text(encoding="utf-8")
+
+
+def prose(path: Path) -> str:
+    """A document without its code blocks."""
+    return FENCED.sub("", path.read_text(encoding="utf-8"))
+
+
+def anchors(path: Path) -> set[str]:
+    """The fragments of a document's headings, as GitHub makes them."""
+    return {re.sub(r"[^\w\- ]", "", heading.strip().lower()).replace(" ", "-") for heading in HEADING.findall(prose(path))}
+
+
+def commands(group: TyperGroup, prefix: str) -> list[str]:
+    found: list[str] = []
+    for name, command in group.commands.items():
+        full = f"{prefix} {name}"
+        found += commands(command, full) if isinstance(command, TyperGroup) else [full]
+    return found
+
+
+def test_every_relative_link_leads_to_a_file_and_a_heading() -> None:
+    broken = []
+    for path in DOCUMENTS:
+        for target in LINK.findall(prose(path)):
+            if re.match(r"[a-z]+:", target):
+                continue
+            name, _, fragment = target.partition("#")
+            file = (path.parent / unquote(name)).resolve() if name else path
+            if not file.exists() or (fragment and fragment not in anchors(file)):
+                broken.append(f"{path.relative_to(ROOT)}: {target}")
+
+    assert not broken
+
+
+def test_every_alarm_says_what_to_do_about_it() -> None:
+    alarms = re.findall(r"^  (\w+):\n    Type: AWS::CloudWatch::Alarm$", text_of("template.yaml"), re.MULTILINE)
+    headings = set(HEADING.findall(text_of("docs/operating.md")))
+
+    assert alarms
+    assert not [alarm for alarm in alarms if alarm not in headings]
+
+
+def test_every_dead_letter_queue_has_a_remedy() -> None:
+    queues = re.findall(
+        r"^  (\w+(?:DeadLetters|UndeliveredEvents)|UndeliveredEvents):\n", text_of("template.yaml"), re.MULTILINE
+    )
+
+    assert queues
+    assert not [queue for queue in queues if f"| {queue} |" not in text_of("docs/operating.md")]
+
+
+def test_every_event_is_described_with_its_example() -> None:
+    described = text_of("docs/events.md")
+    wire = [
+        name
+        for name, contract in vars(contracts).items()
+        if isinstance(contract, type)
+        and issubclass(contract, contracts.Contract)
+        and contract is not contracts.Contract
+        and not name.startswith("_")
+    ]
+    examples = sorted(path.name for path in (ROOT / "events").glob("*.json"))
+    rules = re.findall(r"eventName: \[([^]]+)\]", text_of("template.yaml"))
+    names = [name.strip() for rule in rules for name in rule.split(",")]
+
+    assert wire
+    assert examples
+    assert names
+    assert not [name for name in wire if f"`{name}`" not in described]
+    assert not [name for name in examples if f"(../events/{name})" not in described]
+    assert not [name for name in names if f"`{name}`" not in described]
+
+
+def test_every_make_verb_is_described() -> None:
+    verbs = re.findall(r"^([a-z]+):.*## ", text_of("Makefile"), re.MULTILINE)
+
+    assert verbs
+    assert not [verb for verb in verbs if f"| `make {verb}` |" not in text_of("CONTRIBUTING.md")]
+
+
+def test_every_command_is_described() -> None:
+    group = typer.main.get_command(app)
+    assert isinstance(group, TyperGroup)
+    known = commands(group, "bedrock-costs")
+
+    assert known
+    assert not [command for command in known if f"| `{command}` |" not in text_of("docs/operating.md")]
+
+
+def test_every_command_that_a_document_shows_exists() -> None:
+    group = typer.main.get_command(app)
+    assert isinstance(group, TyperGroup)
+    known = set(commands(group, "bedrock-costs"))
+    shown = {
+        f"{path.relative_to(ROOT)}: {' '.join(words)}"
+        for path in DOCUMENTS
+        for line in re.findall(r"bedrock-costs((?: [a-z]+)+)", path.read_text(encoding="utf-8"))
+        if (words := line.split()) and words[0] in group.commands
+        and not {f"bedrock-costs {words[0]}", f"bedrock-costs {' '.join(words[:2])}"} & known
+    }  # fmt: skip
+
+    assert not shown
+
+
+def test_every_dimension_is_in_the_policy_page() -> None:
+    assert not [name for name in DIMENSIONS if f"`{name}`" not in text_of("docs/policy.md")]
+
+
+def test_every_column_that_is_read_is_described() -> None:
+    columns = (*cost_report_query.REQUIRED, *cost_report_query.OPTIONAL)
+
+    assert not [name for name in columns if f"`{name}`" not in text_of("docs/operating.md")]
+
+
+def test_every_test_that_a_document_names_exists() -> None:
+    defined = {
+        node.name
+        for path in (ROOT / "tests").rglob("test_*.py")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.FunctionDef)
+    }
+    lost = [
+        f"{path.relative_to(ROOT)}: {name}"
+        for path in DOCUMENTS
+        for name in re.findall(r"`(test_\w+)`", path.read_text(encoding="utf-8"))
+        if name not in defined
+    ]
+
+    assert not lost
+
+
+def test_every_file_that_a_document_names_exists() -> None:
+    lost = [
+        f"{path.relative_to(ROOT)}: {name}"
+        for path in DOCUMENTS
+        for name in re.findall(
+            r"`((?:layers|functions|cli|truth|local|tests|events|docs)/[\w./-]+\.\w+)`", path.read_text(encoding="utf-8")
+        )
+        if not (ROOT / name).exists()
+    ]
+
+    assert not lost
+
+
+def test_decisions_are_numbered_without_a_gap() -> None:
+    numbers = [int(path.name[:4]) for path in sorted((ROOT / "docs/decisions").glob("*.md"))]
+
+    assert numbers == list(range(1, len(numbers) + 1))
+
+
+@pytest.mark.parametrize("name", ["slack-alert.png"])
+def test_a_picture_is_small_enough_to_load_at_once(name: str) -> None:
+    assert (ROOT / "docs/images" / name).stat().st_size < 200_000
