@@ -110,9 +110,9 @@ def feed_usage(running: Pipeline, month: Month) -> None:
             progress.update(task, completed=min(running.count_metered(), expected))
             return bool(progress.tasks[1].finished)
 
-        running.wait_for("metering every logged request", all_metered, seconds=120)
+        running.wait_for("metering every logged request", all_metered, seconds=300)
         progress.add_task("counters rolled up, days estimated, budgets evaluated", total=None)
-        running.settle(seconds=120)
+        running.settle(seconds=300)
 
 
 def feed_delivery(running: Pipeline, period: BillingPeriod, delivery: Delivery) -> None:
@@ -121,9 +121,9 @@ def feed_delivery(running: Pipeline, period: BillingPeriod, delivery: Delivery) 
     running.wait_for(
         "publishing the delivery",
         lambda: pipeline.is_published(running.delivery(period, delivery.execution_id)),
-        seconds=120,
+        seconds=300,
     )
-    running.settle(seconds=120)
+    running.settle(seconds=300)
 
 
 def chargeback(estimated: Spend, billed: Spend, owned: Mapping[str, Decimal]) -> Table:

@@ -104,6 +104,12 @@ def deploy(
     )
 
 
+def parameters_of_stack(emulator: Emulator, stack_name: str) -> dict[str, str]:
+    """The parameters that a stack was deployed with."""
+    stack = emulator.client("cloudformation").describe_stacks(StackName=stack_name)["Stacks"][0]
+    return {parameter["ParameterKey"]: parameter["ParameterValue"] for parameter in stack.get("Parameters", [])}
+
+
 def parameters_from_samconfig(path: Path, environment: str = "local") -> dict[str, str]:
     """`parameter_overrides` of one environment of samconfig.toml, which `sam deploy --config-env` also reads."""
     if not path.is_file():

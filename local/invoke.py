@@ -39,6 +39,12 @@ def local_aws(build_directory: Path, parameters: dict[str, str], *, keep: bool) 
     found = state.load()
     running = found.emulator if found else emulator.start(keep=keep)
     try:
+        if found:
+            # What is running keeps its parameters, a Slack secret for one.
+            parameters = deployment.parameters_of_stack(running, found.deployment.stack_name) | parameters
+        else:
+            for bucket in sorted({value for name, value in parameters.items() if name.endswith("Bucket")}):
+                running.create_bucket(bucket)
         deployed = deployment.deploy(running, build_directory, parameters=parameters)
         for note in deployed.notes:
             print(note, file=sys.stderr)
@@ -63,11 +69,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     path = options.event or EVENTS / f"{options.function}.json"
     try:
         event = json.loads(path.read_text())
-        parameters = {
-            **deployment.parameters_from_samconfig(SAMCONFIG),
-            **dict(deployment.parse_override(word) for word in options.parameter_overrides),
-        }
-        with local_aws(options.build, parameters, keep=options.keep) as running:
+        overrides = dict(deployment.parse_override(word) for word in options.parameter_overrides)
+        if state.load() is None:
+            overrides = deployment.parameters_from_samconfig(SAMCONFIG) | overrides
+        with local_aws(options.build, overrides, keep=options.keep) as running:
             result, log, failed = invoke(running, options.function, event)
     except FileNotFoundError as error:
         print(f"{error.filename} does not exist: name the event with --event", file=sys.stderr)

@@ -226,9 +226,7 @@ MODELS: Mapping[str, Model] = {
             display_name="Claude Sonnet 4",
             provider="Anthropic",
             body="claude",
-            prices={
-                "global": {"input": "0.003", "output": "0.015", "cache_read": "0.0003", "cache_write_5m": "0.00375"}
-            },
+            prices={"global": {"input": "0.003", "output": "0.015", "cache_read": "0.0003", "cache_write_5m": "0.00375"}},
             long_context_prices={
                 "input": "0.006",
                 "output": "0.0225",
@@ -438,9 +436,7 @@ def _prices_of(model: Model, region: str, routing: Routing, long_context: bool) 
     return model.prices.get(f"{row}/{region}", model.prices[row])
 
 
-def _sku(
-    model: Model, region: str, kind: Kind, routing: Routing, tier: Tier, long_context: bool, price: Decimal
-) -> Sku:
+def _sku(model: Model, region: str, kind: Kind, routing: Routing, tier: Tier, long_context: bool, price: Decimal) -> Sku:
     list_price = price * TIER_FACTOR[tier]
     marketplace = model.family == "marketplace"
     unit, units_per_price = ("1M tokens", 1_000_000) if marketplace else ("1K tokens", 1_000)
@@ -450,8 +446,7 @@ def _sku(
         description = f"AWS Marketplace software usage|{region}|{_marketplace_unit(model, kind, routing, tier)}"
     else:
         description = (
-            f"${_plain(list_price)} per {unit} ({_WORDS[kind]}) for {model.display_name} in "
-            + (REGION_LOCATION[region])
+            f"${_plain(list_price)} per {unit} ({_WORDS[kind]}) for {model.display_name} in " + (REGION_LOCATION[region])
         )
     return Sku(
         usage_type=_usage_type(model, region, kind, routing, tier, long_context),

@@ -351,9 +351,7 @@ def _enterprise_discounts(charges: list[Charge], usage: Mapping[tuple[datetime, 
             products[product.code] = product
             account_id = meter.principal.account.account_id
             sku = meter.sku
-            bases[hour.replace(hour=0), account_id, sku.region, product.code, sku.usage_type] += sku.billed_cost(
-                quantity
-            )
+            bases[hour.replace(hour=0), account_id, sku.region, product.code, sku.usage_type] += sku.billed_cost(quantity)
     for key in sorted(bases):
         day, account_id, region, product_code, usage_type = key
         cost = -(bases[key] * EDP_RATE).quantize(_EDP_QUANTUM)

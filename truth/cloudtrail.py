@@ -174,9 +174,7 @@ def _additional_data(request: Request) -> Record:
 def _mantle_record(month: Month, request: Request, session_began_at: datetime) -> Record:
     principal, call = request.principal, request.call
     account_id, region = principal.account.account_id, principal.region
-    project_arn = (
-        call.project.arn if call.project else f"arn:aws:bedrock-mantle:{region}:{account_id}:project/proj_default"
-    )
+    project_arn = call.project.arn if call.project else f"arn:aws:bedrock-mantle:{region}:{account_id}:project/proj_default"
     parameters = {
         "model": call.model.model_id,
         "stream": False,

@@ -131,9 +131,7 @@ class _Layout:
         self.bucket = bucket
         self.mode = mode
         self.format = file_format
-        self.arn = (
-            f"arn:aws:bcm-data-exports:us-east-1:{PAYER.account_id}:export/{export}-{uuid_of(month.seed, export)}"
-        )
+        self.arn = f"arn:aws:bcm-data-exports:us-east-1:{PAYER.account_id}:export/{export}-{uuid_of(month.seed, export)}"
         root = f"{prefix}/{export}" if prefix else export
         partition = f"BILLING_PERIOD={month.month}"
         version = f"{iso_milliseconds(refresh.delivered_at)}-{self.execution_id}/" if mode == "create_new" else ""
@@ -146,9 +144,7 @@ class _Layout:
         self.manifest_copy_key = f"{metadata}{version}{export}-Manifest.json"
 
 
-def _deliver(
-    month: Month, refresh: Refresh, layout: _Layout, granularity: Granularity, left_over: Sequence[str]
-) -> Delivery:
+def _deliver(month: Month, refresh: Refresh, layout: _Layout, granularity: Granularity, left_over: Sequence[str]) -> Delivery:
     rows = rows_of(month, refresh, granularity)
     write = _parquet if layout.format == "parquet" else _gzip_csv
     size = -(-len(rows) // len(layout.data_keys))
@@ -420,9 +416,7 @@ def _parquet(rows: Sequence[Row]) -> bytes:
         arrays.append(pa.array(values, type=_ARROW_TYPE[kind]))
     schema = pa.schema([(name, _ARROW_TYPE[kind]) for name, kind in COLUMNS.items()])
     buffer = io.BytesIO()
-    pq.write_table(
-        pa.Table.from_arrays(arrays, schema=schema), buffer, compression="snappy", row_group_size=_ROW_GROUP_ROWS
-    )
+    pq.write_table(pa.Table.from_arrays(arrays, schema=schema), buffer, compression="snappy", row_group_size=_ROW_GROUP_ROWS)
     return buffer.getvalue()
 
 

@@ -198,9 +198,7 @@ class Call:
         return f"arn:aws:bedrock:{region}:{account.account_id}:inference-profile/{self.model_id(region)}"
 
 
-CHECKOUT_PROFILE = InferenceProfile(
-    PLATFORM, "us-east-1", "checkout-assistant", MODELS["claude-sonnet-4-6"], "geo", "checkout"
-)
+CHECKOUT_PROFILE = InferenceProfile(PLATFORM, "us-east-1", "checkout-assistant", MODELS["claude-sonnet-4-6"], "geo", "checkout")
 RISK_PROFILE = InferenceProfile(
     PLATFORM, "us-east-1", "risk-scoring", MODELS["claude-haiku-4-5"], "global", "risk", tag_key="Team"
 )
@@ -231,9 +229,7 @@ CALLS: Mapping[str, Call] = {
             _CACHED_BOTH,
             resource_in_bill=False,
         ),
-        Call(
-            "sonnet46-profile", MODELS["claude-sonnet-4-6"], "geo", "ConverseStream", _AGENT, profile=CHECKOUT_PROFILE
-        ),
+        Call("sonnet46-profile", MODELS["claude-sonnet-4-6"], "geo", "ConverseStream", _AGENT, profile=CHECKOUT_PROFILE),
         Call("haiku45-chat", MODELS["claude-haiku-4-5"], "geo", "Converse", _CACHED_BOTH),
         Call("haiku45-stream", MODELS["claude-haiku-4-5"], "global", "ConverseStream", _AGENT),
         Call("haiku45-profile", MODELS["claude-haiku-4-5"], "global", "Converse", _CHAT, profile=RISK_PROFILE),

@@ -29,9 +29,7 @@ class Sums:
     public_on_demand_cost: Decimal = Decimal(0)
 
     def __add__(self, other: Sums) -> Sums:
-        return Sums(
-            self.unblended_cost + other.unblended_cost, self.public_on_demand_cost + other.public_on_demand_cost
-        )
+        return Sums(self.unblended_cost + other.unblended_cost, self.public_on_demand_cost + other.public_on_demand_cost)
 
 
 @dataclass(frozen=True, slots=True)

@@ -46,6 +46,7 @@ def ingest(body: str, name: str) -> None:
             days=days,
             queue=queue,
             billing_lag=timedelta(hours=settings.billing_lag_hours),
+            prefix=settings.cost_report_prefix,
         )
     except DeliveryRefused as refused:
         count("DeliveriesRefused")

@@ -342,7 +342,8 @@ def test_a_broken_cost_of_another_service_is_none_of_our_business(stack: Stack) 
 
 def test_a_refused_delivery_is_refused_again_when_its_message_comes_again(stack: Stack) -> None:
     bent = inputs.bend_parquet(
-        deliveries()[0], lambda t: inputs.with_cell(t, "line_item_usage_start_date", _first_bedrock_row(deliveries()[0]) - 1, None)
+        deliveries()[0],
+        lambda t: inputs.with_cell(t, "line_item_usage_start_date", _first_bedrock_row(deliveries()[0]) - 1, None),
     )
     event = deliver(stack, bent)
     ingest(stack, event)

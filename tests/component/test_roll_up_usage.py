@@ -87,7 +87,9 @@ def test_the_counters_equal_the_invocations(stack: Stack, records: list[dict[str
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_a_batch_that_is_cut_differently_when_it_comes_again_counts_once(stack: Stack, records: list[dict[str, Any]], seed: int) -> None:
+def test_a_batch_that_is_cut_differently_when_it_comes_again_counts_once(
+    stack: Stack, records: list[dict[str, Any]], seed: int
+) -> None:
     chance = random.Random(seed)
     position = 0
     while position < len(records):

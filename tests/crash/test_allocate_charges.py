@@ -74,7 +74,9 @@ def test_a_newer_delivery_that_is_ingested_at_any_moment_wins(world: World, coun
     world.settle(older, faulty=[FUNCTION])
     writes = world.faults.count
 
-    for number in range(1, writes + 1):
+    # Most writes give an expiry to one item of a superseded version; every third moment is one of each kind.
+    moments = range(1, writes + 1, 3)
+    for number in moments:
         put_back()
         world.faults.arm(0, Mode.BEFORE)
 
@@ -88,4 +90,4 @@ def test_a_newer_delivery_that_is_ingested_at_any_moment_wins(world: World, coun
         world.settle(older, faulty=[FUNCTION])
         assert world.visible() == reference, f"the newer delivery came at write {number} of {writes}"
 
-    count_schedules(writes)
+    count_schedules(len(moments))

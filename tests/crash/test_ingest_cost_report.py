@@ -46,7 +46,9 @@ def test_an_older_delivery_that_becomes_visible_at_any_moment_is_replaced(
         assert world.invoke(newer)
     writes = world.faults.count
 
-    for number in range(1, writes + 1):
+    # Between the origin charges that it writes first, ingestion reads nothing: one moment there stands for all.
+    moments = [1, *range(writes - 4, writes + 1)]
+    for number in moments:
         put_back()
         world.faults.arm(0, Mode.BEFORE)
 
@@ -60,4 +62,4 @@ def test_an_older_delivery_that_becomes_visible_at_any_moment_is_replaced(
         world.settle([newer, *rest], faulty=[FUNCTION])
         assert world.visible() == reference, f"the older delivery became visible at write {number} of {writes}"
 
-    count_schedules(writes)
+    count_schedules(len(moments))

@@ -22,7 +22,7 @@ def test_a_fault_at_any_write_leaves_the_ledger_of_an_undisturbed_run(
 ) -> None:
     # Several transactions a batch, as a busy shard has them.
     monkeypatch.setattr(flow, "MAX_COUNTERS_PER_TRANSACTION", 3)
-    records = world.stream_records()
+    records = world.stream_records(requests=150)
     batches: list[Work] = [(FUNCTION, windowed(records[i : i + _BATCH])) for i in range(0, len(records), _BATCH)]
 
     number = enumerate_faults(world, lambda: batches, faulty=[FUNCTION], mode=mode, recut=recut)

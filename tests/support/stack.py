@@ -278,9 +278,7 @@ class Stack:
 
     def sent(self, queue: str) -> list[Sent]:
         """What waits in a queue, delayed or not."""
-        return [
-            Sent(m.body, m.group_id or "", m.deduplication_id or "", bool(m.delayed_until)) for m in self._queued(queue)
-        ]
+        return [Sent(m.body, m.group_id or "", m.deduplication_id or "", bool(m.delayed_until)) for m in self._queued(queue)]
 
     def drain(self, queue: str) -> list[Sent]:
         """Take everything out of a queue."""

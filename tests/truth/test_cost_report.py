@@ -201,9 +201,7 @@ def test_the_bill_shows_every_family_and_tag_channel(closed_rows: list[dict[str,
         "USE1-ModelConductor-orchestration-steps",
     ):
         assert expected in usage_types
-    assert {"iamPrincipal/team", "iamPrincipal/Team", "resourceTags/team", "resourceTags/Team", "accountTag/team"} <= (
-        tag_keys
-    )
+    assert {"iamPrincipal/team", "iamPrincipal/Team", "resourceTags/team", "resourceTags/Team", "accountTag/team"} <= (tag_keys)
     assert {key for row in rows for key in row["resource_tags"]} == {"user_team"}
     assert {"Usage", "Tax", "EdpDiscount", "Credit"} == {row["line_item_line_item_type"] for row in rows}
     marketplace = [row for row in rows if row["bill_billing_entity"] == "AWS Marketplace"]
@@ -240,9 +238,7 @@ def test_a_new_delivery_has_a_folder_of_its_own(delivered: list[Delivery]) -> No
     for delivery in delivered:
         *data, copy, manifest = delivery.objects
         assert all(data_key.fullmatch(stored.key) for stored in data)
-        assert re.fullmatch(
-            rf"daily/bedrock/costs/metadata/BILLING_PERIOD=2026-10/{version}/costs-Manifest\.json", copy.key
-        )
+        assert re.fullmatch(rf"daily/bedrock/costs/metadata/BILLING_PERIOD=2026-10/{version}/costs-Manifest\.json", copy.key)
         assert manifest.key == "daily/bedrock/costs/metadata/BILLING_PERIOD=2026-10/costs-Manifest.json"
         assert manifest.key == delivery.manifest_key and copy.body == manifest.body
     assert len({stored.key for delivery in delivered for stored in delivery.objects[:-1]}) == sum(

@@ -87,9 +87,7 @@ def test_log_bodies_cover_every_shape(log_records: list[dict[str, Any]]) -> None
         assert expected in text
     assert any("outputBodyS3Path" in record["output"] for record in log_records)
     assert {next(iter(record)) for record in log_records} == {"schemaType", "timestamp"}
-    assert any(
-        record["modelId"].startswith("arn:aws:bedrock:us-east-1:071245903318:application-") for record in log_records
-    )
+    assert any(record["modelId"].startswith("arn:aws:bedrock:us-east-1:071245903318:application-") for record in log_records)
     assert any(":inference-profile/us." in record["modelId"] for record in log_records)
 
 
@@ -112,9 +110,7 @@ def test_only_known_objects_stand_beside_the_log_records(log_objects: list[Store
     assert all(bodies.fullmatch(stored.key) or checks.fullmatch(stored.key) for stored in others)
 
 
-def test_body_references_point_at_stored_objects(
-    log_objects: list[StoredObject], log_records: list[dict[str, Any]]
-) -> None:
+def test_body_references_point_at_stored_objects(log_objects: list[StoredObject], log_records: list[dict[str, Any]]) -> None:
     keys = {f"s3://bucket/{stored.key}" for stored in log_objects}
     references = [
         side[name]

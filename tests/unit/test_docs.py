@@ -10,9 +10,11 @@ from urllib.parse import unquote
 
 import pytest
 import typer.main
+import yaml
 from typer.core import TyperGroup
 
 from adapters import contracts
+from adapters.policy import parse_policy
 from adapters.sources import cost_report_query
 from attribution.days import DIMENSIONS
 from bedrock_costs.main import app
@@ -132,13 +134,26 @@ def test_every_command_that_a_document_shows_exists() -> None:
     assert not shown
 
 
+def test_the_example_of_the_policy_page_is_a_policy() -> None:
+    example = re.search(r"```yaml\n(.*?)```", text_of("docs/policy.md"), re.DOTALL)
+    assert example
+
+    policy = parse_policy(yaml.safe_load(example[1]))
+
+    assert policy.cost_categories
+    assert policy.budgets
+
+
 def test_every_dimension_is_in_the_policy_page() -> None:
     assert not [name for name in DIMENSIONS if f"`{name}`" not in text_of("docs/policy.md")]
 
 
 def test_every_column_that_is_read_is_described() -> None:
-    columns = (*cost_report_query.REQUIRED, *cost_report_query.OPTIONAL)
+    source = Path(cost_report_query.__file__).read_text(encoding="utf-8")
+    amortized = re.findall(r"""["']((?:line_item_net|savings_plan|reservation)_\w+)["']""", source)
+    columns = (*cost_report_query.REQUIRED, *cost_report_query.OPTIONAL, *amortized)
 
+    assert amortized
     assert not [name for name in columns if f"`{name}`" not in text_of("docs/operating.md")]
 
 

@@ -149,12 +149,8 @@ def test_every_layer_is_built_for_what_the_template_says() -> None:
     layers = {name: layer["ContentUri"] for name, layer in resources("AWS::Serverless::LayerVersion").items()}
     own = {name: function["CodeUri"] for name, function in functions().items() if builds_with_make(name)}
     # SAM's own builder does not compare a wheel for another architecture than the machine's with the lock.
-    locked = {
-        name for name, function in functions().items() if (ROOT / function["CodeUri"] / "requirements.txt").exists()
-    }
-    wrong = [
-        f"{name} is not built with BuildMethod: makefile" for name in locked | {*layers} if not builds_with_make(name)
-    ]
+    locked = {name for name, function in functions().items() if (ROOT / function["CodeUri"] / "requirements.txt").exists()}
+    wrong = [f"{name} is not built with BuildMethod: makefile" for name in locked | {*layers} if not builds_with_make(name)]
     for name, directory in {**layers, **own}.items():
         makefile = (ROOT / directory / "Makefile").read_text()
         variables = dict(re.findall(r"^(\w+) \?= (\S+)$", makefile, re.MULTILINE))
@@ -193,9 +189,7 @@ def test_every_setting_is_set_in_the_template_and_nothing_else_is() -> None:
         required = {field.upper() for field, info in fields.items() if info.is_required()}
         read |= known
         wrong += [f"{name} does not set {variable}" for variable in sorted(required - variables - set(shared))]
-        wrong += [
-            f"{name} sets {v}, which nothing reads" for v in variables - known if not FOREIGN_VARIABLE.fullmatch(v)
-        ]
+        wrong += [f"{name} sets {v}, which nothing reads" for v in variables - known if not FOREIGN_VARIABLE.fullmatch(v)]
     wrong += [f"Globals set {v}, which nothing reads" for v in set(shared) - read if not FOREIGN_VARIABLE.fullmatch(v)]
 
     assert not wrong
@@ -294,9 +288,7 @@ def test_every_table_is_recoverable_encrypted_on_demand_and_forgets() -> None:
         for key, promise in promises.items()
         if table.get(key) != promise
     ]
-    broken += [
-        name for name, table in tables.items() if table.get("SSESpecification", {}).get("SSEEnabled") is not True
-    ]
+    broken += [name for name, table in tables.items() if table.get("SSESpecification", {}).get("SSEEnabled") is not True]
 
     assert tables
     assert not broken
@@ -504,9 +496,7 @@ def overrides(stage: Mapping[str, Any]) -> list[str]:
 def test_every_stage_of_samconfig_sets_only_parameters_that_the_template_has() -> None:
     config = tomllib.loads((ROOT / "samconfig.toml").read_text())
     stages = {name: stage for name, stage in config.items() if isinstance(stage, dict)}
-    unknown = [
-        f"{s}: {p}" for s, stage in stages.items() for p in overrides(stage) if p not in template()["Parameters"]
-    ]
+    unknown = [f"{s}: {p}" for s, stage in stages.items() for p in overrides(stage) if p not in template()["Parameters"]]
 
     assert {"dev", "prod"} <= set(stages)
     assert not unknown

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
@@ -16,7 +17,17 @@ from attribution.budgets import AlertState, Spend
 from attribution.money import Money
 from local.slack_receiver import judge
 
-HOSTILE = ("<!channel>", "<@U012AB3CD>", "<https://evil.example|click>", "&lt;!here&gt;", "*_~`", "\n\n", "‮", "🚨", "&" * 300)
+HOSTILE = (
+    "<!channel>",
+    "<@U012AB3CD>",
+    "<https://evil.example|click>",
+    "&lt;!here&gt;",
+    "*_~`",
+    "\n\n",
+    "\u202e",
+    "🚨",
+    "&" * 300,
+)
 names = st.one_of(
     st.sampled_from(HOSTILE),
     st.text(max_size=40),
@@ -24,6 +35,21 @@ names = st.one_of(
     st.text(alphabet="<>&", min_size=190, max_size=3000),
 )
 amounts = st.decimals(min_value=-(10**15), max_value=10**15, allow_nan=False, allow_infinity=False, places=10)
+
+
+ALERT = Alert(
+    key=AlertKey("search", "2026-02", "ACTUAL", "80"),
+    state=AlertState.ALARM,
+    revision=1,
+    limit=Money(Decimal(100)),
+    threshold_percent=Decimal(80),
+    spend=Spend(billed=Decimal(85)),
+    metric="billed_cost",
+    dimension="team",
+    values=("search",),
+    channel="",
+    changed_at=datetime(2026, 2, 5, tzinfo=UTC),
+)
 
 
 @st.composite
@@ -81,7 +107,22 @@ def test_escaped_text_reads_as_it_was_written(text: str, limit: int) -> None:
 @given(amounts)
 @example(Decimal("0.001"))
 @example(Decimal("-0.001"))
-def test_an_amount_is_never_shown_as_more_than_it_is(amount: Decimal) -> None:
-    shown = money(amount, "USD").replace("$", "").replace(",", "").replace("&lt;", "").replace("<", "")
+def test_an_amount_is_shown_to_the_nearest_cent(amount: Decimal) -> None:
+    shown = money(amount, "USD").replace("$", "").replace(",", "").replace("<", "")
 
-    assert abs(Decimal(shown)) <= max(abs(amount), Decimal("0.01"))
+    assert abs(Decimal(shown) - amount) <= Decimal("0.005") or abs(Decimal(shown)) == Decimal("0.01")
+
+
+def test_what_is_left_adds_up_with_what_is_shown_as_spent() -> None:
+    spent = replace(ALERT, limit=Money(Decimal("77.50")), spend=Spend(billed=Decimal("77.3106")))
+
+    text = "\n".join(mrkdwn(render(spent)["blocks"]))
+
+    assert "$77.31 (99 %)" in text
+    assert "*Left*\n$0.19 of $77.50" in text
+
+
+def test_spend_over_the_limit_says_by_how_much() -> None:
+    over = replace(ALERT, limit=Money(Decimal("77.50")), spend=Spend(billed=Decimal("80")))
+
+    assert "*Over by*\n$2.50 of $77.50" in "\n".join(mrkdwn(render(over)["blocks"]))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from decimal import ROUND_DOWN, Decimal
+from decimal import ROUND_HALF_UP, Decimal
 from ipaddress import ip_address
 from urllib.parse import urlsplit
 
@@ -36,12 +36,17 @@ def escape(text: str, limit: int = 200) -> str:
 
 
 def money(amount: Decimal, currency: str) -> str:
-    """An amount for a person, rounded down to the cent; less than a cent says so."""
-    sign, size = ("-" if amount < 0 else ""), amount.copy_abs()
+    """An amount for a person, rounded to the cent; less than half a cent says so."""
+    sign, size = ("-" if amount < 0 else ""), cents(amount).copy_abs()
     symbol = "$" if currency == "USD" else f"{currency} "
-    if 0 < size < Decimal("0.01"):
+    if amount and not size:
         return f"{sign}<{symbol}0.01"
-    return f"{sign}{symbol}{size.quantize(Decimal('0.01'), rounding=ROUND_DOWN):,}"
+    return f"{sign}{symbol}{size:,}"
+
+
+def cents(amount: Decimal) -> Decimal:
+    """An amount rounded to the cent, half up, as people round."""
+    return amount.quantize(Decimal("0.01"), rounding=ROUND_HALF_UP)
 
 
 def _basis(alert: Alert) -> str:
@@ -75,11 +80,11 @@ def render(alert: Alert) -> dict[str, object]:
     scope = ", ".join(alert.values) or "everything"
     blocks = [
         HeaderBlock(text=PlainTextObject(text=title[:_HEADER_LIMIT], emoji=False)),
-        SectionBlock(text=MarkdownTextObject(text=_story(story, name))),
+        SectionBlock(text=MarkdownTextObject(text=story)),
         SectionBlock(
             fields=[
                 MarkdownTextObject(text=f"*Spent*\n{spent_text} ({percent} %)"),
-                MarkdownTextObject(text=f"*Left*\n{escape(money(alert.limit.amount - actual, currency))} of {limit_text}"),
+                MarkdownTextObject(text=_left(alert)),
                 MarkdownTextObject(text=f"*Basis*\n{escape(_basis(alert))}"),
                 MarkdownTextObject(text=f"*Counts*\n{escape(alert.dimension, _NAME_LIMIT)}: {escape(scope)}"),
             ]
@@ -100,8 +105,12 @@ def render(alert: Alert) -> dict[str, object]:
     return {"text": escape(f"{title}. {_basis(alert)}.", 1000), "blocks": [block.to_dict() for block in blocks]}
 
 
-def _story(story: str, name: str) -> str:
-    return f"{escape(name)}: {story}"
+def _left(alert: Alert) -> str:
+    """What is left of the budget, or how far it is over, from the amounts as they are shown: they add up for the reader."""
+    left = cents(alert.limit.amount) - cents(alert.spend.actual)
+    name = "Left" if left >= 0 else "Over by"
+    currency = alert.limit.currency
+    return f"*{name}*\n{escape(money(left.copy_abs(), currency))} of {escape(money(alert.limit.amount, currency))}"
 
 
 def check_url(url: str, allowed_hosts: Sequence[str]) -> str:

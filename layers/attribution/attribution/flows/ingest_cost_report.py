@@ -34,11 +34,12 @@ def ingest_cost_report(
     days: LedgerDays,
     queue: AllocationQueue,
     billing_lag: timedelta,
+    prefix: str = "",
 ) -> IngestedDelivery:
     """Ingest the delivery whose manifest landed. The same delivery again finds itself recorded."""
     manifest = reports.manifest(source)
     known = deliveries.of_period(manifest.period)
-    _require_one_export(manifest, known)
+    _require_one_export(manifest, known, prefix)
     # A refused delivery is read again: what refused it may have been put right.
     same = next(
         (
@@ -106,12 +107,14 @@ def _sequence(record: DeliveryRecord) -> str:
     return record.sequence
 
 
-def _require_one_export(manifest: Manifest, known: Sequence[DeliveryRecord]) -> None:
-    exports = {r.export for r in known if r.outcome is not DeliveryOutcome.REFUSED}
-    if exports - {manifest.export}:
+def _require_one_export(manifest: Manifest, known: Sequence[DeliveryRecord], prefix: str) -> None:
+    """Two exports of one bill would count it twice. One that lies outside of the configured prefix is not read any more."""
+    exports = {r.export for r in known if r.outcome is not DeliveryOutcome.REFUSED and r.manifest_key.startswith(prefix)}
+    others = sorted(exports - {manifest.export})
+    if others:
         raise DeliveryRefused(
-            f"{manifest.key}: the period {manifest.period} is already billed by the export {sorted(exports)[0]}; two exports "
-            f"of one bill would count it twice: keep one export under the prefix"
+            f"{manifest.key}: the period {manifest.period} is already billed by the export {others[0]}; two exports of one "
+            f"bill would count it twice: set CostReportPrefix so that it leads to one of them, then replay the deliveries"
         )
 
 

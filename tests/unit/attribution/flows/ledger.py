@@ -78,10 +78,16 @@ class Ledger:
         manifest = Manifest("cur", NOVEMBER, name, "bills", f"{name}-Manifest.json", f"etag-{number}", written_at, (), ())
         return self.reports.put(manifest, report)
 
-    def ingest(self, source: StoredObject) -> IngestedDelivery:
+    def ingest(self, source: StoredObject, prefix: str = "") -> IngestedDelivery:
         """What the function ingest_cost_report does with a message."""
         return ingest_cost_report(
-            source, reports=self.reports, deliveries=self.deliveries, days=self.days, queue=self.queue, billing_lag=LAG
+            source,
+            reports=self.reports,
+            deliveries=self.deliveries,
+            days=self.days,
+            queue=self.queue,
+            billing_lag=LAG,
+            prefix=prefix,
         )
 
     def allocate(self, usage_date: date) -> AllocatedDay:

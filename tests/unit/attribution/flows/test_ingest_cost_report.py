@@ -181,8 +181,21 @@ def test_a_second_export_of_the_same_bill_is_refused_with_the_remedy() -> None:
     manifest, report = ledger.reports.contents[source.key]
     ledger.reports.contents[source.key] = (replace(manifest, export="cur-again"), report)
 
-    with pytest.raises(DeliveryRefused, match="keep one export under the prefix"):
+    with pytest.raises(DeliveryRefused, match="set CostReportPrefix"):
         ledger.ingest(source)
+
+
+def test_a_prefix_that_leads_to_another_export_lets_it_take_over() -> None:
+    ledger = Ledger()
+    ledger.settle(ledger.write_delivery(2, SAME))
+    source = ledger.write_delivery(3, SAME)
+    manifest, report = ledger.reports.contents[source.key]
+    ledger.reports.contents[source.key] = (replace(manifest, export="cur-again"), report)
+
+    ingested = ledger.ingest(source, prefix="execution-3")
+
+    assert ingested.record.export == "cur-again"
+    assert ingested.record.outcome is not DeliveryOutcome.REFUSED
 
 
 def test_an_empty_report_of_a_period_is_published_without_days() -> None:
