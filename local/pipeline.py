@@ -80,6 +80,8 @@ def stack_parameters(secret_arn: str, **overrides: str) -> dict[str, str]:
         "SlackSecretArn": secret_arn,
         "SlackAllowedHosts": "127.0.0.1",
         "EstimateDelaySeconds": "5",
+        # The month of the demo is long over.
+        "InvocationTtlDays": "3650",
         **overrides,
     }
 

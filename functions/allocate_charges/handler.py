@@ -26,6 +26,7 @@ counters = wiring.usage_counters(settings)
 policy = wiring.policy(settings)
 announcements = wiring.announcements()
 quarantine = wiring.quarantine(settings)
+redelivery = wiring.redelivery()
 
 
 def allocate(body: str, name: str) -> None:
@@ -53,4 +54,4 @@ def allocate(body: str, name: str) -> None:
 @logger.inject_lambda_context
 @metrics.log_metrics
 def lambda_handler(event: dict[str, Any], context: LambdaContext) -> Any:
-    return process_messages(event, context, allocate, quarantine, fifo=True)
+    return process_messages(event, context, allocate, quarantine, redelivery, fifo=True)

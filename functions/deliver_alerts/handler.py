@@ -25,6 +25,7 @@ alerts = wiring.alerts(settings.alerts_table, settings.ledger_retention_days)
 channel = wiring.slack(settings)
 retries = wiring.alert_retries(settings)
 quarantine = wiring.quarantine(settings)
+redelivery = wiring.redelivery()
 
 
 def deliver(key: AlertKey) -> None:
@@ -44,7 +45,7 @@ def deliver_again(body: str, name: str) -> None:
 def lambda_handler(event: dict[str, Any], context: LambdaContext) -> Any:
     records = event["Records"]
     if records and records[0]["eventSource"] == "aws:sqs":
-        return process_messages(event, context, deliver_again, quarantine)
+        return process_messages(event, context, deliver_again, quarantine, redelivery)
     for record in records:
         try:
             deliver(key_of_image(record["dynamodb"]["NewImage"]))

@@ -24,6 +24,7 @@ days = wiring.ledger_days(settings)
 policy = wiring.policy(settings)
 alerts = wiring.alerts(settings.alerts_table, settings.ledger_retention_days)
 quarantine = wiring.quarantine(settings)
+redelivery = wiring.redelivery()
 
 
 def evaluate(body: str, name: str) -> None:
@@ -31,16 +32,18 @@ def evaluate(body: str, name: str) -> None:
     period = BillingPeriod.parse(detail.billing_period) if detail else BillingPeriod.of(wiring.clock().date())
     outcome = evaluate_budgets(period, days=days, policy=policy, alerts=alerts, clock=wiring.clock)
     count("AlertsChanged", len(outcome.changed))
+    count("BudgetsNotEvaluated", len(outcome.not_evaluated))
     logger.info(
         "budgets evaluated",
         billing_period=str(period),
         budgets=outcome.budgets,
         thresholds_crossed=outcome.crossed,
         alerts_changed=len(outcome.changed),
+        not_evaluated=outcome.not_evaluated,
     )
 
 
 @logger.inject_lambda_context
 @metrics.log_metrics
 def lambda_handler(event: dict[str, Any], context: LambdaContext) -> Any:
-    return process_messages(event, context, evaluate, quarantine)
+    return process_messages(event, context, evaluate, quarantine, redelivery)

@@ -30,6 +30,7 @@ deliveries = wiring.deliveries(settings)
 days = wiring.ledger_days(settings)
 queue = wiring.allocation_queue(settings)
 quarantine = wiring.quarantine(settings)
+redelivery = wiring.redelivery()
 
 
 def ingest(body: str, name: str) -> None:
@@ -70,4 +71,4 @@ def ingest(body: str, name: str) -> None:
 @logger.inject_lambda_context
 @metrics.log_metrics
 def lambda_handler(event: dict[str, Any], context: LambdaContext) -> Any:
-    return process_messages(event, context, ingest, quarantine, fifo=True)
+    return process_messages(event, context, ingest, quarantine, redelivery, fifo=True)

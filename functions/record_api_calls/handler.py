@@ -22,6 +22,7 @@ from attribution.flows.record_api_calls import link_session, record_api_call
 settings = load(RecordApiCalls)
 invocations = wiring.invocations(settings)
 quarantine = wiring.quarantine(settings)
+redelivery = wiring.redelivery()
 relinking = wiring.relinking(settings)
 
 
@@ -35,13 +36,14 @@ def record_event(body: str, name: str) -> None:
     if event is None:
         logger.info("event ignored", reason="neither an inference call nor an issued session")
         return
-    outcome = record_api_call(event, invocations=invocations)
+    outcome = record_api_call(event, invocations=invocations, oldest=wiring.oldest_recordable(settings))
     if outcome.relink:
         relinking.relink(outcome.relink)
     count("ApiCallsRecorded", outcome.recorded)
+    count("ApiCallsTooOld", outcome.too_old)
 
 
 @logger.inject_lambda_context
 @metrics.log_metrics
 def lambda_handler(event: dict[str, Any], context: LambdaContext) -> Any:
-    return process_messages(event, context, record_event, quarantine)
+    return process_messages(event, context, record_event, quarantine, redelivery)

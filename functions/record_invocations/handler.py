@@ -26,6 +26,7 @@ logs = S3InvocationLogs(
 invocations = wiring.invocations(settings)
 prices = wiring.prices(settings)
 quarantine = wiring.quarantine(settings)
+redelivery = wiring.redelivery()
 
 
 def record_object(body: str, name: str) -> None:
@@ -33,10 +34,18 @@ def record_object(body: str, name: str) -> None:
     if not is_records_object(source.key):
         logger.info("object ignored", object=str(source), reason="not an object of invocation records")
         return
-    outcome = record_invocations(source, logs=logs, invocations=invocations, prices=prices, quarantine=quarantine)
+    outcome = record_invocations(
+        source,
+        logs=logs,
+        invocations=invocations,
+        prices=prices,
+        quarantine=quarantine,
+        oldest=wiring.oldest_recordable(settings),
+    )
     for metric, value in (
         ("InvocationsRecorded", outcome.recorded),
         ("InvocationsUnpriced", outcome.unpriced),
+        ("InvocationsTooOld", outcome.too_old),
         ("InputRejected", outcome.rejected + outcome.conflicting),
     ):
         count(metric, value)
@@ -46,4 +55,4 @@ def record_object(body: str, name: str) -> None:
 @logger.inject_lambda_context
 @metrics.log_metrics
 def lambda_handler(event: dict[str, Any], context: LambdaContext) -> Any:
-    return process_messages(event, context, record_object, quarantine)
+    return process_messages(event, context, record_object, quarantine, redelivery)

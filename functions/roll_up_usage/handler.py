@@ -15,24 +15,33 @@ from adapters import wiring
 from adapters.invocations import invocation_from_image
 from adapters.observability import count, logger, metrics
 from adapters.settings import RollUpUsage, load
+from attribution.errors import InputRejected
 from attribution.flows.roll_up_usage import StreamRecord, comparable, roll_up_usage
 
 settings = load(RollUpUsage)
 counters = wiring.usage_counters(settings)
 queue = wiring.allocation_queue(settings)
+quarantine = wiring.quarantine(settings)
 
 
 def stream_records(event: dict[str, Any]) -> list[StreamRecord]:
     """The changes of invocations. An item that its time to live removes takes nothing back: what was used stays used."""
-    return [
-        StreamRecord(
-            comparable(record["dynamodb"]["SequenceNumber"]),
-            invocation_from_image(record["dynamodb"].get("OldImage")),
-            invocation_from_image(record["dynamodb"].get("NewImage")),
-        )
-        for record in event["Records"]
-        if record["eventName"] != "REMOVE"
-    ]
+    found = []
+    for record in event["Records"]:
+        if record["eventName"] == "REMOVE":
+            continue
+        change = record["dynamodb"]
+        try:
+            images = [invocation_from_image(change.get(name)) for name in ("OldImage", "NewImage")]
+        except (KeyError, TypeError, ValueError) as error:
+            # It would hold up every record behind it for a day; the item stays where it is, and its notice says so.
+            quarantine.put(
+                InputRejected(f"stream record {change['SequenceNumber']}", f"not an invocation: {type(error).__name__}")
+            )
+            count("InputRejected")
+            continue
+        found.append(StreamRecord(comparable(change["SequenceNumber"]), *images))
+    return found
 
 
 @logger.inject_lambda_context

@@ -1,4 +1,4 @@
-"""The function that tells people: one Slack message per revision, whatever Slack answers, and the webhook a secret throughout."""
+"""The function that tells people: one Slack message per revision, whatever Slack answers; the webhook stays a secret."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def test_the_sample_event_sends_its_alert_once(alerting: Stack, slack: SlackRece
 
     assert answer == FAILED_NONE
     (post,) = slack.delivered
-    assert post.payload["text"].startswith("81 % of budget: search-monthly, $975.32 of $1,200.00.")
+    assert post.payload["text"].startswith("81 % of budget: search-monthly, $975.33 of $1,200.00.")
     assert (alert(alerting)["delivery_status"], alert(alerting)["attempts"]) == ("sent", 1)
     assert alerting.metrics()["AlertsSent"] == 1
 

@@ -10,6 +10,7 @@ import pytest
 
 from tests.crash.faults import Mode
 from tests.crash.world import Work, World, enumerate_faults
+from tests.support.stack import windowed
 
 FUNCTION = "allocate_charges"
 
@@ -27,7 +28,7 @@ def test_a_fault_at_any_write_leaves_the_ledger_of_an_undisturbed_run(
 ) -> None:
     work = ingested(world)
 
-    number = enumerate_faults(world, lambda: work, faulty=[FUNCTION], mode=mode)
+    number = enumerate_faults(world, lambda: work, faulty=[FUNCTION], mode=mode, is_published=True)
 
     count_schedules(number)
 
@@ -40,7 +41,7 @@ def test_a_fault_at_any_write_of_a_restatement_leaves_the_ledger_of_an_undisturb
     assert world.invoke(world.delivery(2, hours=6))
     work = world.asked()
 
-    number = enumerate_faults(world, lambda: work, faulty=[FUNCTION], mode=mode)
+    number = enumerate_faults(world, lambda: work, faulty=[FUNCTION], mode=mode, is_published=True)
 
     count_schedules(number)
 
@@ -56,8 +57,7 @@ def test_messages_in_any_order_and_any_number_leave_the_same_ledger(
     for order in orders:
         for repeats in (order, order + chance.sample(work, len(work)), [item for item in order for _ in range(2)]):
             put_back()
-            world.settle(repeats)
-            dumps.add(world.dump())
+            dumps.add(world.settle(repeats))
 
     assert len(dumps) == 1
     count_schedules(3 * len(orders))
@@ -65,29 +65,36 @@ def test_messages_in_any_order_and_any_number_leave_the_same_ledger(
 
 def test_a_newer_delivery_that_is_ingested_at_any_moment_wins(world: World, count_schedules: Callable[[int], None]) -> None:
     older = ingested(world)
-    newer = world.delivery(2, hours=6)
+
+    count_schedules(interleave(world, older, world.delivery(2, hours=6)))
+
+
+def test_a_bill_that_becomes_visible_while_a_day_is_estimated_is_not_overwritten(
+    world: World, count_schedules: Callable[[int], None]
+) -> None:
+    assert world.invoke(("roll_up_usage", windowed(world.stream_records())))
+    estimates = world.asked()
+
+    count_schedules(interleave(world, estimates, world.delivery(0, hours=1), is_settled=True))
+
+
+def interleave(world: World, work: list[Work], newer: Work, *, is_settled: bool = False) -> int:
+    """Ingest a newer delivery, and publish it where `is_settled`, at moments of this work; returns at how many."""
     put_back = world.keep()
-    world.settle([*older, newer])
+    world.settle([*work, newer])
     reference = world.visible()
+    assert reference["newest"][1] == "published"
     put_back()
     world.faults.arm(0, Mode.BEFORE)
-    world.settle(older, faulty=[FUNCTION])
+    world.settle(work, faulty=[FUNCTION])
     writes = world.faults.count
 
     # Most writes give an expiry to one item of a superseded version; every third moment is one of each kind.
-    moments = range(1, writes + 1, 3)
+    moments = range(1, writes + 1, 1 if is_settled else 3)
     for number in moments:
         put_back()
         world.faults.arm(0, Mode.BEFORE)
-
-        def interrupt(count: int, number: int = number) -> None:
-            world.reader.look()
-            if count == number:
-                assert world.invoke(newer)
-                world.reader.look()
-
-        world.faults.after_write = interrupt
-        world.settle(older, faulty=[FUNCTION])
+        world.interrupt(number, [newer], is_settled=is_settled)
+        world.settle(work, faulty=[FUNCTION])
         assert world.visible() == reference, f"the newer delivery came at write {number} of {writes}"
-
-    count_schedules(len(moments))
+    return len(moments)

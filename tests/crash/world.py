@@ -1,7 +1,8 @@
-"""A small company's stack whose state can be kept and put back, a queue that delivers again, and a reader who looks all the time."""
+"""A small stack whose state can be kept and put back, a queue that delivers again, and a reader who looks all the time."""
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import json
 from collections import deque
@@ -12,7 +13,6 @@ from types import ModuleType
 from typing import Any
 
 from aws_lambda_powertools.utilities.batch.exceptions import BatchProcessingError
-from moto.core import DEFAULT_ACCOUNT_ID as ACCOUNT
 from moto.dynamodb.models import dynamodb_backends
 from moto.s3.models import s3_backends
 
@@ -22,7 +22,7 @@ from attribution.allocation import totals_by_currency
 from attribution.errors import LedgerConflict
 from tests.crash.faults import Crash, Faults, Mode
 from tests.support import inputs
-from tests.support.stack import REGION, Sent, Stack, messages, windowed
+from tests.support.stack import ACCOUNT, REGION, Sent, Stack, messages, windowed
 
 DAYS = 2
 _REQUESTS = 60
@@ -39,6 +39,7 @@ class World:
         self.stack = Stack()
         self.faults = faults
         self.reader = Reader(self.stack)
+        self._settled: dict[tuple[str, str], str] = {}
         faults.after_write = lambda number: self.reader.look()
         self.modules: dict[str, ModuleType] = {
             name: self.stack.handler(name) for name in ("roll_up_usage", "ingest_cost_report", "allocate_charges")
@@ -49,18 +50,19 @@ class World:
     def stream_records(self, requests: int = _REQUESTS) -> list[dict[str, Any]]:
         """Record the first days' requests; returns the changes of their items."""
         first_days = [f"/2026/02/{day:02d}/" for day in range(1, DAYS + 1)]
-        of_days = [
-            o for o in inputs.log_objects(self.stack, inputs.month(requests)) if any(day in o.key for day in first_days)
-        ]
+        of_days = [o for o in inputs.log_objects(self.stack, inputs.month(requests)) if any(day in o.key for day in first_days)]
         self.stack.run("record_invocations", messages("record_invocations", inputs.put_logs(self.stack, of_days)))
         trail = [e for e in inputs.trail_events(inputs.month(requests)) if e["time"] < f"2026-02-{DAYS + 1:02d}"]
         self.stack.run("record_api_calls", messages("record_api_calls", trail))
         return list(self.stack.stream("InvocationsTable"))
 
-    def delivery(self, refresh: int, *, hours: int) -> Work:
-        """Put a refresh as if it was written so early that it bills the first days alone."""
+    def delivery(self, refresh: int, *, hours: int, execution_id: str = "") -> Work:
+        """Put a refresh as if it was written so early that it bills the first days alone; again under another execution id."""
         written_at = inputs.month().start + timedelta(days=DAYS + 1, hours=hours)
-        event = inputs.deliver(self.stack, inputs.tiny(refresh, DAYS), written_at=written_at)
+        delivery = inputs.tiny(refresh, DAYS)
+        if execution_id:
+            delivery = inputs.executed_again(delivery, execution_id)
+        event = inputs.deliver(self.stack, delivery, written_at=written_at)
         return "ingest_cost_report", messages("ingest_cost_report", [event])
 
     def estimated(self) -> None:
@@ -82,22 +84,38 @@ class World:
         """The messages that were sent meanwhile, each as an invocation of its own."""
         return [allocation(message) for message in self.stack.drain("AllocationQueue")]
 
-    def settle(self, work: Iterable[Work], *, faulty: Sequence[str] = (), recut: bool = False) -> None:
-        """Do all work and what comes of it, delivering again what failed; the functions in `faulty` meet the faults.
+    def settle(self, work: Iterable[Work], *, faulty: Sequence[str] = (), recut: bool = False) -> str:
+        """Do all work and what comes of it; returns the state it ends in. The functions in `faulty` meet the faults, and come
+        first.
+        """
+        self._work_off(self._work_off(work, faulty, recut))
+        return self.dump()
+
+    def end_of(self, work: Iterable[Work], *, faulty: Sequence[str], recut: bool) -> str:
+        """The state that `settle` would end in. What the faulty functions ask of others is done only once for each state and
+        list of messages that they leave.
+        """
+        rest = self._work_off(work, faulty, recut)
+        key = (self.dump(), json.dumps(rest))
+        if key not in self._settled:
+            self._work_off(rest)
+            self._settled[key] = self.dump()
+        return self._settled[key]
+
+    def _work_off(self, work: Iterable[Work], faulty: Sequence[str] = (), recut: bool = False) -> list[Work]:
+        """Invoke the faulty functions, or without them all, until nothing is left, delivering again what failed; returns the
+        work of the others.
 
         A message whose write was applied before the crash is delivered once more at the very end.
         """
         waiting = deque((item, 1) for item in work)
         again: list[Work] = []
+        others: list[Work] = []
         while waiting:
             item, attempt = waiting.popleft()
-            if item[0] in faulty:
-                with self.faults.on():
-                    is_done = self.invoke(item)
-            else:
-                is_done = self.invoke(item)
-            self.reader.look()
-            if not is_done:
+            if faulty and item[0] not in faulty:
+                others.append(item)
+            elif not self._attempt(item, is_disturbed=bool(faulty)):
                 assert attempt < _ATTEMPTS_MAX, f"{item[0]} does not get done: {self.stack.log.getvalue()[-2000:]}"
                 again += [item] * (self.faults.mode is Mode.AFTER)
                 waiting.extendleft((part, attempt + 1) for part in reversed(halves(item) if recut else [item]))
@@ -105,6 +123,27 @@ class World:
             if not waiting and again:
                 waiting.extend((item, 1) for item in again)
                 again.clear()
+        return others
+
+    def _attempt(self, work: Work, *, is_disturbed: bool) -> bool:
+        with self.faults.on() if is_disturbed else contextlib.nullcontext():
+            is_done = self.invoke(work)
+        self.reader.look()
+        return is_done
+
+    def interrupt(self, number: int, work: Sequence[Work], *, is_settled: bool = False) -> None:
+        """When write `number` has been applied, another worker does this work, and where `is_settled` what comes of it."""
+
+        def when_written(count: int) -> None:
+            self.reader.look()
+            if count == number:
+                for item in work:
+                    self.invoke(item)
+                if is_settled:
+                    self.settle(self.asked())
+                self.reader.look()
+
+        self.faults.after_write = when_written
 
     # State --------------------------------------------------------------------------------------------------------------
 
@@ -147,8 +186,9 @@ class World:
         assert not any("expires_at" in i for i in current), "a current version expires"
         seen: dict[str, Any] = {f"{i['pk']} {i['sk']}": {k: v for k, v in i.items() if k != "superseded"} for i in current}
         seen |= {p["sk"]: {k: v for k, v in p.items() if k != "superseded"} for p in pointers}
-        newest = max((i for i in items if i["pk"] == "DELIVERY#2026-02"), key=lambda i: str(i["sequence"]))
-        return seen | {"newest": (newest["execution_id"], newest["outcome"])}
+        deliveries = sorted((i for i in items if i["pk"] == "DELIVERY#2026-02"), key=lambda i: str(i["sequence"]))
+        seen["newest"] = (deliveries[-1]["execution_id"], deliveries[-1]["outcome"]) if deliveries else ("", "")
+        return seen
 
 
 def allocation(message: Sent) -> Work:
@@ -166,7 +206,7 @@ def halves(work: Work) -> list[Work]:
 
 
 class Reader:
-    """Looks at the ledger as a report does. It must never see half of a delivery, a step back, or a day that does not add up."""
+    """Looks at the ledger as a report does: it never sees half of a delivery, a step back, or a day that does not add up."""
 
     def __init__(self, stack: Stack) -> None:
         self._stack = stack
@@ -218,19 +258,29 @@ def _plain_items(partition: Mapping[Any, Any], prefix: str, *names: str) -> Iter
 
 
 def enumerate_faults(
-    world: World, work: Callable[[], Sequence[Work]], *, faulty: Sequence[str], mode: Mode, recut: bool = False
+    world: World,
+    work: Callable[[], Sequence[Work]],
+    *,
+    faulty: Sequence[str],
+    mode: Mode,
+    is_published: bool,
+    recut: bool = False,
 ) -> int:
-    """Run every schedule with one fault, at each write in turn; each must end as the run without one. Returns how many."""
+    """Run every schedule with one fault, at each write in turn; each must end as the run without one. Returns how many.
+
+    `is_published` says whether that run makes the newest delivery visible.
+    """
     put_back = world.keep()
     world.faults.arm(0, mode)
-    world.settle(work(), faulty=faulty)
-    reference, writes = world.dump(), world.faults.count
+    reference = world.end_of(work(), faulty=faulty, recut=recut)
+    writes = world.faults.count
     assert writes > 0
+    assert is_published == (world.visible()["newest"][1] == "published")
     for number in range(1, writes + 1):
         put_back()
         world.faults.arm(number, mode)
-        world.settle(work(), faulty=faulty, recut=recut)
+        left = world.end_of(work(), faulty=faulty, recut=recut)
         assert world.faults.count >= number, "the fault was never reached"
-        assert world.dump() == reference, f"{mode} at write {number} of {writes} leaves another ledger"
+        assert left == reference, f"{mode} at write {number} of {writes} leaves another ledger"
     put_back()
     return writes

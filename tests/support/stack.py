@@ -26,7 +26,7 @@ from unittest.mock import patch
 import boto3
 import yaml
 from aws_lambda_powertools.utilities import parameters
-from moto.core import DEFAULT_ACCOUNT_ID as ACCOUNT
+from aws_lambda_powertools.utilities.batch.exceptions import BatchProcessingError
 from moto.dynamodb.models import dynamodb_backends
 from moto.s3.models import s3_backends
 from moto.sqs.models import sqs_backends
@@ -35,7 +35,8 @@ from adapters import wiring
 from adapters.dynamodb import Item, Table, from_wire
 
 ROOT = Path(__file__).resolve().parents[2]
-REGION = "us-east-1"
+ACCOUNT, REGION = "123456789012", "us-east-1"
+"""The account that moto plays."""
 NOW = datetime(2026, 3, 20, 12, 0, tzinfo=UTC)
 """The frozen time of the product under test."""
 SECRET = "slack-webhook"
@@ -106,7 +107,7 @@ class Stack:
     def __init__(self, *, webhook_url: str = "", overrides: Mapping[str, str] | None = None) -> None:
         self.log = io.StringIO()
         self.now = NOW
-        parameters.clear_caches()
+        parameters.clear_caches()  # type: ignore[no-untyped-call]
         self.dynamodb, self.s3, self.sqs, self.events = (_client(name) for name in ("dynamodb", "s3", "sqs", "events"))
         self.parameters = {name: str(p["Default"]) for name, p in template()["Parameters"].items() if "Default" in p}
         self.parameters |= _local_parameters() | dict(overrides or {})
@@ -178,11 +179,9 @@ class Stack:
             case {"Join": [str(separator), joined]}:
                 parts = self.resolve(joined)
                 return parts if isinstance(parts, str) else separator.join(parts)
-            case dict():
-                return {key: self.resolve(inner) for key, inner in value.items()}
-            case list():
-                return [self.resolve(inner) for inner in value]
-        return value
+        if isinstance(value, list):
+            return [self.resolve(inner) for inner in value]
+        return {key: self.resolve(inner) for key, inner in value.items()} if isinstance(value, dict) else value
 
     def environment(self, function: str) -> dict[str, str]:
         """The environment variables that the template gives a function."""
@@ -331,6 +330,15 @@ def object_created(bucket: str, key: str) -> dict[str, Any]:
 def windowed(records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """A stream event of a mapping that has a window."""
     return load_event("roll_up_usage") | {"Records": list(records), "eventSourceARN": STREAM}
+
+
+def held_back(stack: Stack, module: ModuleType, event: Mapping[str, Any]) -> str:
+    """Invoke a function whose every message must return to its queue; returns the name of the error that was logged."""
+    expected = failed(*(record["messageId"] for record in event["Records"]))
+    # Lambda treats both alike: an invocation that fails, and one that returns all of its messages.
+    with contextlib.suppress(BatchProcessingError):
+        assert stack.invoke(module, event) == expected
+    return str(stack.said("message failed")[-1]["exception_name"])
 
 
 FAILED_NONE: dict[str, Any] = {"batchItemFailures": []}

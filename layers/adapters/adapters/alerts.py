@@ -10,12 +10,11 @@ from typing import Any
 from adapters.dynamodb import Item, Table, from_wire, integer, to_wire
 from attribution.alerts import Alert, AlertKey, Delivery, DeliveryStatus
 from attribution.budgets import AlertState, Spend
-from attribution.canonical import content_hash
 from attribution.money import Money
 
 
 class DynamoAlerts:
-    """`Alerts` in one table. `stamp` is the hash of the state, so that equal states are equal and a stale writer loses."""
+    """`Alerts` in one table. Revision, status, attempts and lease name a state: a writer that has read another one loses."""
 
     def __init__(self, table: Table, retention_days: int, clock: Callable[[], datetime]) -> None:
         self._table = table
@@ -33,24 +32,24 @@ class DynamoAlerts:
         request: dict[str, Any] = {
             "TableName": self._table.name,
             "Item": to_wire(
-                _key(alert.key)
-                | values
-                | {
-                    "stamp": content_hash(values),
-                    "expires_at": Decimal(int((self._clock() + self._retention).timestamp())),
-                }
+                _key(alert.key) | values | {"expires_at": Decimal(int((self._clock() + self._retention).timestamp()))}
             ),
-            "ConditionExpression": "stamp = :old" if replacing else "attribute_not_exists(pk)",
+            "ConditionExpression": "attribute_not_exists(pk)",
         }
         if replacing:
-            request["ExpressionAttributeValues"] = to_wire({":old": content_hash(_item(replacing))})
+            seen = _item(replacing)
+            request["ConditionExpression"] = " AND ".join(f"{name} = :{name}" for name in _STATE)
+            request["ExpressionAttributeValues"] = to_wire({f":{name}": seen[name] for name in _STATE})
         try:
             self._table.client.put_item(**request)
         except self._table.client.exceptions.ConditionalCheckFailedException:
             # An attempt whose acknowledgement was lost finds its own write.
             stored = self._table.get(**_key(alert.key))
-            return stored is not None and stored["stamp"] == content_hash(values)
+            return stored is not None and all(stored[name] == values[name] for name in (*_STATE, "changed_at"))
         return True
+
+
+_STATE = ("revision", "delivery_status", "attempts", "lease_until")
 
 
 def _key(key: AlertKey) -> dict[str, str]:

@@ -17,6 +17,7 @@ from attribution.deliveries import (
     PinnedFile,
     RejectedRow,
 )
+from attribution.errors import LedgerConflict
 from attribution.periods import BillingPeriod
 
 # Enough for an operator to see what is wrong; the counts are complete.
@@ -47,14 +48,22 @@ class DynamoDeliveries:
 
     def mark_staged(self, record: DeliveryRecord, usage_date: date, version: str) -> DeliveryRecord:
         """Remember that a day of a delivery is written; returns the record as it is then."""
-        answer = self._table.client.update_item(
-            TableName=self._table.name,
-            Key=to_wire({"pk": delivery_pk(record.period), "sk": delivery_sk(record)}),
-            UpdateExpression="SET staged.#day = :version",
-            ExpressionAttributeNames={"#day": usage_date.isoformat()},
-            ExpressionAttributeValues=to_wire({":version": version}),
-            ReturnValues="ALL_NEW",
-        )
+        try:
+            answer = self._table.client.update_item(
+                TableName=self._table.name,
+                Key=to_wire({"pk": delivery_pk(record.period), "sk": delivery_sk(record)}),
+                UpdateExpression="SET staged.#day = :version",
+                ConditionExpression="manifest_etag = :etag AND outcome = :ingested",
+                ExpressionAttributeNames={"#day": usage_date.isoformat()},
+                ExpressionAttributeValues=to_wire(
+                    {":version": version, ":etag": record.manifest_etag, ":ingested": DeliveryOutcome.INGESTED.value}
+                ),
+                ReturnValues="ALL_NEW",
+            )
+        except self._table.client.exceptions.ConditionalCheckFailedException as error:
+            raise LedgerConflict(
+                f"delivery {record.execution_id} went on while {usage_date} was staged: read it and decide again"
+            ) from error
         return _record(from_wire(answer["Attributes"]))
 
     def supersede(self, record: DeliveryRecord, by: str) -> None:

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from boto3.dynamodb.types import TypeDeserializer, TypeSerializer
 
+from attribution.errors import LedgerConflict
+
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
 
@@ -20,6 +22,8 @@ _deserializer = TypeDeserializer()
 _BATCH_WRITE = 25
 _BATCH_GET = 100
 _MAX_BATCH_ATTEMPTS = 10
+# Reasons to cancel a transaction that pass by themselves.
+_PASSING = frozenset({"TransactionConflict", "ThrottlingError", "ProvisionedThroughputExceeded"})
 
 
 def to_wire(item: Mapping[str, Any]) -> dict[str, Any]:
@@ -83,6 +87,25 @@ class Table:
             else:
                 raise TimeoutError(f"DynamoDB kept throttling reads of {self.name}: raise its capacity or try again later")
         return found
+
+    def transact(self, actions: Sequence[Any], conflict: str) -> None:
+        """All of the actions or none. A condition that does not hold raises `LedgerConflict`, saying `conflict`.
+
+        Another transaction on the same items, or throttling, is waited out: it says nothing about the conditions.
+        """
+        for attempt in range(_MAX_BATCH_ATTEMPTS):
+            try:
+                self.client.transact_write_items(TransactItems=actions)
+            except self.client.exceptions.TransactionCanceledException as error:
+                reasons = {reason.get("Code", "None") for reason in error.response.get("CancellationReasons", [])} - {"None"}
+                if "ConditionalCheckFailed" in reasons:
+                    raise LedgerConflict(conflict) from error
+                if not reasons or reasons - _PASSING:
+                    raise
+                _back_off(attempt)
+            else:
+                return
+        raise LedgerConflict(f"{conflict} (DynamoDB kept cancelling the transaction)")
 
     def batch_put(self, items: Iterable[Item]) -> None:
         """Write whole items; a repeat writes the same bytes again."""

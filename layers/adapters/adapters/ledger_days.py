@@ -125,11 +125,8 @@ class DynamoLedgerDays:
             actions += self._flip_one(pointer, old, tuple(v for v in superseded if v != pointer.version), now)
         if publishing is not None:
             actions.append(self._publish(publishing))
-        try:
-            self._table.client.transact_write_items(TransactItems=actions)
-        except self._table.client.exceptions.TransactionCanceledException as error:
-            days = ", ".join(p.usage_date.isoformat() for p in pointers)
-            raise LedgerConflict(f"somebody else moved one of these days first: {days}; read them and decide again") from error
+        days = ", ".join(p.usage_date.isoformat() for p in pointers)
+        self._table.transact(actions, f"somebody else moved one of these days first: {days}; read them and decide again")
 
     def _flip_one(
         self, pointer: DayPointer, old: DayPointer | None, superseded: tuple[str, ...], now: datetime
@@ -144,8 +141,16 @@ class DynamoLedgerDays:
         }
         if old:
             put["ExpressionAttributeValues"] = to_wire({":old": old.version})
-        history = {"pk": period, "sk": f"HISTORY#{day}#{now.isoformat()}#{pointer.version}"} | values
-        return [{"Put": put}, {"Put": {"TableName": self._table.name, "Item": to_wire(history)}}]
+        history: Item = {"pk": period, "sk": f"HISTORY#{day}#{now.isoformat()}#{pointer.version}"} | values
+        if pointer.basis is Basis.ESTIMATED:
+            history["expires_at"] = Decimal(int((now + _SUPERSEDED_ESTIMATE_TTL).timestamp()))
+        # A version that was retired meanwhile is about to expire: nobody may be shown it.
+        whole = {
+            "TableName": self._table.name,
+            "Key": to_wire({"pk": day_pk(pointer.usage_date, pointer.version), "sk": VERSION}),
+            "ConditionExpression": "attribute_exists(pk) AND attribute_not_exists(expires_at)",
+        }
+        return [{"ConditionCheck": whole}, {"Put": put}, {"Put": {"TableName": self._table.name, "Item": to_wire(history)}}]
 
     def _publish(self, record: DeliveryRecord) -> dict[str, Any]:
         return {
@@ -168,12 +173,17 @@ class DynamoLedgerDays:
             return
         for version in item["superseded"]:
             self._expire(usage_date, version)
-        self._table.client.update_item(
-            TableName=self._table.name,
-            Key=to_wire({"pk": period, "sk": item["sk"]}),
-            UpdateExpression="SET superseded = :rest",
-            ExpressionAttributeValues=to_wire({":rest": []}),
-        )
+        try:
+            self._table.client.update_item(
+                TableName=self._table.name,
+                Key=to_wire({"pk": period, "sk": item["sk"]}),
+                UpdateExpression="SET superseded = :rest",
+                ConditionExpression="version = :version AND superseded = :seen",
+                ExpressionAttributeValues=to_wire({":rest": [], ":version": item["version"], ":seen": item["superseded"]}),
+            )
+        except self._table.client.exceptions.ConditionalCheckFailedException:
+            # The day moved on; whoever moved it retires what it left behind.
+            return
 
     def _expire(self, usage_date: date, version: str) -> None:
         pk = day_pk(usage_date, version)
@@ -181,10 +191,12 @@ class DynamoLedgerDays:
         is_estimate = header is not None and header["basis"] == Basis.ESTIMATED
         ttl = _SUPERSEDED_ESTIMATE_TTL if is_estimate else self._retention
         expires_at = Decimal(int((self._clock() + ttl).timestamp()))
-        for item in self._table.query(pk, attributes=("sk",)):
+        # The header goes first: a version whose header expires is not staged again, nor made current.
+        names = sorted((str(item["sk"]) for item in self._table.query(pk, attributes=("sk",))), key=lambda sk: sk != VERSION)
+        for name in names:
             self._table.client.update_item(
                 TableName=self._table.name,
-                Key=to_wire({"pk": pk, "sk": item["sk"]}),
+                Key=to_wire({"pk": pk, "sk": name}),
                 UpdateExpression="SET expires_at = if_not_exists(expires_at, :expires_at)",
                 ExpressionAttributeValues=to_wire({":expires_at": expires_at}),
             )
@@ -198,7 +210,12 @@ class DynamoLedgerDays:
             for n in range(p.sum_chunks.get(dimension, 0))
         ]
         found: dict[date, dict[tuple[str, str], Sum]] = {p.usage_date: {} for p in pointers}
-        for item in self._table.batch_get(keys):
+        items = self._table.batch_get(keys)
+        if len(items) != len(keys):
+            raise LedgerConflict(
+                f"{len(keys) - len(items)} sums by {dimension} expired while they were read: read the days again"
+            )
+        for item in items:
             for stored in item["values"]:
                 found[by_pk[item["pk"]]][stored["value"], stored["currency"]] = _sum_from_json(stored)
         return found

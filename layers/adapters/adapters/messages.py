@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 from aws_lambda_powertools.utilities.batch import (
     BatchProcessor,
@@ -22,15 +22,30 @@ Handle = Callable[[str, str], None]
 """Takes a message's body and a name for it."""
 
 
+class Redelivery(Protocol):
+    """Brings a message that failed back after a while."""
+
+    def after(self, queue_url: str, receipt_handle: str, seconds: int) -> None: ...
+
+
+# A message that failed would else come back only when its visibility times out, six times the function's own timeout later.
+_SOON_SECONDS = 30
+_LATEST_SECONDS = 900
+
+
 def process_messages(
-    event: dict[str, Any], context: LambdaContext, handle: Handle, quarantine: Quarantine, *, fifo: bool = False
+    event: dict[str, Any],
+    context: LambdaContext,
+    handle: Handle,
+    quarantine: Quarantine,
+    redelivery: Redelivery,
+    *,
+    fifo: bool = False,
 ) -> Any:
     """Handle every message; returns the partial batch response. In a FIFO queue, a failure holds back its group alone."""
-    processor = (
-        SqsFifoPartialProcessor(skip_group_on_error=True)
-        if fifo
-        else BatchProcessor(event_type=EventType.SQS, raise_on_entire_batch_failure=False)
-    )
+    processor = SqsFifoPartialProcessor(skip_group_on_error=True) if fifo else BatchProcessor(event_type=EventType.SQS)
+    # Else a batch of failures alone would be reported as a failure of the function.
+    processor.raise_on_entire_batch_failure = False
 
     def handle_record(record: SQSRecord) -> None:
         try:
@@ -43,6 +58,8 @@ def process_messages(
         except Exception:
             # The message returns to its queue; what is logged here is the only trace until it reaches the dead-letter queue.
             logger.exception("message failed", message_id=record.message_id)
+            attempts = int(record.attributes.approximate_receive_count)
+            redelivery.after(record.queue_url, record.receipt_handle, min(_SOON_SECONDS * attempts, _LATEST_SECONDS))
             raise
 
     return process_partial_response(event=event, record_handler=handle_record, processor=processor, context=context)

@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterable
 from datetime import date, datetime
 from typing import TYPE_CHECKING
 
+from botocore.exceptions import BotoCoreError, ClientError
+
 from attribution.alerts import AlertKey
 from attribution.deliveries import DeliveryRecord
 
@@ -47,7 +49,12 @@ class SqsAllocationQueue:
 
     def delivery_ingested(self, record: DeliveryRecord, days: Iterable[date]) -> None:
         """Ask for the days that a delivery changed."""
-        self._send([(day, "delivery", f"{record.export}#{record.execution_id}#{day.isoformat()}") for day in days])
+        self._send(
+            [
+                (day, "delivery", f"{record.export}#{record.execution_id}#{record.manifest_etag}#{day.isoformat()}")
+                for day in days
+            ]
+        )
 
     def _send(self, requests: list[tuple[date, str, str]]) -> None:
         for start in range(0, len(requests), _SEND_BATCH):
@@ -76,6 +83,20 @@ class SqsAlertRetries:
         """Bring the alert back after a while."""
         body = {"budget": key.budget, "period": key.period, "kind": key.kind, "threshold": key.threshold}
         self._client.send_message(QueueUrl=self._url, MessageBody=json.dumps(body), DelaySeconds=after_seconds)
+
+
+class SqsRedelivery:
+    """`Redelivery` by the message's own visibility. Where that fails, the queue's visibility timeout brings it back later."""
+
+    def __init__(self, client: SQSClient) -> None:
+        self._client = client
+
+    def after(self, queue_url: str, receipt_handle: str, seconds: int) -> None:
+        """Let the message be received again after a while."""
+        try:
+            self._client.change_message_visibility(QueueUrl=queue_url, ReceiptHandle=receipt_handle, VisibilityTimeout=seconds)
+        except (ClientError, BotoCoreError):
+            return
 
 
 class SqsRelinking:

@@ -33,7 +33,7 @@ class Ledger(Settings):
 
 class Invocations(Settings):
     invocations_table: Name
-    invocation_ttl_days: int = Field(ge=2)
+    invocation_ttl_days: int = Field(ge=20)
 
 
 class WorkBucket(Settings):
@@ -51,7 +51,7 @@ class RecordApiCalls(Invocations, WorkBucket):
     api_call_queue_url: Name
 
 
-class RollUpUsage(Ledger):
+class RollUpUsage(Ledger, WorkBucket):
     allocation_queue_url: Name
     estimate_delay_seconds: int = Field(ge=1, le=900)
 

@@ -13,7 +13,6 @@ from typing import Any
 
 from adapters.dynamodb import Item, Table, integer, to_wire
 from attribution.canonical import pairs
-from attribution.errors import LedgerConflict
 from attribution.meters import Routing, Tier, TokenKind
 from attribution.usage import Counters, Usage, UsageKey
 
@@ -50,10 +49,7 @@ class DynamoUsageCounters:
         }
         actions: list[Any] = [{"Update": move}]
         actions += [self._add(key, counters, expires_at) for key, counters in sorted(differences.items(), key=lambda d: d[0])]
-        try:
-            self._table.client.transact_write_items(TransactItems=actions)
-        except self._table.client.exceptions.TransactionCanceledException as error:
-            raise LedgerConflict(f"the checkpoint of {shard} moved while its records were added up: read it again") from error
+        self._table.transact(actions, f"the checkpoint of {shard} moved while its records were added up: read it again")
 
     def _add(self, key: UsageKey, counters: Counters, expires_at: Decimal) -> dict[str, Any]:
         values: Item = _dimensions(key) | {"expires_at": expires_at}

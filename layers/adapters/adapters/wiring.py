@@ -6,7 +6,7 @@ adapter itself, so that a function starts with what it uses and no more.
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from adapters.ledger_days import DynamoLedgerDays
     from adapters.policy import DynamoPolicy
     from adapters.prices import DynamoPrices
-    from adapters.queues import SqsAlertRetries, SqsAllocationQueue, SqsRelinking
+    from adapters.queues import SqsAlertRetries, SqsAllocationQueue, SqsRedelivery, SqsRelinking
     from adapters.usage_counters import DynamoUsageCounters
     from adapters.work_bucket import S3OriginCharges, S3Quarantine
 
@@ -62,6 +62,11 @@ def invocations(settings: Invocations) -> DynamoInvocations:
     from adapters.invocations import DynamoInvocations
 
     return DynamoInvocations(Table(client("dynamodb"), settings.invocations_table), settings.invocation_ttl_days, clock)
+
+
+def oldest_recordable(settings: Invocations) -> datetime:
+    """Requests from before this may have had an item that expired: DynamoDB expires items, roughly, on the day."""
+    return clock() - timedelta(days=settings.invocation_ttl_days - 1)
 
 
 def quarantine(settings: WorkBucket) -> S3Quarantine:
@@ -118,6 +123,12 @@ def relinking(settings: RecordApiCalls) -> SqsRelinking:
     return SqsRelinking(client("sqs"), settings.api_call_queue_url)
 
 
+def redelivery() -> SqsRedelivery:
+    from adapters.queues import SqsRedelivery
+
+    return SqsRedelivery(client("sqs"))
+
+
 def alert_retries(settings: DeliverAlerts) -> SqsAlertRetries:
     from adapters.queues import SqsAlertRetries
 
@@ -139,12 +150,16 @@ def alerts(table: str, retention_days: int) -> DynamoAlerts:
 def slack(settings: DeliverAlerts) -> SlackWebhook:
     """Slack behind the secret; the secret is read when the first message is posted."""
     from aws_lambda_powertools.utilities import parameters
+    from aws_lambda_powertools.utilities.parameters.exceptions import GetParameterError
 
-    from adapters.channels.slack import SlackWebhook
+    from adapters.channels.slack import SlackWebhook, WebhookUnavailable
 
     def webhook_url() -> str:
         if not settings.slack_secret_arn:
             raise PolicyInvalid("no Slack secret is configured: set the stack's parameter SlackSecretArn")
-        return str(parameters.get_secret(settings.slack_secret_arn, max_age=300)).strip()
+        try:
+            return str(parameters.get_secret(settings.slack_secret_arn, max_age=300)).strip()
+        except GetParameterError as error:
+            raise WebhookUnavailable("the Slack secret cannot be read") from error
 
     return SlackWebhook(webhook_url, settings.slack_allowed_hosts)

@@ -11,9 +11,10 @@ from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
 
-from attribution.budgets import AlertState, Crossing, Spend
+from attribution.budgets import AlertState, Budget, Crossing, Spend
 from attribution.canonical import number_text
 from attribution.money import Money
+from attribution.periods import BillingPeriod
 
 
 class DeliveryStatus(StrEnum):
@@ -79,7 +80,16 @@ ACTUAL = "ACTUAL"
 
 def alert_key(crossing: Crossing) -> AlertKey:
     """The key of the alert that a threshold raises: the same for 80 and 80.0."""
-    return AlertKey(crossing.budget.name, str(crossing.period), ACTUAL, number_text(crossing.threshold_percent))
+    return _key(crossing.budget, crossing.period, crossing.threshold_percent)
+
+
+def threshold_keys(budget: Budget, period: BillingPeriod) -> tuple[AlertKey, ...]:
+    """The keys of every alert that a budget may raise in a period."""
+    return tuple(_key(budget, period, percent) for percent in budget.threshold_percents)
+
+
+def _key(budget: Budget, period: BillingPeriod, percent: Decimal) -> AlertKey:
+    return AlertKey(budget.name, str(period), ACTUAL, number_text(percent))
 
 
 def next_alert(crossing: Crossing, current: Alert | None, now: datetime) -> Alert | None:

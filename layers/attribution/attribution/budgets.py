@@ -91,4 +91,4 @@ def percent_of(spend: Decimal, limit: Decimal) -> int:
 
 def top_drivers(amounts: Iterable[tuple[str, Decimal]], count: int = 3) -> tuple[tuple[str, Decimal], ...]:
     """The largest amounts by name."""
-    return tuple(sorted(((n, a) for n, a in amounts if a), key=lambda item: (-item[1], item[0]))[:count])
+    return tuple(sorted(((n, a) for n, a in amounts if a), key=lambda item: (item[1].copy_negate(), item[0]))[:count])

@@ -69,7 +69,7 @@ def split(amount: Decimal, weights: Sequence[Decimal]) -> list[Decimal]:
         losses.append(exact_numerator.copy_abs())
     rest = EXACT.subtract(amount, total(shares))
     step = quantum if rest >= 0 else quantum.copy_negate()
-    by_loss = sorted(range(len(weights)), key=lambda i: (-losses[i], -weights[i], i))
+    by_loss = sorted(range(len(weights)), key=lambda i: (losses[i].copy_negate(), weights[i].copy_negate(), i))
     for index in by_loss:
         if not rest:
             break

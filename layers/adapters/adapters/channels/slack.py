@@ -131,6 +131,10 @@ def _is_loopback(host: str) -> bool:
         return False
 
 
+class WebhookUnavailable(Exception):
+    """The secret with the webhook could not be read just now."""
+
+
 class SlackWebhook:
     """`Channel` on a Slack incoming webhook."""
 
@@ -153,6 +157,9 @@ class SlackWebhook:
             url = check_url(self._url(), self._allowed_hosts)
         except PolicyInvalid as error:
             return Posted(False, error=str(error)), 0
+        except WebhookUnavailable as error:
+            # Nothing was sent, so that trying again repeats nothing.
+            return Posted(False, retry_after_seconds=0, error=str(error)), 0
         try:
             answer = self._http.request(
                 "POST", url, body=body, headers={"Content-Type": "application/json"}, redirect=False, retries=False

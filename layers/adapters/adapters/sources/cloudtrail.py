@@ -47,9 +47,9 @@ def _where(record: Mapping[str, Any]) -> str:
 def _time(record: Mapping[str, Any]) -> datetime:
     try:
         parsed = datetime.fromisoformat(_text(record.get("eventTime")))
-    except ValueError:
+        return parsed.replace(tzinfo=UTC) if parsed.tzinfo is None else parsed.astimezone(UTC)
+    except (ValueError, OverflowError):
         raise InputRejected(_where(record), "eventTime is not ISO 8601") from None
-    return parsed.replace(tzinfo=UTC) if parsed.tzinfo is None else parsed.astimezone(UTC)
 
 
 def _call(record: Mapping[str, Any], name: str) -> ObservedCall:
@@ -92,7 +92,9 @@ def _session(record: Mapping[str, Any], tag_keys: frozenset[str]) -> IssuedSessi
     listed = request.get("tags")
     if isinstance(listed, list):
         tags |= {_text(_mapping(tag).get("key")): _mapping(tag).get("value") for tag in listed}
-    return IssuedSession(access_key_id, _kept(tags, tag_keys), _time(record))
+    kept = _kept(tags, tag_keys)
+    # Most sessions of an account have nothing to do with Bedrock; one without tags would tell an allocation nothing.
+    return IssuedSession(access_key_id, kept, _time(record)) if kept else None
 
 
 def _kept(tags: Mapping[str, Any], tag_keys: frozenset[str]) -> Pairs:

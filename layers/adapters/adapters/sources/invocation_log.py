@@ -33,6 +33,7 @@ RECORDS_KEY = re.compile(
     r"(?:^|/)AWSLogs/\d{12}/BedrockModelInvocationLogs/[a-z0-9-]+/\d{4}/\d{2}/\d{2}/\d{2}/[^/]+\.json\.gz$"
 )
 _METADATA_LIMIT = 256
+_MOST_TOKENS = 10**12
 
 
 class _Identity(msgspec.Struct):
@@ -132,7 +133,7 @@ class S3InvocationLogs:
 
 def is_records_object(key: str) -> bool:
     """Whether an object holds invocation records."""
-    return RECORDS_KEY.search(key) is not None and "/data/" not in key
+    return RECORDS_KEY.search(key) is not None
 
 
 def split_records(content: bytes, source: StoredObject) -> Iterator[bytes | msgspec.Raw]:
@@ -189,9 +190,9 @@ def _timestamp(text: str, source: StoredObject, line: int) -> datetime:
     try:
         # Some copies of records carry nanoseconds and a blank instead of the T; Python reads up to microseconds.
         parsed = datetime.fromisoformat(re.sub(r"(\.\d{6})\d+", r"\1", text.replace(" ", "T")))
-    except ValueError:
+        return parsed.replace(tzinfo=UTC) if parsed.tzinfo is None else parsed.astimezone(UTC)
+    except (ValueError, OverflowError):
         raise InputRejected(str(source), "the record's timestamp is not ISO 8601", line) from None
-    return parsed.replace(tzinfo=UTC) if parsed.tzinfo is None else parsed.astimezone(UTC)
 
 
 def _count(value: int | str | None, name: str, source: StoredObject, line: int) -> int | None:
@@ -201,8 +202,8 @@ def _count(value: int | str | None, name: str, source: StoredObject, line: int) 
         count = int(value)
     except ValueError:
         raise InputRejected(str(source), f"{name} is not a whole number", line) from None
-    if count < 0:
-        raise InputRejected(str(source), f"{name} is negative", line)
+    if not 0 <= count <= _MOST_TOKENS:
+        raise InputRejected(str(source), f"{name} is not a number of tokens", line)
     return count
 
 

@@ -128,6 +128,11 @@ def _write(day: DayVersion, sequence: str, days: LedgerDays) -> DayPointer:
 def _publish(pending: DeliveryRecord, pointers: Mapping[date, DayPointer], days: LedgerDays) -> tuple[date, ...]:
     staged = [days.staged(usage_date, version) for usage_date, version in sorted(pending.staged.items())]
     for pointer in staged:
+        billed = pending.day(pointer.usage_date)
+        if billed is None or pointer.made_from.get("origin") != billed.origin:
+            raise LedgerConflict(
+                f"version {pointer.version} of {pointer.usage_date} is not of {pending.execution_id}: stage again"
+            )
         current = pointers.get(pointer.usage_date)
         if current is not None and current.sequence > pending.sequence:
             raise LedgerConflict(f"{pointer.usage_date} is already billed by a newer delivery than {pending.execution_id}")

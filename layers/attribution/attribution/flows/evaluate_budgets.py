@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
 
-from attribution.alerts import Alert, alert_key, next_alert
+from attribution.alerts import Alert, alert_key, next_alert, threshold_keys
 from attribution.budgets import Budget, Crossing, Spend, evaluate, top_drivers
 from attribution.charges import Basis
 from attribution.days import DayPointer, Sum
@@ -24,28 +24,36 @@ class EvaluatedBudgets:
     budgets: int
     crossed: int
     changed: tuple[Alert, ...]
+    # Budgets on a dimension that some day of the period was not summed by.
+    not_evaluated: tuple[str, ...] = ()
 
 
 def evaluate_budgets(
     period: BillingPeriod, *, days: LedgerDays, policy: Policy, alerts: Alerts, clock: Clock
 ) -> EvaluatedBudgets:
-    """Evaluate all budgets for one billing period."""
+    """Evaluate all budgets for one billing period.
+
+    The alerts are read before the ledger: one that another evaluation changes in between, on fresher figures, is left alone.
+    """
     budgets = policy.budgets()
+    before = {key: alerts.get(key) for b in budgets for key in threshold_keys(b, period)}
     pointers = days.pointers(period)
-    by_dimension = {
-        dimension: days.sums(list(pointers.values()), dimension) for dimension in sorted({b.dimension for b in budgets})
-    }
+    # A day that was allocated before a cost category existed has no sums by it, and none is not zero.
+    known = {b.dimension for b in budgets if all(b.dimension in p.sum_chunks for p in pointers.values())}
+    by_dimension = {dimension: days.sums(list(pointers.values()), dimension) for dimension in sorted(known)}
     crossed = 0
     changed: list[Alert] = []
     for budget in budgets:
+        if budget.dimension not in known:
+            continue
         spend = spend_of(budget, pointers, by_dimension[budget.dimension])
         # Those that tell come first: an attempt that ends in between must not leave a threshold covered by no message.
         for crossing in sorted(evaluate(budget, period, spend), key=lambda c: c.told_by_another):
             crossed += int(crossing.is_crossed)
-            alert = _update(crossing, alerts, clock)
+            alert = _update(crossing, before[alert_key(crossing)], alerts, clock)
             if alert is not None:
                 changed.append(alert)
-    return EvaluatedBudgets(len(budgets), crossed, tuple(changed))
+    return EvaluatedBudgets(len(budgets), crossed, tuple(changed), tuple(b.name for b in budgets if b.dimension not in known))
 
 
 def spend_of(budget: Budget, pointers: Mapping[date, DayPointer], sums: Mapping[date, Mapping[tuple[str, str], Sum]]) -> Spend:
@@ -65,8 +73,7 @@ def spend_of(budget: Budget, pointers: Mapping[date, DayPointer], sums: Mapping[
     return Spend(billed, estimated, top_drivers(by_value.items()))
 
 
-def _update(crossing: Crossing, alerts: Alerts, clock: Clock) -> Alert | None:
-    current = alerts.get(alert_key(crossing))
+def _update(crossing: Crossing, current: Alert | None, alerts: Alerts, clock: Clock) -> Alert | None:
     following = next_alert(crossing, current, clock())
     if following is None:
         return None

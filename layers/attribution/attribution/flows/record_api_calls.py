@@ -8,6 +8,7 @@ finds them lags behind the table.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from datetime import datetime
 
 from attribution.ports import Invocations, IssuedSession, ObservedCall
 from attribution.usage import with_session_tags
@@ -21,10 +22,16 @@ class RecordedCalls:
     repeated: int = 0
     linked: int = 0
     relink: str = ""
+    too_old: int = 0
 
 
-def record_api_call(event: ObservedCall | IssuedSession, *, invocations: Invocations) -> RecordedCalls:
-    """Record one CloudTrail event."""
+def record_api_call(event: ObservedCall | IssuedSession, *, invocations: Invocations, oldest: datetime) -> RecordedCalls:
+    """Record one CloudTrail event.
+
+    A call from before `oldest` is left out: its item may have expired, and recording it again would count it twice.
+    """
+    if isinstance(event, ObservedCall) and event.observed.timestamp < oldest:
+        return RecordedCalls(too_old=1)
     if isinstance(event, IssuedSession):
         invocations.remember_session(event)
         linked = link_session(event.access_key_id, invocations=invocations)

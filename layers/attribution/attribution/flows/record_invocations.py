@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, replace
+from datetime import datetime
 
 from attribution.errors import InputRejected
 from attribution.meters import Meter, TokenKind
@@ -20,6 +21,7 @@ class RecordedInvocations:
     conflicting: int = 0
     rejected: int = 0
     unpriced: int = 0
+    too_old: int = 0
 
     def counts(self) -> dict[str, int]:
         """The numbers by name."""
@@ -27,16 +29,32 @@ class RecordedInvocations:
 
 
 def record_invocations(
-    source: StoredObject, *, logs: InvocationLogs, invocations: Invocations, prices: Prices, quarantine: Quarantine
+    source: StoredObject,
+    *,
+    logs: InvocationLogs,
+    invocations: Invocations,
+    prices: Prices,
+    quarantine: Quarantine,
+    oldest: datetime,
 ) -> RecordedInvocations:
-    """Read one log object; a broken line is quarantined and its neighbours count."""
+    """Read one log object; a broken line is quarantined and its neighbours count.
+
+    A request from before `oldest` is left out: its item may have expired, and recording it again would count it twice.
+    """
     outcome = RecordedInvocations()
+    listed: dict[str, PriceList] = {}
     for record in logs.read(source):
         if isinstance(record, InputRejected):
             quarantine.put(record)
             outcome = replace(outcome, rejected=outcome.rejected + 1)
             continue
-        metered = priced(record, prices.load([record.metered.model]))
+        if record.metered.timestamp < oldest:
+            outcome = replace(outcome, too_old=outcome.too_old + 1)
+            continue
+        model = record.metered.model
+        if model not in listed:
+            listed[model] = prices.load([model])
+        metered = priced(record, listed[model])
         written = invocations.record_metered(record.key, metered)
         if written.conflicts:
             quarantine.put(

@@ -40,7 +40,7 @@ def test_every_call_of_a_session_has_its_tags_whatever_the_order_and_repeats(eve
     invocations = FakeInvocations()
 
     for event in [*events, *again]:
-        record_api_call(event, invocations=invocations)
+        record_api_call(event, invocations=invocations, oldest=OLDEST)
 
     assert {request: tags_of(invocations, request) for request in ("r-1", "r-2", "r-3", "r-4")} == {
         "r-1": TAGS,
@@ -54,7 +54,7 @@ def test_every_call_of_a_session_has_its_tags_whatever_the_order_and_repeats(eve
 def test_an_index_that_lags_is_asked_once_more(events: tuple[Event, ...]) -> None:
     invocations = FakeInvocations()
     invocations.index_lags = True
-    outcomes = [record_api_call(event, invocations=invocations) for event in events]
+    outcomes = [record_api_call(event, invocations=invocations, oldest=OLDEST) for event in events]
     invocations.index_lags = False
 
     for relink in [outcome.relink for outcome in outcomes if outcome.relink]:
@@ -63,21 +63,24 @@ def test_an_index_that_lags_is_asked_once_more(events: tuple[Event, ...]) -> Non
     assert tags_of(invocations) == TAGS
 
 
+OLDEST = NOON - timedelta(days=34)
+
+
 def test_a_session_that_is_recorded_while_a_call_is_being_written_is_not_missed() -> None:
     invocations = FakeInvocations()
     invocations.index_lags = True
     invocations.before_observed = lambda: invocations.remember_session(SESSION)
 
-    record_api_call(call(), invocations=invocations)
+    record_api_call(call(), invocations=invocations, oldest=OLDEST)
 
     assert tags_of(invocations) == TAGS
 
 
 def test_a_session_without_tags_leaves_no_call_waiting() -> None:
     invocations = FakeInvocations()
-    record_api_call(call(), invocations=invocations)
+    record_api_call(call(), invocations=invocations, oldest=OLDEST)
 
-    linked = record_api_call(IssuedSession(ACCESS_KEY, (), NOON), invocations=invocations)
+    linked = record_api_call(IssuedSession(ACCESS_KEY, (), NOON), invocations=invocations, oldest=OLDEST)
 
     assert linked == RecordedCalls(recorded=1, linked=1, relink=ACCESS_KEY)
     assert invocations.awaiting == {}
@@ -86,10 +89,19 @@ def test_a_session_without_tags_leaves_no_call_waiting() -> None:
 def test_a_repeated_call_is_counted_as_a_repeat() -> None:
     invocations = FakeInvocations()
 
-    outcomes = [record_api_call(call(), invocations=invocations) for _ in range(2)]
+    outcomes = [record_api_call(call(), invocations=invocations, oldest=OLDEST) for _ in range(2)]
 
     assert outcomes == [RecordedCalls(recorded=1), RecordedCalls(repeated=1)]
 
 
 def test_credentials_that_no_sts_event_named_link_nothing() -> None:
     assert link_session("ASIAUNKNOWN", invocations=FakeInvocations()) == RecordedCalls()
+
+
+def test_a_call_that_may_have_been_recorded_and_forgotten_is_left_out() -> None:
+    invocations = FakeInvocations()
+
+    outcome = record_api_call(call(), invocations=invocations, oldest=NOON + timedelta(days=1))
+
+    assert outcome == RecordedCalls(too_old=1)
+    assert not invocations.items

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import date
+from datetime import date, datetime, timedelta
 from decimal import Decimal
 
 import pytest
@@ -15,7 +15,7 @@ from attribution.ports import MeteredRecord, StoredObject
 from attribution.prices import Price
 from attribution.usage import InvocationKey, PricedKind
 from tests.fakes import FakeInvocationLogs, FakeInvocations, FakePrices, FakeQuarantine
-from tests.unit.attribution.examples import SONNET, metered
+from tests.unit.attribution.examples import NOON, SONNET, metered
 
 SOURCE = StoredObject("logs", "a.json.gz")
 INPUT_PRICE = Price(Meter(SONNET, TokenKind.INPUT), "us-east-1", Decimal("3.30"), 1_000_000, date(2026, 1, 1), "price list")
@@ -34,13 +34,14 @@ class World:
         self.invocations = FakeInvocations()
         self.quarantine = FakeQuarantine()
 
-    def record(self) -> RecordedInvocations:
+    def record(self, oldest: datetime = NOON - timedelta(days=34)) -> RecordedInvocations:
         return record_invocations(
             SOURCE,
             logs=self.logs,
             invocations=self.invocations,
             prices=FakePrices(INPUT_PRICE),
             quarantine=self.quarantine,
+            oldest=oldest,
         )
 
 
@@ -76,7 +77,14 @@ def test_the_same_object_again_changes_nothing() -> None:
     world.record()
     before = dict(world.invocations.items)
 
-    assert world.record().counts() == {"recorded": 0, "repeated": 2, "conflicting": 0, "rejected": 0, "unpriced": 0}
+    assert world.record().counts() == {
+        "recorded": 0,
+        "repeated": 2,
+        "conflicting": 0,
+        "rejected": 0,
+        "unpriced": 0,
+        "too_old": 0,
+    }
     assert world.invocations.items == before
 
 
@@ -106,3 +114,10 @@ def test_one_request_id_in_two_accounts_or_regions_is_two_requests(change: dict[
     world.record()
 
     assert len(world.invocations.items) == 2
+
+
+def test_a_request_that_may_have_been_recorded_and_forgotten_is_left_out() -> None:
+    world = World(line())
+
+    assert world.record(oldest=NOON + timedelta(days=1)) == RecordedInvocations(too_old=1)
+    assert not world.invocations.items
