@@ -22,10 +22,10 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from adapters.channels.slack import money
 from adapters.policy import parse_policy
 from attribution.charges import AllocatedCharge
 from attribution.periods import BillingPeriod
+from bedrock_costs.formats import apportion, cents_adding_up, money
 from local import deployment, emulator, pipeline, state
 from local.pipeline import COST_REPORT_PREFIX, COST_REPORTS, INVOCATION_LOG_PREFIX, INVOCATION_LOGS, Pipeline
 from local.slack_receiver import SlackReceiver, render
@@ -126,21 +126,37 @@ def feed_delivery(running: Pipeline, period: BillingPeriod, delivery: Delivery) 
     running.settle(seconds=300)
 
 
+def in_order(estimated: Spend, billed: Spend) -> list[str]:
+    """Every team that either knows, the most expensive first; what nobody owns last."""
+    teams = {*estimated.by_team, *billed.by_team, UNALLOCATED}
+    return sorted(teams, key=lambda t: (t == UNALLOCATED, -billed.by_team.get(t, Decimal(0))))
+
+
 def chargeback(estimated: Spend, billed: Spend, owned: Mapping[str, Decimal]) -> Table:
-    """Per team: what usage said, what the bill says, and what is true."""
+    """Per team: what usage said, what the bill says, and what is true. The rows of a column add up to its total."""
     table = Table(title=f"Chargeback {MONTH}, USD", title_justify="left", title_style="bold", show_footer=True)
     table.add_column("team", footer="total")
-    for name, total in (
-        ("estimated from usage", estimated.total),
-        ("billed by AWS", billed.total),
-        ("truth (billed)", sum(owned.values(), Decimal(0))),
+    teams = in_order(estimated, billed)
+    columns = []
+    for name, source in (
+        ("estimated from usage", estimated.by_team),
+        ("billed by AWS", billed.by_team),
+        ("truth (billed)", owned),
     ):
-        table.add_column(name, justify="right", footer=money(total, "USD"))
-    teams = sorted({*estimated.by_team, *billed.by_team}, key=lambda t: (t == UNALLOCATED, -billed.by_team.get(t, Decimal(0))))
-    for team in teams:
-        cells = (source.get(team, Decimal(0)) for source in (estimated.by_team, billed.by_team, owned))
-        table.add_row(team, *(money(amount, "USD") for amount in cells))
+        amounts = [source.get(team, Decimal(0)) for team in teams]
+        columns.append([money(amount, "USD", cents) for amount, cents in zip(amounts, cents_adding_up(amounts), strict=True)])
+        table.add_column(name, justify="right", footer=money(sum(amounts, Decimal(0)), "USD"))
+    for team, *cells in zip(teams, *columns, strict=True):
+        table.add_row(team, *cells)
     return table
+
+
+def reasons_in_cents(reasons: Mapping[str, Decimal], estimated: Spend, billed: Spend) -> Iterator[tuple[str, str]]:
+    """Amounts and reasons, largest first, as printed below a chargeback: they add up to what it prints as unallocated."""
+    printed = cents_adding_up([billed.by_team.get(team, Decimal(0)) for team in in_order(estimated, billed)])
+    ordered = sorted(reasons.items(), key=lambda item: -item[1])
+    for (reason, amount), cents in zip(ordered, apportion([a for _, a in ordered], printed[-1]), strict=True):
+        yield money(amount, "USD", cents), reason
 
 
 def by_reason(charges: Sequence[AllocatedCharge]) -> dict[str, Decimal]:
@@ -191,16 +207,26 @@ def show(running: Pipeline, month: Month, delivery: Delivery, estimated: Spend, 
     allocated = sum((c.costs.billed_cost for c in charges), Decimal(0)) - unallocated
     difference = billed_by_aws - allocated - unallocated
     right, knowable = accuracy(charges, owned)
+    billed = spend_by_team(running, period)
     console.print()
-    console.print(chargeback(estimated, spend_by_team(running, period), owned))
+    console.print(
+        "[dim]The company is made of hard cases on purpose: untagged roles, provisioned capacity, "
+        "tax and credits without a rule.[/]"
+    )
+    console.print(chargeback(estimated, billed, owned))
     console.print(
         "[dim]Estimates know the requests that invocation logs hold, at list price. Batch jobs, the mantle endpoint,[/]"
     )
     console.print("[dim]provisioned capacity, guardrails, tax and credits come with the bill.[/]")
+    seen = month.truth().coverage
+    console.print(
+        f"[dim]{seen.requests} calls: {seen.logged} logged ({seen.log_records} records, as some come twice), "
+        f"{seen.in_cloudtrail} in CloudTrail; {estimated.requests} of the logged ones used tokens.[/]"
+    )
     console.print()
     console.print("[bold]Unallocated, by reason[/]")
-    for reason, amount in sorted(reasons.items(), key=lambda item: -item[1]):
-        console.print(f"  {money(amount, 'USD'):>11}  {reason}", markup=False)
+    for amount, reason in reasons_in_cents(reasons, estimated, billed):
+        console.print(f"  {amount:>11}  {reason}", markup=False)
     console.print()
     console.print("[bold]What Slack shows[/]")
     for post in receiver.delivered:
@@ -212,11 +238,10 @@ def show(running: Pipeline, month: Month, delivery: Delivery, estimated: Spend, 
         f"unallocated {unallocated.normalize():f}, capture rate {percent(allocated, billed_by_aws)}, "
         f"{ties}difference {difference.normalize():f}[/]"
     )
-    metered = month.truth()
     console.print(
         f"[bold]Accuracy[/]        {percent(right, knowable)} of the {money(knowable, 'USD')} that evidence exists for went to "
         f"the true team; estimates priced {estimated.requests} requests at {money(estimated.total, 'USD')}, their true "
-        f"list price is {money(metered.list_cost_of_requests, 'USD')} with the requests that no log holds"
+        f"list price is {money(month.truth().list_cost_of_requests, 'USD')} with the requests that no log holds"
     )
     return difference == 0
 
@@ -237,7 +262,13 @@ def repeat(running: Pipeline, month: Month, delivery: Delivery, receiver: SlackR
     return not changed and not messages
 
 
-def next_steps(running: Pipeline, keep: bool) -> None:
+def logged_call(month: Month) -> str:
+    """A call of the month that was logged with metadata, as `bedrock-costs request` takes it."""
+    call = next(r for r in month.requests if r.is_logged and r.metadata and not r.error_code)
+    return f"{call.principal.account.account_id}/{call.principal.region}/{call.request_id}"
+
+
+def next_steps(running: Pipeline, month: Month, keep: bool) -> None:
     console.print()
     if not keep:
         console.print("[bold]Next[/]  make demo ARGS=--keep   leaves it running, to look into it with `bedrock-costs`")
@@ -256,13 +287,16 @@ def next_steps(running: Pipeline, keep: bool) -> None:
     for name, value in variables.items():
         console.print(f"  export {name}={value}", markup=False)
     for command in (
+        f"status --period {MONTH}",
         f"report --period {MONTH} --by team",
+        f"request {logged_call(month)}",
         f"days --period {MONTH}",
         f"deliveries --period {MONTH}",
         f"replay objects s3://{INVOCATION_LOGS}/{INVOCATION_LOG_PREFIX}/",
     ):
         console.print(f"  .venv/bin/bedrock-costs {command}", markup=False)
     console.print("  make stop", markup=False)
+    console.print("Slack is not kept: alerts of budgets that you apply are recorded in the Alerts table, and not shown.")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -291,7 +325,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             state.stop()
     console.print(f"[dim]{time.monotonic() - started:.0f} s in all[/]")
     if succeeded:
-        next_steps(running, options.keep)
+        next_steps(running, month, options.keep)
     return 0 if succeeded else 1
 
 

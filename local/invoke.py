@@ -22,6 +22,7 @@ from local import deployment, emulator, state
 BUILD_DIRECTORY = emulator.REPOSITORY / ".aws-sam" / "build"
 SAMCONFIG = emulator.REPOSITORY / "samconfig.toml"
 EVENTS = emulator.REPOSITORY / "events"
+FUNCTIONS = emulator.REPOSITORY / "functions"
 
 
 def invoke(running: state.LocalAws, function: str, event: Any) -> tuple[Any, str, bool]:
@@ -66,6 +67,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--parameter-overrides", nargs="*", default=[], metavar="KEY=VALUE")
     parser.add_argument("--keep", action="store_true", help="leave the local AWS running")
     options = parser.parse_args(arguments)
+    functions = sorted(directory.name for directory in FUNCTIONS.iterdir() if (directory / "handler.py").is_file())
+    if not options.function or (options.event is None and options.function not in functions):
+        about = f"there is no function {options.function!r}" if options.function else "name a function"
+        print(f"{about}: choose from {', '.join(functions)}", file=sys.stderr)
+        print(f"  make invoke FUNCTION={functions[0]}", file=sys.stderr)
+        return 2
     path = options.event or EVENTS / f"{options.function}.json"
     try:
         event = json.loads(path.read_text())

@@ -432,7 +432,8 @@ def _shown_actions(block: dict[str, Any], width: int) -> list[str]:
 
 def _shown_context(block: dict[str, Any], width: int) -> list[str]:
     parts = [_shown_element(node) if node["type"] == "image" else _content(node) for node in block["elements"]]
-    return [f"· {line}" for line in _wrapped("  ·  ".join(parts), width - 2)]
+    lines = _wrapped("  ·  ".join(parts), width - 2)
+    return [f"{'  ' if index else '· '}{line}" for index, line in enumerate(lines)]
 
 
 def _shown_table(block: dict[str, Any], width: int) -> list[str]:

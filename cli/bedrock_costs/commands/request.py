@@ -7,10 +7,20 @@ from typing import Annotated, Any
 
 import typer
 
-from attribution.allocation import categorize, evidence_of_usage
+from attribution.allocation import (
+    ACCOUNT_RULE,
+    REQUEST_METADATA,
+    SESSION_TAG,
+    USAGE_NOT_LOGGED,
+    CostCategory,
+    categorize,
+    evidence_of_usage,
+)
 from attribution.canonical import number_text
+from attribution.charges import AllocatedCharge, Basis, CategoryValue
 from attribution.money import total
-from attribution.usage import Invocation, InvocationKey, Metered, Observed, contribution
+from attribution.periods import BillingPeriod
+from attribution.usage import Invocation, InvocationKey, Metered, Observed, UsageKey, contribution
 from bedrock_costs.application import options_of
 from bedrock_costs.failures import ExitCode, Failure
 from bedrock_costs.formats import instant, number
@@ -19,6 +29,9 @@ from bedrock_costs.stack import Stack
 
 HEADER = ("token_kind", "units", "unit_price", "cost", "currency")
 _PARTS = 3
+_USAGE_EVIDENCE = (REQUEST_METADATA, SESSION_TAG)
+_NOT_FROM_USAGE = "not known from usage: the bill's tags may know"
+_BILL_MAY_DIFFER = "unless the bill's tags say otherwise"
 
 
 def request(
@@ -34,7 +47,9 @@ def request(
 ) -> None:
     """Show what one call cost, who made it and who owns it.
 
-    With it come the price that was used, the evidence for the owner, and what is uncertain about the call.
+    With it come the price that was used, the evidence for the owner, and what is uncertain about the call. The owner is what
+    the call itself carried; where that does not decide, it is the owner of the billed charges behind calls like it, if they
+    agree on one.
 
     Example: bedrock-costs request 111122223333/us-east-1/5f3c0b9e-6a0f-4a57-9c2e-0a4be9f1d0aa
     """
@@ -67,19 +82,69 @@ def _key(stack: Stack, call: str | None, account: str | None, region: str | None
 def _owners(stack: Stack, invocation: Invocation) -> list[dict[str, object]]:
     usage = contribution(invocation)
     evidence = evidence_of_usage(usage.key) if usage else ()
-    owners: list[dict[str, object]] = []
+    found: list[tuple[CategoryValue, str]] = []
+    billed: list[AllocatedCharge] | None = None
     for category in stack.policy().cost_categories():
-        value = categorize(category, evidence, invocation.key.account_id)
-        owners.append(
-            {
-                "cost_category": category.name,
-                "value": value.value,
-                "evidence": value.evidence.kind if value.evidence else "",
-                "disagreed": [f"{e.kind}: {e.value}" for e in value.disagreed],
-                "reason": value.reason,
-            }
-        )
-    return owners
+        value = categorize(category, evidence, invocation.key.account_id, _NOT_FROM_USAGE)
+        if _is_decided(category, value):
+            found.append((value, "usage"))
+            continue
+        if billed is None:
+            billed = _billed_like(stack, usage.key) if usage else []
+        agreed = _agreed(billed, value)
+        found.append((agreed, "bill") if agreed else (value, "usage" if value.value else ""))
+    return [
+        {
+            "cost_category": value.category,
+            "value": value.value,
+            "evidence": value.evidence.kind if value.evidence else "",
+            "known_from": known_from,
+            "disagreed": [f"{e.kind}: {e.value}" for e in value.disagreed],
+            "reason": value.reason or ("" if known_from == "bill" or _is_of_usage(value) else _BILL_MAY_DIFFER),
+        }
+        for value, known_from in found
+    ]
+
+
+def _is_of_usage(value: CategoryValue) -> bool:
+    return value.evidence is not None and value.evidence.kind in _USAGE_EVIDENCE
+
+
+def _is_decided(category: CostCategory, value: CategoryValue) -> bool:
+    """Whether nothing in the bill could outrank the evidence that the call itself carried."""
+    if value.evidence is None or not _is_of_usage(value):
+        return False
+    stronger = category.evidence_order[: category.evidence_order.index(value.evidence.kind)]
+    return all(kind in (*_USAGE_EVIDENCE, ACCOUNT_RULE) for kind in stronger)
+
+
+def _billed_like(stack: Stack, key: UsageKey) -> list[AllocatedCharge]:
+    """The day's billed charges for calls like this one; none while the day is estimated."""
+    days = stack.days()
+    pointer = days.pointers(BillingPeriod.of(key.usage_date)).get(key.usage_date)
+    if pointer is None or pointer.basis is Basis.ESTIMATED:
+        return []
+    wanted = (key.account_id, key.region, key.model, key.tier, key.routing, key.iam_principal)
+    return [
+        charge
+        for charge in days.charges(key.usage_date, pointer.version)
+        if (
+            charge.account_id, charge.region, charge.meter.model, charge.meter.tier, charge.meter.routing, charge.iam_principal
+        ) == wanted
+    ]  # fmt: skip
+
+
+def _agreed(charges: list[AllocatedCharge], own: CategoryValue) -> CategoryValue | None:
+    """What the charges say of a cost category, if it is one thing; those of calls that carried other evidence do not count."""
+    stated = [
+        value
+        for charge in charges
+        for value in charge.categories
+        if value.category == own.category
+        and value.reason != USAGE_NOT_LOGGED
+        and (not _is_of_usage(value) or value.value == own.value)
+    ]
+    return stated[0] if len({value.value for value in stated}) == 1 else None
 
 
 def _cost(metered: Metered) -> Decimal | None:
@@ -179,9 +244,12 @@ def _render(document: dict[str, Any], screen: Screen) -> None:
 
 def _owner(owner: dict[str, Any]) -> str:
     if not owner["value"]:
-        return f"(unallocated): {owner['reason']}"
-    disagreed = f"; disagrees: {', '.join(owner['disagreed'])}" if owner["disagreed"] else ""
-    return f"{owner['value']} (from {owner['evidence'].replace('_', ' ')}{disagreed})"
+        return f"(unallocated): {owner['reason']}" if owner["known_from"] else owner["reason"]
+    bill = " in the bill" if owner["known_from"] == "bill" else ""
+    rest = [f"disagrees: {', '.join(owner['disagreed'])}"] if owner["disagreed"] else []
+    rest += [owner["reason"]] if owner["reason"] else []
+    evidence = owner["evidence"].replace("_", " ")
+    return f"{owner['value']} ({'; '.join([f'from {evidence}{bill}', *rest])})"
 
 
 def _exact(cost: Decimal | None, currency: str) -> str:

@@ -10,6 +10,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from attribution.errors import InputRejected
 from attribution.ports import StoredObject
 
+# Bedrock has bills of this century.
+UsageDate = Annotated[date, Field(ge=date(2000, 1, 1), le=date(2099, 12, 31))]
+
 
 class Contract(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True, populate_by_name=True)
@@ -60,15 +63,15 @@ class ApiCall(Contract):
 class AllocateDay(Contract):
     """A usage day to be allocated, and what it changed for."""
 
-    usage_date: date
+    usage_date: UsageDate
     because: str
 
 
 class LedgerDaysChanged(Contract):
     """Ledger days of one billing period that readers see in another version."""
 
-    billing_period: Annotated[str, Field(pattern=r"^\d{4}-(0[1-9]|1[0-2])$")]
-    usage_dates: tuple[date, ...]
+    billing_period: Annotated[str, Field(pattern=r"^20\d{2}-(0[1-9]|1[0-2])$")]
+    usage_dates: tuple[UsageDate, ...]
 
 
 class LedgerDaysChangedEvent(Contract):

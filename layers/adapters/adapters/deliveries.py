@@ -22,6 +22,8 @@ from attribution.periods import BillingPeriod
 
 # Enough for an operator to see what is wrong; the counts are complete.
 _REJECTED_SHOWN = 50
+# An item holds 400 KB. The manifest lists all files of a larger delivery; their sizes and versions are kept for these.
+_FILES_SHOWN = 500
 
 
 class DynamoDeliveries:
@@ -40,8 +42,8 @@ class DynamoDeliveries:
             self._table.client.put_item(
                 TableName=self._table.name,
                 Item=to_wire({"pk": delivery_pk(record.period), "sk": delivery_sk(record)} | _item(record)),
-                ConditionExpression="attribute_not_exists(pk) OR manifest_etag <> :etag OR outcome = :refused",
-                ExpressionAttributeValues=to_wire({":etag": record.manifest_etag, ":refused": DeliveryOutcome.REFUSED.value}),
+                ConditionExpression="attribute_not_exists(pk) OR outcome = :refused",
+                ExpressionAttributeValues=to_wire({":refused": DeliveryOutcome.REFUSED.value}),
             )
         except self._table.client.exceptions.ConditionalCheckFailedException:
             return
@@ -100,7 +102,9 @@ def _item(record: DeliveryRecord) -> Item:
         "reason": record.reason,
         "changed_days": [day.isoformat() for day in record.changed_days],
         "staged": {day.isoformat(): version for day, version in record.staged.items()},
-        "files": [{"key": f.key, "etag": f.etag, "size": f.size, "version_id": f.version_id} for f in report.files],
+        "files": [
+            {"key": f.key, "etag": f.etag, "size": f.size, "version_id": f.version_id} for f in report.files[:_FILES_SHOWN]
+        ],
         "days": [
             {
                 "usage_date": d.usage_date.isoformat(),

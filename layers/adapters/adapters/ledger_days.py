@@ -39,6 +39,7 @@ VERSION = "VERSION"
 # Well under DynamoDB's 400 KB an item, whatever the charges carry.
 _CHARGES_PER_ITEM = 200
 _VALUES_PER_ITEM = 200
+_BYTES_PER_ITEM = 250_000
 # A superseded estimate was true for minutes; a superseded bill is history that people ask for.
 _SUPERSEDED_ESTIMATE_TTL = timedelta(days=2)
 
@@ -69,8 +70,7 @@ class DynamoLedgerDays:
         ]
         sum_chunks: dict[str, int] = {}
         for dimension, values in day.sums.items():
-            rows = [_sum_to_json(value, currency, day_sum) for (value, currency), day_sum in values.items()]
-            parts = [rows[i : i + _VALUES_PER_ITEM] for i in range(0, len(rows), _VALUES_PER_ITEM)]
+            parts = _parts([_sum_to_json(value, currency, day_sum) for (value, currency), day_sum in values.items()])
             sum_chunks[dimension] = len(parts)
             items += [{"pk": pk, "sk": f"SUM#{dimension}#{n:05d}", "values": part} for n, part in enumerate(parts)]
         self._table.batch_put(items)
@@ -191,15 +191,37 @@ class DynamoLedgerDays:
         is_estimate = header is not None and header["basis"] == Basis.ESTIMATED
         ttl = _SUPERSEDED_ESTIMATE_TTL if is_estimate else self._retention
         expires_at = Decimal(int((self._clock() + ttl).timestamp()))
-        # The header goes first: a version whose header expires is not staged again, nor made current.
-        names = sorted((str(item["sk"]) for item in self._table.query(pk, attributes=("sk",))), key=lambda sk: sk != VERSION)
-        for name in names:
+        if header is None:
+            return
+        # The header goes first, and only while the version is not current again: one whose header expires is made current no
+        # more, and is written anew when it is staged.
+        try:
+            self._table.transact(self._expire_header(usage_date, version, expires_at), f"version {version} is current again")
+        except LedgerConflict:
+            return
+        for name in [str(item["sk"]) for item in self._table.query(pk, attributes=("sk",)) if item["sk"] != VERSION]:
             self._table.client.update_item(
                 TableName=self._table.name,
                 Key=to_wire({"pk": pk, "sk": name}),
                 UpdateExpression="SET expires_at = if_not_exists(expires_at, :expires_at)",
                 ExpressionAttributeValues=to_wire({":expires_at": expires_at}),
             )
+
+    def _expire_header(self, usage_date: date, version: str, expires_at: Decimal) -> list[Any]:
+        current = {"pk": period_pk(BillingPeriod.of(usage_date)), "sk": f"DAY#{usage_date.isoformat()}"}
+        is_superseded = {
+            "TableName": self._table.name,
+            "Key": to_wire(current),
+            "ConditionExpression": "version <> :version",
+            "ExpressionAttributeValues": to_wire({":version": version}),
+        }
+        expire = {
+            "TableName": self._table.name,
+            "Key": to_wire({"pk": day_pk(usage_date, version), "sk": VERSION}),
+            "UpdateExpression": "SET expires_at = if_not_exists(expires_at, :expires_at)",
+            "ExpressionAttributeValues": to_wire({":expires_at": expires_at}),
+        }
+        return [{"ConditionCheck": is_superseded}, {"Update": expire}]
 
     def sums(self, pointers: Sequence[DayPointer], dimension: str) -> Mapping[date, Mapping[tuple[str, str], Sum]]:
         """The given versions by one dimension: a month is one batch read."""
@@ -219,6 +241,20 @@ class DynamoLedgerDays:
             for stored in item["values"]:
                 found[by_pk[item["pk"]]][stored["value"], stored["currency"]] = _sum_from_json(stored)
         return found
+
+
+def _parts(rows: Sequence[Item]) -> list[list[Item]]:
+    """Rows in parts that an item can hold."""
+    parts: list[list[Item]] = []
+    size = 0
+    for row in rows:
+        weight = len(str(row).encode())
+        if not parts or len(parts[-1]) == _VALUES_PER_ITEM or size + weight > _BYTES_PER_ITEM:
+            parts.append([])
+            size = 0
+        parts[-1].append(row)
+        size += weight
+    return parts
 
 
 def _sum_to_json(value: str, currency: str, day_sum: Sum) -> Item:

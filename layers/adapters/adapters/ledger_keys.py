@@ -24,5 +24,5 @@ def delivery_pk(period: BillingPeriod) -> str:
 
 
 def delivery_sk(record: DeliveryRecord) -> str:
-    """The sort key of one delivery."""
-    return f"{record.export}#{record.execution_id}"
+    """The sort key of one delivery: an execution whose manifest is written anew is another one."""
+    return f"{record.export}#{record.execution_id}#{record.manifest_etag}"

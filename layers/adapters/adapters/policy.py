@@ -51,7 +51,7 @@ class CostCategoryDocument(_Document):
 class LimitDocument(_Document):
     """A budget limit; the amount is text or a whole number, so that it stays exact."""
 
-    amount: Decimal = Field(gt=0)
+    amount: Decimal = Field(ge=Decimal("0.01"), max_digits=20, decimal_places=6)
     currency: Annotated[str, Field(pattern=r"^[A-Z]{3}$")] = "USD"
 
 
@@ -63,7 +63,9 @@ class BudgetDocument(_Document):
     dimension: str
     values: tuple[str, ...] = ()
     metric: str = "billed_cost"
-    thresholds: tuple[Annotated[Decimal, Field(gt=0)], ...] = (Decimal(80), Decimal(100))
+    thresholds: Annotated[
+        tuple[Annotated[Decimal, Field(gt=0, le=100_000, max_digits=10, decimal_places=4)], ...], Field(min_length=1)
+    ] = (Decimal(80), Decimal(100))
     channel: str = ""
 
     @model_validator(mode="after")

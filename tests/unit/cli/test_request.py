@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from dataclasses import replace
+from datetime import UTC, date, datetime
 from decimal import Decimal
 
 import pytest
 
-from attribution.meters import Routing, Tier, TokenKind
+from attribution.allocation import USAGE_NOT_LOGGED
+from attribution.charges import AllocatedCharge, Basis, CategoryValue, Evidence
+from attribution.meters import Meter, Routing, Tier, TokenKind
 from attribution.usage import InvocationKey, Metered, Observed, PricedKind
-from tests.unit.cli.support import Cloud, run
+from tests.unit.cli.support import Cloud, charge, run
 
 KEY = InvocationKey("111122223333", "eu-west-1", "5f3c0b9e")
 AT = datetime(2026, 10, 1, 12, tzinfo=UTC)
@@ -111,3 +114,60 @@ def test_a_call_that_is_not_recorded(cloud: Cloud) -> None:
 @pytest.mark.parametrize("args", [[], ["111122223333/eu-west-1"], ["a/b/c", "--account", "1"], ["--account", "1"]])
 def test_a_call_that_is_not_named_fully(cloud: Cloud, args: list[str]) -> None:
     assert run("request", *args).exit_code == 2
+
+
+DAY = date(2026, 10, 1)
+
+
+def billed(value: CategoryValue, **changes: str) -> AllocatedCharge:
+    """A charge for calls like the recorded one."""
+    return charge(
+        DAY,
+        "",
+        "1",
+        region=KEY.region,
+        meter=Meter(METERED.model, TokenKind.INPUT),
+        iam_principal=METERED.iam_principal,
+        categories=(value,),
+        **changes,
+    )
+
+
+TAGGED = CategoryValue("team", "research", Evidence("resource_tag", "research"))
+OF_OTHER_CALLS = CategoryValue("team", "search", Evidence("request_metadata", "search"))
+NOT_LOGGED = CategoryValue("team", "", reason=USAGE_NOT_LOGGED)
+
+
+def owner_of_a_call_without_evidence(cloud: Cloud, basis: Basis, *charges: AllocatedCharge) -> str:
+    cloud.invocations.record_metered(KEY, replace(METERED, request_metadata=()))
+    cloud.put_day(DAY, basis, charges)
+    out = run("request", "111122223333/eu-west-1/5f3c0b9e", "--output", "table").out
+    return next(line.split("team", 1)[1].strip(" │") for line in out.splitlines() if line.strip(" │").startswith("team"))
+
+
+def test_a_call_without_evidence_has_the_owner_that_the_bill_names_for_its_like(cloud: Cloud) -> None:
+    elsewhere = billed(CategoryValue("team", "growth", Evidence("resource_tag", "growth")), account_id="999999999999")
+    charges = (billed(TAGGED), billed(OF_OTHER_CALLS), billed(NOT_LOGGED), elsewhere)
+
+    assert owner_of_a_call_without_evidence(cloud, Basis.BILLED, *charges) == "research (from resource tag in the bill)"
+
+
+@pytest.mark.parametrize(
+    ("basis", "others"),
+    [
+        (Basis.ESTIMATED, ()),
+        (Basis.BILLED, (billed(CategoryValue("team", "growth", Evidence("resource_tag", "growth"))),)),
+    ],
+)
+def test_an_owner_that_the_bill_does_not_tell_is_said_to_be_unknown(
+    cloud: Cloud, basis: Basis, others: tuple[AllocatedCharge, ...]
+) -> None:
+    said = owner_of_a_call_without_evidence(cloud, basis, billed(TAGGED), *others)
+
+    assert said == "not known from usage: the bill's tags may know"
+
+
+def test_a_call_that_the_bill_leaves_unallocated_is_so_too(cloud: Cloud) -> None:
+    nobody = billed(CategoryValue("team", "", reason="no evidence of an owner"))
+
+    assert owner_of_a_call_without_evidence(cloud, Basis.FINAL, nobody) == "(unallocated): no evidence of an owner"

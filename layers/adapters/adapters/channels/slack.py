@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from decimal import ROUND_HALF_UP, Decimal
+from decimal import ROUND_HALF_UP, Context, Decimal
 from ipaddress import ip_address
 from urllib.parse import urlsplit
 
@@ -26,7 +26,10 @@ _TIMEOUT = Timeout(connect=3.0, read=10.0)
 _HEADER_LIMIT = 150
 # A character may become an entity of five: three drivers, or a dimension and a scope, then still fit into 2,000.
 _NAME_LIMIT = 100
+# Python's own context keeps 28 digits.
+_WIDE = Context(prec=100)
 _OK, _TOO_MANY = 200, 429
+_LONGEST_WAIT_SECONDS = 3600
 
 
 def escape(text: str, limit: int = 200) -> str:
@@ -46,7 +49,7 @@ def money(amount: Decimal, currency: str) -> str:
 
 def cents(amount: Decimal) -> Decimal:
     """An amount rounded to the cent, half up, as people round."""
-    return amount.quantize(Decimal("0.01"), rounding=ROUND_HALF_UP)
+    return amount.quantize(Decimal("0.01"), rounding=ROUND_HALF_UP, context=_WIDE)
 
 
 def _basis(alert: Alert) -> str:
@@ -131,6 +134,12 @@ def _is_loopback(host: str) -> bool:
         return False
 
 
+def _seconds(retry_after: str) -> int:
+    """What `Retry-After` asks for, an hour at the most; zero where it is no number of seconds."""
+    stated = retry_after.isascii() and retry_after.isdigit() and len(retry_after) < 10
+    return min(int(retry_after), _LONGEST_WAIT_SECONDS) if stated else 0
+
+
 class WebhookUnavailable(Exception):
     """The secret with the webhook could not be read just now."""
 
@@ -152,14 +161,18 @@ class SlackWebhook:
         return posted
 
     def _send(self, message: dict[str, object]) -> tuple[Posted, int]:
-        body = json.dumps(message).encode()
         try:
             url = check_url(self._url(), self._allowed_hosts)
         except PolicyInvalid as error:
             return Posted(False, error=str(error)), 0
+        except ValueError:
+            return Posted(False, error="the Slack secret is not a URL"), 0
         except WebhookUnavailable as error:
             # Nothing was sent, so that trying again repeats nothing.
             return Posted(False, retry_after_seconds=0, error=str(error)), 0
+        return self._request(url, json.dumps(message).encode())
+
+    def _request(self, url: str, body: bytes) -> tuple[Posted, int]:
         try:
             answer = self._http.request(
                 "POST", url, body=body, headers={"Content-Type": "application/json"}, redirect=False, retries=False
@@ -176,5 +189,5 @@ class SlackWebhook:
         if status == _OK:
             return Posted(True)
         if status == _TOO_MANY or status >= 500:
-            return Posted(False, retry_after_seconds=int(retry_after) if retry_after.isdigit() else 0, error=f"HTTP {status}")
+            return Posted(False, retry_after_seconds=_seconds(retry_after), error=f"HTTP {status}")
         return Posted(False, error=f"HTTP {status}: check the webhook in the secret")

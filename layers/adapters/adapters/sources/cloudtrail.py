@@ -18,6 +18,7 @@ from attribution.usage import InvocationKey, Observed, Pairs
 
 INFERENCE_EVENTS = ("InvokeModel", "InvokeModelWithResponseStream", "Converse", "ConverseStream")
 SESSION_EVENTS = ("AssumeRole", "AssumeRoleWithSAML", "AssumeRoleWithWebIdentity", "GetFederationToken")
+_LONGEST_ID = 256
 _BEDROCK = ("bedrock.amazonaws.com", "bedrock-runtime.amazonaws.com")
 _ASSUMED_ROLE = re.compile(r"^arn:[^:]+:sts::\d{12}:assumed-role/(?P<role>[^/]+)/(?P<session>.+)$")
 
@@ -57,7 +58,7 @@ def _call(record: Mapping[str, Any], name: str) -> ObservedCall:
     account_id = _text(identity.get("accountId")) or _text(record.get("recipientAccountId"))
     region, request_id = _text(record.get("awsRegion")), _text(record.get("requestID"))
     for field, value in (("accountId", account_id), ("awsRegion", region), ("requestID", request_id)):
-        if not value or "#" in value:
+        if not value or "#" in value or len(value) > _LONGEST_ID:
             raise InputRejected(_where(record), f"{name} without a usable {field} cannot be joined with its log record")
     context = _mapping(identity.get("sessionContext"))
     issuer = _mapping(context.get("sessionIssuer"))
@@ -83,7 +84,7 @@ def _call(record: Mapping[str, Any], name: str) -> ObservedCall:
 def _session(record: Mapping[str, Any], tag_keys: frozenset[str]) -> IssuedSession | None:
     credentials = _mapping(_mapping(record.get("responseElements")).get("credentials"))
     access_key_id = _text(credentials.get("accessKeyId"))
-    if not access_key_id:
+    if not access_key_id or len(access_key_id) > _LONGEST_ID:
         # A refused request issues no credentials.
         return None
     request = _mapping(record.get("requestParameters"))

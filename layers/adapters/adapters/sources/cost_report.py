@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from botocore.exceptions import ClientError
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from adapters.objects import require_within
 from adapters.sources import cost_report_query as sql
@@ -51,7 +51,7 @@ class _Column(BaseModel):
 class _ManifestDocument(BaseModel):
     model_config = ConfigDict(hide_input_in_errors=True)
 
-    executionId: str
+    executionId: str = Field(min_length=1, max_length=200)
     columns: tuple[_Column, ...] = ()
     dataFiles: tuple[str, ...]
 
@@ -82,6 +82,11 @@ class S3CostReports:
         except ValidationError as error:
             wrong = "; ".join(f"{'.'.join(str(p) for p in e['loc']) or 'document'}: {e['msg']}" for e in error.errors())
             raise InputRejected(str(source), f"not a Data Exports manifest: {wrong}") from None
+        data_files = tuple(self._data_key(uri, source) for uri in document.dataFiles)
+        if len(set(data_files)) != len(data_files):
+            raise InputRejected(str(source), "lists a data file twice, which would count it twice")
+        if not data_files:
+            raise InputRejected(str(source), "lists no data file: a delivery without data would empty its month")
         return Manifest(
             export=named["export"],
             period=BillingPeriod.parse(period["period"]),
@@ -90,7 +95,7 @@ class S3CostReports:
             key=source.key,
             etag=answer["ETag"].strip('"'),
             written_at=answer["LastModified"],
-            data_files=tuple(self._data_key(uri, source) for uri in document.dataFiles),
+            data_files=data_files,
             columns=tuple(column.name for column in document.columns),
         )
 
@@ -100,7 +105,11 @@ class S3CostReports:
             raise InputRejected(
                 str(source), f"lists a data file outside of {expected}{self._prefix}: nothing is read from there"
             )
-        return uri[len(expected) :]
+        key = uri[len(expected) :]
+        stated, own = PERIOD.search(key), PERIOD.search(source.key)
+        if stated and own and stated["period"] != own["period"]:
+            raise InputRejected(str(source), f"lists a data file of {stated['period']} in the delivery of {own['period']}")
+        return key
 
     def ingest(self, manifest: Manifest) -> IngestedReport:
         """Read the delivery's files, keep the origin charges of each day, and say what was found."""
@@ -109,11 +118,16 @@ class S3CostReports:
             paths = [self._fetch(p, manifest, Path(directory) / f"{n:05d}") for n, p in enumerate(pinned) if p.size]
             keys = {str(path): p.key for path, p in zip(paths, (p for p in pinned if p.size), strict=True)}
             self._require_unchanged(manifest)
-            found = sql.read_rows(paths, manifest.period, Path(directory))
+            try:
+                found = sql.read_rows(paths, manifest.period, Path(directory))
+            except sql.UNREADABLE as error:
+                # The engine's own message may quote a row.
+                raise DeliveryRefused(
+                    f"{manifest.key}: a data file cannot be read ({type(error).__name__}); the previous delivery stays"
+                ) from None
         if found.missing:
-            raise DeliveryRefused(
-                f"{manifest.key}: the export lacks {', '.join(found.missing)}; recreate it with these columns selected"
-            )
+            where = keys.get(found.missing_in, manifest.key)
+            raise DeliveryRefused(f"{where}: lacks {', '.join(found.missing)}; recreate the export with these columns selected")
         rejected = tuple(RejectedRow(keys.get(r.path, r.path), r.row, r.reason) for r in found.rejected)
         charges = merge(map(_charge, found.rows))
         days = self._days(manifest.period, charges) if not rejected else ()
@@ -219,7 +233,12 @@ def _tags(text: str) -> tuple[tuple[str, str], ...]:
         return ()
     if not isinstance(found, dict):
         return ()
-    return pairs({str(k): v for k, v in found.items() if isinstance(v, str) and v})
+    # JSON may hold half of a surrogate pair, which no encoding can.
+    return pairs({_encodable(k): _encodable(v) for k, v in found.items() if isinstance(v, str) and v})
+
+
+def _encodable(text: str) -> str:
+    return text.encode("utf-8", "replace").decode()
 
 
 def merge(charges: Iterable[OriginCharge]) -> list[OriginCharge]:

@@ -6,6 +6,9 @@ read for matching rows alone, because the engine filters on the narrow columns f
 
 from __future__ import annotations
 
+import csv
+import gzip
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +31,21 @@ REQUIRED = (
     "line_item_product_code",
     "line_item_usage_type",
     "line_item_unblended_cost",
+)
+# Every amount that is read; text that is no number in one of them refuses the delivery.
+AMOUNTS = (
+    "line_item_unblended_cost",
+    "line_item_net_unblended_cost",
+    "line_item_usage_amount",
+    "pricing_public_on_demand_cost",
+    "savings_plan_savings_plan_effective_cost",
+    "savings_plan_net_savings_plan_effective_cost",
+    "savings_plan_total_commitment_to_date",
+    "savings_plan_used_commitment",
+    "reservation_effective_cost",
+    "reservation_net_effective_cost",
+    "reservation_unused_amortized_upfront_fee_for_billing_period",
+    "reservation_unused_recurring_fee",
 )
 OPTIONAL: Mapping[str, str] = {
     "line_item_iam_principal": "callers are unknown: recreate the export with INCLUDE_IAM_PRINCIPAL_DATA",
@@ -55,6 +73,20 @@ _AMORTIZED = """CASE {type}
     ELSE {cost} END"""
 
 
+# What the engine raises for a file that is not what its name says; running out of memory or disk is not among them.
+UNREADABLE = (
+    duckdb.InvalidInputException,
+    duckdb.ConversionException,
+    duckdb.BinderException,
+    duckdb.OutOfRangeException,
+    duckdb.SerializationException,
+    gzip.BadGzipFile,
+    EOFError,
+    UnicodeDecodeError,
+    csv.Error,
+    zlib.error,
+)
+_LONGEST_LINE = 16 * 1024 * 1024
 _STARTED = "TRY_CAST(line_item_usage_start_date AS TIMESTAMP)"
 
 
@@ -77,7 +109,9 @@ class Rows:
     totals: Mapping[str, Costs] = None  # type: ignore[assignment]
     rejected: tuple[Rejected, ...] = ()
     notes: tuple[str, ...] = ()
+    # Required columns that a file lacks, and the file.
     missing: tuple[str, ...] = ()
+    missing_in: str = ""
 
 
 class _Columns:
@@ -121,17 +155,33 @@ def read_rows(paths: Sequence[Path], period: BillingPeriod, work_directory: Path
     with duckdb.connect(config={"autoinstall_known_extensions": False, "autoload_known_extensions": False}) as engine:
         engine.execute("SET temp_directory = ?", [str(work_directory / "spill")])
         engine.execute("SET TimeZone = 'UTC'")
-        files = ", ".join(f"'{path}'" for path in paths)
-        if paths[0].suffix == ".parquet":
-            source = f"read_parquet([{files}], union_by_name = true, filename = true)"
-        else:
-            source = f"read_csv([{files}], header = true, all_varchar = true, delim = ',', quote = '\"', escape = '\"', "
-            source += "union_by_name = true, filename = true, max_line_size = 16777216)"
-        types = {name: kind for name, kind, *_ in engine.execute(f"DESCRIBE SELECT * FROM {source}").fetchall()}
-        missing = tuple(name for name in REQUIRED if name not in types)
-        if missing:
-            return Rows(totals={}, missing=missing)
-        return _query(engine, source, _Columns(types), period)
+        sources = [_source(path) for path in paths]
+        for path, source in zip(paths, sources, strict=True):
+            # File by file: a column that one of them lacks would read as empty for all of its rows.
+            columns = _types(engine, source)
+            missing = tuple(name for name in REQUIRED if name not in columns)
+            if missing:
+                return Rows(totals={}, missing=missing, missing_in=str(path))
+        source = " UNION ALL BY NAME ".join(f"SELECT * FROM {source}" for source in sources)
+        types = _types(engine, f"({source})")
+        return _query(engine, f"({source})", _Columns(types), period)
+
+
+def _source(path: Path) -> str:
+    """A data file as DuckDB reads it. Nothing about a CSV file is guessed: its columns are those of its own header line."""
+    if path.suffix == ".parquet":
+        return f"read_parquet('{path}', filename = true)"
+    with gzip.open(path, "rt", encoding="utf-8-sig", newline="") as text:
+        header = next(csv.reader(text), [])
+    columns = ", ".join(f"'{name.replace(chr(39), chr(39) * 2)}': 'VARCHAR'" for name in header)
+    return (
+        f"read_csv('{path}', auto_detect = false, header = true, skip = 0, columns = {{{columns}}}, delim = ',', quote = '\"', "
+        f"escape = '\"', comment = '', strict_mode = true, max_line_size = {_LONGEST_LINE}, filename = true)"
+    )
+
+
+def _types(engine: duckdb.DuckDBPyConnection, source: str) -> dict[str, str]:
+    return {name: kind for name, kind, *_ in engine.execute(f"DESCRIBE SELECT * FROM {source}").fetchall()}
 
 
 def _selection(column: _Columns) -> tuple[str, str]:
@@ -190,10 +240,9 @@ def _selected(column: _Columns, in_scope: str) -> str:
             {column.text("line_item_line_item_description")} AS description,
             {column.entry("product", "product_name")} AS product_name,
             {column.map_text("tags")} AS tags,
-            coalesce(nullif({column.text("line_item_currency_code")}, ''), 'USD') AS currency,
+            upper(coalesce(nullif({column.text("line_item_currency_code")}, ''), 'USD')) AS currency,
             {column.text("bill_invoice_id")} <> '' AS is_final,
             {column.amount("line_item_usage_amount")} AS quantity,
-            {column.text("line_item_unblended_cost")} AS cost_text,
             {", ".join(f"{expression} AS {name}" for name, expression in _metrics(column).items())}
         FROM report WHERE {in_scope}"""
 
@@ -232,21 +281,23 @@ def _scalar(engine: duckdb.DuckDBPyConnection, query: str) -> int:
 
 
 def _rejected(engine: duckdb.DuckDBPyConnection, column: _Columns, in_scope: str) -> tuple[Rejected, ...]:
-    """Rows whose cost is not a decimal number or whose start is not a date. An empty cost is nothing to add, not an error."""
-    files = engine.execute(
-        "SELECT DISTINCT filename FROM bedrock WHERE started_at IS NULL OR (billed_cost IS NULL AND cost_text <> '')"
-    ).fetchall()
-    cost, cost_text = column.number("line_item_unblended_cost"), column.text("line_item_unblended_cost")
+    """Rows with an amount that is not a decimal number, or without a start date. An empty amount is nothing to add."""
+    amounts = [name for name in AMOUNTS if name in column.types]
+    unreadable = " OR ".join(f"({column.number(name)} IS NULL AND {column.text(name)} <> '')" for name in amounts)
+    broken = f"{_STARTED} IS NULL OR {unreadable}"
+    which = " ".join(
+        f"WHEN {column.number(name)} IS NULL AND {column.text(name)} <> '' THEN '{name} is not a decimal number'"
+        for name in amounts
+    )
+    files = engine.execute(f"SELECT DISTINCT filename FROM report WHERE ({in_scope}) AND ({broken})").fetchall()
     found: list[Rejected] = []
     for (path,) in files:
         # Rows are numbered over the whole file, in its order, so that an operator finds them.
         numbered = f"""
             WITH report AS (SELECT *, row_number() OVER () AS file_row FROM report WHERE filename = ?)
-            SELECT file_row, {cost} IS NULL AND {cost_text} <> '' FROM report
-            WHERE ({in_scope}) AND ({_STARTED} IS NULL OR ({cost} IS NULL AND {cost_text} <> '')) ORDER BY file_row"""
-        for row, is_cost in engine.execute(numbered, [path]).fetchall():
-            reason = "line_item_unblended_cost is not a decimal number" if is_cost else "no usage start date"
-            found.append(Rejected(path, row, reason))
+            SELECT file_row, CASE {which} ELSE 'no usage start date' END FROM report
+            WHERE ({in_scope}) AND ({broken}) ORDER BY file_row"""
+        found += [Rejected(path, row, reason) for row, reason in engine.execute(numbered, [path]).fetchall()]
     return tuple(found)
 
 

@@ -33,6 +33,7 @@ RECORDS_KEY = re.compile(
     r"(?:^|/)AWSLogs/\d{12}/BedrockModelInvocationLogs/[a-z0-9-]+/\d{4}/\d{2}/\d{2}/\d{2}/[^/]+\.json\.gz$"
 )
 _METADATA_LIMIT = 256
+_LONGEST_ID, _LONGEST_ARN = 256, 2048
 _MOST_TOKENS = 10**12
 
 
@@ -138,14 +139,14 @@ def is_records_object(key: str) -> bool:
 
 def split_records(content: bytes, source: StoredObject) -> Iterator[bytes | msgspec.Raw]:
     """The records of newline-delimited JSON, of one JSON array, or of one object that spans lines."""
-    stripped = content.strip()
+    stripped = content.removeprefix(b"\xef\xbb\xbf").strip()
     if stripped.startswith(b"["):
         try:
             yield from _records_decoder.decode(stripped)
         except msgspec.DecodeError as error:
             raise InputRejected(str(source), "neither JSON lines nor a JSON array of records") from error
         return
-    if b"\n" in stripped and stripped.startswith(b"{\n"):
+    if stripped.startswith((b"{\n", b"{\r\n")):
         yield stripped
         return
     yield from (line for line in stripped.split(b"\n") if line.strip())
@@ -160,11 +161,15 @@ def parse_record(raw: bytes | msgspec.Raw, source: StoredObject, line: int, tag_
         raise InputRejected(str(source), f"not an invocation record: {error}", line) from None
     except (msgspec.DecodeError, UnicodeDecodeError):
         raise InputRejected(str(source), "not valid JSON", line) from None
+    except RecursionError:
+        raise InputRejected(str(source), "nested too deeply", line) from None
     for name, value in (("accountId", record.account_id), ("region", record.region), ("requestId", record.request_id)):
-        if not value or "#" in value:
+        if not value or "#" in value or len(value) > _LONGEST_ID:
             raise InputRejected(str(source), f"the record has no usable {name}, which every request is counted by", line)
     if not record.model_id:
         raise InputRejected(str(source), "the record has no modelId", line)
+    if max(len(record.model_id), len(record.identity.arn), len(record.operation)) > _LONGEST_ARN:
+        raise InputRejected(str(source), "the record's modelId, identity or operation is longer than any ARN", line)
     bodies = _response_bodies(record)
     units, flags = _units(record, bodies, source, line)
     reference = model_reference(record.model_id)
@@ -198,10 +203,9 @@ def _timestamp(text: str, source: StoredObject, line: int) -> datetime:
 def _count(value: int | str | None, name: str, source: StoredObject, line: int) -> int | None:
     if value is None:
         return None
-    try:
-        count = int(value)
-    except ValueError:
-        raise InputRejected(str(source), f"{name} is not a whole number", line) from None
+    if isinstance(value, str) and not (value.isascii() and value.isdigit()):
+        raise InputRejected(str(source), f"{name} is not a whole number", line)
+    count = int(value)
     if not 0 <= count <= _MOST_TOKENS:
         raise InputRejected(str(source), f"{name} is not a number of tokens", line)
     return count
@@ -222,7 +226,7 @@ def _units(
     units = {kind: count for kind, count in counted.items() if count}
     if cache_write:
         split = _cache_write_split(bodies)
-        if split and sum(split.values()) == cache_write:
+        if split and min(split.values()) >= 0 and sum(split.values()) == cache_write:
             units |= {kind: count for kind, count in split.items() if count}
         else:
             # The counter is the sum over all times to live. Without the split, the shortest is assumed, and said so.
@@ -244,7 +248,7 @@ def _response_bodies(record: _Record) -> list[_Body]:
             except msgspec.DecodeError:
                 # A stream may end with the bare string "[DONE]"; a body may be text.
                 continue
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, RecursionError):
         return []
     return found
 

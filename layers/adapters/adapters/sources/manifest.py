@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 
-PERIOD = re.compile(r"(?:^|/)billing_period=(?P<period>\d{4}-(?:0[1-9]|1[0-2]))/", re.IGNORECASE)
+PERIOD = re.compile(r"(?:^|/)billing_period=(?P<period>20\d{2}-(?:0[1-9]|1[0-2]))/", re.IGNORECASE)
 # The manifest of a period itself: `metadata/<partition>/<export>-Manifest.json`, not the copy kept with each execution.
 MANIFEST = re.compile(
-    r"(?:^|/)(?P<export>[^/]+)/metadata/billing_period=\d{4}-(?:0[1-9]|1[0-2])/(?:(?P=export)-)?Manifest\.json$", re.IGNORECASE
+    r"(?:^|/)(?P<export>[^/]+)/metadata/billing_period=20\d{2}-(?:0[1-9]|1[0-2])/(?:(?P=export)-)?Manifest\.json$",
+    re.IGNORECASE,
 )
 
 

@@ -63,11 +63,11 @@ def _prices(attributes: Mapping[str, str], terms: Mapping[str, Any], source: str
             if dimension.get("beginRange", "0") not in ("0", 0):
                 continue
             per = _per(dimension.get("unit", ""), dimension.get("description", ""), decoded.meter.token_kind)
-            for currency, text in dimension.get("pricePerUnit", {}).items():
-                amount = _amount(text)
-                if per and region and amount is not None:
-                    effective_from = date.fromisoformat(term["effectiveDate"][:10])
-                    yield Price(decoded.meter, region, amount, per, effective_from, source, currency)
+            # Estimates are in USD; prices in other currencies (AWS China) are left out, and counted as such.
+            amount = _amount(dimension.get("pricePerUnit", {}).get("USD"))
+            if per and region and amount is not None:
+                effective_from = date.fromisoformat(term["effectiveDate"][:10])
+                yield Price(decoded.meter, region, amount, per, effective_from, source)
 
 
 def _amount(text: object) -> Decimal | None:

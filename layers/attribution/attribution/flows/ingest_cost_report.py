@@ -65,11 +65,10 @@ def ingest_cost_report(
         return IngestedDelivery(record, ())
 
     report = reports.ingest(manifest)
-    if report.rejected:
-        first = report.rejected[0]
-        reason = f"{report.rejected_count} rows cannot be read; the first: {first.file} row {first.row}: {first.reason}"
-        deliveries.record(_record(manifest, report, DeliveryOutcome.REFUSED, (), reason))
-        raise DeliveryRefused(f"delivery {manifest.execution_id} of {manifest.export} {manifest.period}: {reason}")
+    refusal = _refusal(report, known)
+    if refusal:
+        deliveries.record(_record(manifest, report, DeliveryOutcome.REFUSED, (), refusal))
+        raise DeliveryRefused(f"delivery {manifest.execution_id} of {manifest.export} {manifest.period}: {refusal}")
     _verify(manifest, report)
 
     billed = set(billed_days(manifest.period, manifest.written_at, billing_lag))
@@ -92,6 +91,17 @@ def ingest_cost_report(
     _supersede_older(record, known, deliveries)
     queue.delivery_ingested(record, changed)
     return IngestedDelivery(record, changed)
+
+
+def _refusal(report: IngestedReport, known: Sequence[DeliveryRecord]) -> str:
+    """Why a report that was read is not used; empty for one that is."""
+    if report.rejected:
+        first = report.rejected[0]
+        return f"{report.rejected_count} rows cannot be read; the first: {first.file} row {first.row}: {first.reason}"
+    had_rows = any(r.report.rows_in_scope for r in known if r.outcome is DeliveryOutcome.PUBLISHED)
+    if had_rows and not report.rows_in_scope:
+        return "it has no row of Bedrock, and an earlier one had: a bill does not vanish; check the export's filter"
+    return ""
 
 
 def _supersede_older(record: DeliveryRecord, known: Sequence[DeliveryRecord], deliveries: Deliveries) -> None:
