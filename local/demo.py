@@ -221,7 +221,7 @@ def show(running: Pipeline, month: Month, delivery: Delivery, estimated: Spend, 
     seen = month.truth().coverage
     console.print(
         f"[dim]{seen.requests} calls: {seen.logged} logged ({seen.log_records} records, as some come twice), "
-        f"{seen.in_cloudtrail} in CloudTrail; {estimated.requests} of the logged ones used tokens.[/]"
+        f"{seen.in_cloudtrail} in CloudTrail; {estimated.requests} of the logged ones have counts to estimate from.[/]"
     )
     console.print()
     console.print("[bold]Unallocated, by reason[/]")

@@ -18,7 +18,19 @@ if TYPE_CHECKING:
     from adapters.policy import PolicyDocument
 
 _MAX_BYTES = 1024 * 1024
-_MESSAGES = {"extra_forbidden": "there is no such key", "missing": "the key is missing"}
+_MESSAGES = {
+    "extra_forbidden": "there is no such key",
+    "missing": "the key is missing",
+    "string_type": "write plain text",
+    "decimal_parsing": "write a number, such as 1200 or 99.50",
+}
+_PATTERNS = {"[key]": "an account id is 12 digits", "currency": "write an ISO code in capital letters, such as USD"}
+_MAPPINGS = {
+    "limit": '{amount: "5", currency: USD}',
+    "accounts": '{"111122223333": platform}',
+    "document": "the keys cost_categories and budgets",
+    "item": "its keys, such as name: search",
+}
 _NOTHING = ("", "~", "null")
 # An error about the document as a whole begins with the part that it is about.
 _ABOUT = re.compile(r"^(?:Value error, )?(?P<kind>budget|cost category) '(?P<name>[^']*)'")
@@ -40,13 +52,25 @@ def read_policy_file(path: Path) -> PolicyDocument:
             node = _about(root, found["msg"]) or _node_at(root, found["loc"])
             place = f"{path}:{node.start_mark.line + 1}"
             name = ".".join(str(part) for part in found["loc"] if part != "[key]") or "document"
-            message = _MESSAGES.get(found["type"], found["msg"].removeprefix("Value error, "))
+            message = _message(found["type"], found["loc"], found["input"]) or found["msg"].removeprefix("Value error, ")
             wrong.append((node.start_mark.line, f"{place}: {name}: {message}"))
         raise Failure(
             f"{path} is not a usable policy",
             fix="Correct the file; `bedrock-costs config check` checks it without changing anything.",
             details=tuple(line for _, line in sorted(wrong)),
         ) from None
+
+
+def _message(kind: str, location: tuple[int | str, ...], value: object) -> str:
+    """What to write, where the validator's own words speak of its types or patterns; empty where they will do."""
+    field = "document" if not location else "item" if isinstance(location[-1], int) else str(location[-1])
+    if kind in ("tuple_type", "list_type"):
+        return f"write a list: [{value}]" if isinstance(value, str) else "write a list: [search]"
+    if kind in ("model_type", "model_attributes_type", "dict_type"):
+        return f"write {_MAPPINGS[field]}" if field in _MAPPINGS else ""
+    if kind == "string_pattern_mismatch":
+        return _PATTERNS.get(field, "begin with a letter or digit; go on with letters, digits, spaces and . _ / + = @ -")
+    return _MESSAGES.get(kind, "")
 
 
 def _load(path: Path) -> tuple[Node, Any]:

@@ -76,11 +76,11 @@ class Stack:
         return self.session.client(service, endpoint_url=self._endpoint_url, config=config)  # type: ignore[call-overload]
 
     @cached_property
-    def _outputs(self) -> dict[str, str]:
+    def _description(self) -> dict[str, Any]:
         from botocore.exceptions import ClientError
 
         try:
-            stacks = self.client("cloudformation").describe_stacks(StackName=self.name)["Stacks"]
+            found: dict[str, Any] = self.client("cloudformation").describe_stacks(StackName=self.name)["Stacks"][0]
         except ClientError as error:
             if "does not exist" not in error.response["Error"].get("Message", ""):
                 raise
@@ -89,7 +89,19 @@ class Stack:
                 "Tables, queues and buckets are found through the outputs of the CloudFormation stack.",
                 "Name it with --stack-name or BEDROCK_COSTS_STACK, its Region with --region, its account with --profile.",
             ) from error
-        return {output["OutputKey"]: output["OutputValue"] for output in stacks[0].get("Outputs", [])}
+        return found
+
+    @cached_property
+    def _outputs(self) -> dict[str, str]:
+        return {output["OutputKey"]: output["OutputValue"] for output in self._description.get("Outputs", [])}
+
+    @property
+    def stored_tag_keys(self) -> list[str] | None:
+        """The keys of request metadata and session tags that the stack stores; None where it does not say."""
+        for parameter in self._description.get("Parameters", []):
+            if parameter["ParameterKey"] == "AllocationTagKeys":
+                return [key.strip() for key in parameter["ParameterValue"].split(",") if key.strip()]
+        return None
 
     def output(self, name: str) -> str:
         """One output of the stack."""

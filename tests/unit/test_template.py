@@ -500,3 +500,27 @@ def test_every_stage_of_samconfig_sets_only_parameters_that_the_template_has() -
 
     assert {"dev", "prod"} <= set(stages)
     assert not unknown
+
+
+def test_no_stage_sets_a_parameter_to_nothing_which_sam_deploy_refuses() -> None:
+    config = tomllib.loads((ROOT / "samconfig.toml").read_text())
+    stages = {name: stage for name, stage in config.items() if isinstance(stage, dict)}
+    written = {s: stage["deploy"]["parameters"]["parameter_overrides"] for s, stage in stages.items()}
+
+    assert not [f"{stage}: {word}" for stage, words in written.items() for word in words if word.endswith("=")]
+
+
+def test_alarms_go_to_a_topic_that_cloudwatch_may_publish_to() -> None:
+    # CloudWatch has no permission on the AWS managed key: a message to a topic under it is dropped.
+    topics = [r for r in template()["Resources"].values() if r["Type"] == "AWS::SNS::Topic"]
+
+    assert topics
+    assert not [t for t in topics if "alias/aws/sns" in str(t.get("Properties", {}).get("KmsMasterKeyId", ""))]
+
+
+def test_nobody_but_aws_can_put_an_event_that_the_cloudtrail_rules_take() -> None:
+    rules = [r["Properties"] for r in template()["Resources"].values() if r["Type"] == "AWS::Events::Rule"]
+    cloudtrail = [rule for rule in rules if "eventSource" in str(rule.get("EventPattern", ""))]
+
+    assert len(cloudtrail) == 2
+    assert all(rule["EventPattern"]["source"] == [{"prefix": "aws."}] for rule in cloudtrail)

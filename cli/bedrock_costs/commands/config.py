@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -11,6 +12,9 @@ from bedrock_costs.application import options_of
 from bedrock_costs.formats import counted
 from bedrock_costs.policy_file import read_policy_file
 from bedrock_costs.screen import Result, Screen
+
+if TYPE_CHECKING:
+    from attribution.allocation import CostCategory
 
 commands = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Show, check and change cost categories and budgets.")
 File = Annotated[Path, typer.Argument(metavar="FILE", help="A policy document, YAML or JSON.")]
@@ -67,10 +71,29 @@ def apply(ctx: typer.Context, file: File) -> None:
     summary = _summary(len(document.cost_categories), len(document.budgets))
     told = f"Version {version} is in force{'' if changed else ' already, nothing changed'}: {summary}."
     _tell(ctx, file, "applied" if changed else "unchanged", told, version)
+    for sentence in _not_stored(policy.cost_categories(), options.stack.stored_tag_keys):
+        options.screen.note(sentence)
     if changed:
         options.screen.note(
             "Days are allocated by it from their next change on; `bedrock-costs replay days --period YYYY-MM` does it now."
         )
+
+
+def _not_stored(categories: Iterable[CostCategory], stored: list[str] | None) -> Iterator[str]:
+    """A sentence for each cost category with keys under which the stack stores nothing that a call carries."""
+    from attribution.allocation import REQUEST_METADATA, SESSION_TAG
+
+    if stored is None:
+        return
+    known = {key.casefold() for key in stored}
+    for category in categories:
+        missing = [key for key in category.keys if key.casefold() not in known]
+        if missing and {REQUEST_METADATA, SESSION_TAG} & set(category.evidence_order):
+            verb = "is" if len(missing) == 1 else "are"
+            yield (
+                f"{category.name}: {', '.join(missing)} {verb} not in the stack's AllocationTagKeys: request metadata and "
+                "session tags under that name are not stored, only the bill's tags are found."
+            )
 
 
 def _summary(categories: int, budgets: int) -> str:

@@ -93,7 +93,13 @@ def days(
     options = options_of(ctx)
     stack = options.stack
     found = sorted(stack.days().pointers(period))
-    _require_some([str(day) for day in found], f"no data for {period}", 0)
+    if not found:
+        raise Failure(
+            f"no data for {period}: there is no day to allocate again",
+            "The ledger has no day of this period: neither usage nor a bill of it has been read.",
+            "Bring the input in first, with `bedrock-costs replay objects` or `replay deliveries`.",
+            ExitCode.NOT_READY,
+        )
     if not dry_run:
         SqsAllocationQueue(stack.client("sqs"), stack.output("AllocationQueue"), 1, now).requested(found)
     _tell(options, "day", len(found), 0 if dry_run else len(found), 0, (), [str(day) for day in found], dry_run)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import date, timedelta
 from decimal import Decimal
 from typing import Annotated, Any, TypeVar
 
@@ -25,6 +25,7 @@ from bedrock_costs.spans import Freshness, Span, parse_period, read_pointers
 from bedrock_costs.stack import Stack, now
 
 HEADER = ("name", "value")
+_PERIODS_LOOKED_BACK = 13
 T = TypeVar("T")
 
 
@@ -45,13 +46,13 @@ def status(
     options = options_of(ctx)
     today = now().date()
     period = period or BillingPeriod.of(today)
-    document = read_status(options.stack, period)
+    document = read_status(options.stack, period, today)
     options.screen.emit(Result(document, HEADER, _flat(document), lambda screen: _render(document, screen)))
 
 
-def read_status(stack: Stack, period: BillingPeriod) -> dict[str, Any]:
-    """Everything that `status` shows; None for what these credentials may not see."""
-    span = Span(period.first_day, period.last_day)
+def read_status(stack: Stack, period: BillingPeriod, today: date) -> dict[str, Any]:
+    """Everything that `status` shows; None for what these credentials may not see. Days to come are not counted."""
+    span = Span(period.first_day, min(period.last_day, max(today, period.first_day)))
     try:
         pointers = read_pointers(stack.days(), span)
     except Failure:
@@ -65,10 +66,20 @@ def read_status(stack: Stack, period: BillingPeriod) -> dict[str, Any]:
             if pointers
             else {"as_of": None, "days": {basis.value: 0 for basis in reversed(Basis)} | {"without_data": span.day_count}}
         ),
+        "newest_period_with_data": str(period) if pointers else _newest_period(stack, BillingPeriod.of(today)),
         "capture": _capture(stack, pointers),
         "quarantined": _if_allowed(lambda: len(notice_keys(stack))),
         "dead_letters": _if_allowed(lambda: _dead_letters(stack)),
     }
+
+
+def _newest_period(stack: Stack, period: BillingPeriod) -> str | None:
+    """The newest period with a ledger day, of those a year back."""
+    for _ in range(_PERIODS_LOOKED_BACK):
+        if stack.days().pointers(period):
+            return str(period)
+        period = BillingPeriod.of(period.first_day - timedelta(days=1))
+    return None
 
 
 def _if_allowed(read: Callable[[], T]) -> T | None:
@@ -138,6 +149,7 @@ def _flat(document: dict[str, Any]) -> list[tuple[str, object]]:
     rows: list[tuple[str, object]] = [
         ("billing_period", document["billing_period"]),
         ("as_of", document["as_of"]),
+        ("newest_period_with_data", document["newest_period_with_data"]),
         ("newest_delivery", newest.get("execution_id")),
         ("newest_delivery_outcome", newest.get("outcome")),
         ("newest_delivery_written_at", newest.get("written_at")),
@@ -161,10 +173,12 @@ def _render(document: dict[str, Any], screen: Screen) -> None:
     no_permission = "not readable with these credentials"
     quarantined = document["quarantined"]
     waiting = no_permission if depths is None else ", ".join(f"{n} in {name}" for name, n in depths.items() if n) or "empty"
+    other = document["newest_period_with_data"]
+    no_day = f"no day yet; the newest period with data is {other}" if other else "no day yet"
     fields = [
         ("newest delivery", delivery),
         ("days", counts),
-        ("as of", instant(document["as_of"]) if document["as_of"] else "no day yet"),
+        ("as of", instant(document["as_of"]) if document["as_of"] else no_day),
         ("quarantine", no_permission if quarantined is None else f"{quarantined:,}"),
         ("dead letters", waiting),
     ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from functools import cache
@@ -44,13 +44,15 @@ class FakeCloudFormation:
 
     outputs: dict[str, str]
     queues: dict[str, str]
+    parameters: dict[str, str] = field(default_factory=dict)
 
     def describe_stacks(self, *, StackName: str) -> dict[str, Any]:
         if StackName != STACK:
             message = f"Stack with id {StackName} does not exist"
             raise ClientError({"Error": {"Code": "ValidationError", "Message": message}}, "DescribeStacks")
         outputs = [{"OutputKey": key, "OutputValue": value} for key, value in self.outputs.items()]
-        return {"Stacks": [{"StackName": STACK, "Outputs": outputs}]}
+        parameters = [{"ParameterKey": key, "ParameterValue": value} for key, value in self.parameters.items()]
+        return {"Stacks": [{"StackName": STACK, "Outputs": outputs, "Parameters": parameters}]}
 
     def get_paginator(self, operation: str) -> FakeCloudFormation:
         assert operation == "list_stack_resources"

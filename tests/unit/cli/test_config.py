@@ -97,10 +97,29 @@ def test_json_may_be_indented_with_tabs(tmp_path: Path) -> None:
         ),
         (
             "cost_categories:\n  - name: x\n    accounts:\n      '12': y\n",
-            ":4: cost_categories.0.accounts.12: String should match",
+            ":4: cost_categories.0.accounts.12: an account id is 12 digits",
         ),
         ("cost_categories:\n  - name: x\n    evidence: [hearsay]\n", ":2: cost_categories.0: unknown evidence"),
-        ("- a\n- b\n", ":1: document: Input should be a valid dictionary"),
+        ("- a\n- b\n", ":1: document: write the keys cost_categories and budgets"),
+        ("cost_categories:\n  - x\n", ":2: cost_categories.0: write its keys"),
+        ("cost_categories:\n  - name: x\n    keys: team\n", ":3: cost_categories.0.keys: write a list: [team]"),
+        ("cost_categories:\n  - name: '#x'\n", ":2: cost_categories.0.name: begin with a letter or digit"),
+        (
+            "cost_categories:\n  - name: x\n    accounts: [y]\n",
+            ':3: cost_categories.0.accounts: write {"111122223333": platform}',
+        ),
+        (
+            "budgets:\n  - name: b\n    limit: 5\n    dimension: model\n",
+            ':3: budgets.0.limit: write {amount: "5", currency: USD}',
+        ),
+        (
+            "budgets:\n  - name: b\n    limit: {amount: 5, currency: usd}\n    dimension: model\n",
+            ":3: budgets.0.limit.currency: write an ISO code in capital letters, such as USD",
+        ),
+        (
+            "budgets:\n  - name: b\n    limit: {amount: much}\n    dimension: model\n",
+            ":3: budgets.0.limit.amount: write a number, such as 1200 or 99.50",
+        ),
         ("budgets: []\nbudgets: []\n", ":2: budgets: the key is given twice"),
         ("budgets:\ncost_categories: []\n", ":1: budgets: the key has no value"),
         ("budgets: [\n  - x\n", ":2: "),
@@ -136,3 +155,21 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
     assert "is not UTF-8 text" in run("config", "check", str(binary)).err
     assert "larger than 1,048,576 bytes" in run("config", "check", str(huge)).err
     assert "missing.yaml cannot be read: No such file or directory" in run("config", "check", "missing.yaml").err
+
+
+def test_keys_that_the_stack_does_not_store_are_named(cloud: Cloud, policy: Path) -> None:
+    cloud.cloudformation.parameters["AllocationTagKeys"] = "TEAM,tenant"
+    policy.write_text("cost_categories:\n  - name: team\n    keys: [team, CostCenter]\n")
+
+    ran = run("config", "apply", str(policy))
+
+    assert ran.exit_code == 0
+    assert "CostCenter is not in the stack's AllocationTagKeys" in ran.err
+    assert "team is not" not in ran.err
+
+
+def test_keys_that_only_the_bill_is_asked_for_need_not_be_stored(cloud: Cloud, policy: Path) -> None:
+    cloud.cloudformation.parameters["AllocationTagKeys"] = "team"
+    policy.write_text("cost_categories:\n  - name: x\n    keys: [CostCenter]\n    evidence: [resource_tag]\n")
+
+    assert "AllocationTagKeys" not in run("config", "apply", str(policy)).err

@@ -200,4 +200,8 @@ def test_the_days_of_a_period_are_asked_for_again(cloud: Cloud) -> None:
 
 
 def test_a_period_without_days_has_nothing_to_ask_for(cloud: Cloud) -> None:
-    assert run("replay", "days", "--period", "2026-09").exit_code == 4
+    ran = run("replay", "days", "--period", "2026-09")
+
+    assert ran.exit_code == 4
+    assert "no data for 2026-09: there is no day to allocate again" in ran.err
+    assert "aws s3 ls" not in ran.err

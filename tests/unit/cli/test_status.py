@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -63,3 +64,18 @@ def test_what_these_credentials_may_not_see_is_said(cloud: Cloud, monkeypatch: p
 
     assert "not readable with these credentials" in run("status", "--period", "2026-10").out
     assert run("status", "--period", "2026-10", output="json").json["quarantined"] is None
+
+
+def test_days_to_come_are_not_missed(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
+    put_october(cloud)
+    monkeypatch.setattr(status, "now", lambda: datetime(2026, 10, 5, 8, tzinfo=UTC))
+
+    assert "1 final, 1 billed, 1 estimated, 2 without data" in run("status").out
+
+
+def test_a_period_without_data_names_the_newest_that_has_some(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
+    put_october(cloud)
+    monkeypatch.setattr(status, "now", lambda: datetime(2026, 12, 1, 8, tzinfo=UTC))
+
+    assert "the newest period with data is 2026-10" in run("status").out
+    assert run("status", output="json").json["newest_period_with_data"] == "2026-10"

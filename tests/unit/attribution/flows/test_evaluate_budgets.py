@@ -182,3 +182,37 @@ def test_every_change_of_side_is_told_once_however_often_it_is_evaluated(spends:
 
 def test_days_are_evaluated_by_their_periods() -> None:
     assert periods_of([date(2026, 12, 1), DAY, DAY]) == (NOVEMBER, BillingPeriod(2026, 12))
+
+
+def test_an_evaluation_on_older_figures_does_not_overwrite_what_a_fresher_one_said() -> None:
+    made = world(budget())
+    made.spend({"search": "850"})
+    made.evaluate()
+
+    def a_fresher_evaluation() -> None:
+        made.spend({"search": "700"}, basis=Basis.BILLED)
+        made.evaluate()
+
+    # The older one has read 850 when the bill arrives.
+    read, made.days.after_pointers = dict(made.days.current), a_fresher_evaluation
+    made.days.current = read
+    made.evaluate()
+
+    assert made.alert(80).state is AlertState.RECOVERED
+    assert made.alert(80).revision == 2
+
+
+def test_a_budget_on_a_dimension_that_some_day_was_not_summed_by_is_left_alone_and_named() -> None:
+    made = world(budget())
+    made.spend({"search": "850"})
+    made.evaluate()
+    made.policy = replace_budgets(made.policy, budget(dimension="project"))
+
+    outcome = evaluate_budgets(NOVEMBER, days=made.days, policy=made.policy, alerts=made.alerts, clock=made.clock)
+
+    assert (outcome.changed, outcome.not_evaluated) == ((), ("search",))
+    assert made.alert(80).state is AlertState.ALARM
+
+
+def replace_budgets(policy: FakePolicy, *budgets: Budget) -> FakePolicy:
+    return FakePolicy(policy.cost_categories(), list(budgets))
