@@ -220,8 +220,8 @@ def show(running: Pipeline, month: Month, delivery: Delivery, estimated: Spend, 
     console.print("[dim]provisioned capacity, guardrails, tax and credits come with the bill.[/]")
     seen = month.truth().coverage
     console.print(
-        f"[dim]{seen.requests} calls: {seen.logged} logged ({seen.log_records} records, as some come twice), "
-        f"{seen.in_cloudtrail} in CloudTrail; {estimated.requests} of the logged ones have counts to estimate from.[/]"
+        f"[dim]{seen.requests} calls: {seen.logged} logged (in {seen.log_records} records), "
+        f"{seen.in_cloudtrail} in CloudTrail; {estimated.requests} of those logged have counts to estimate from.[/]"
     )
     console.print()
     console.print("[bold]Unallocated, by reason[/]")
@@ -262,10 +262,10 @@ def repeat(running: Pipeline, month: Month, delivery: Delivery, receiver: SlackR
     return not changed and not messages
 
 
-def logged_call(month: Month) -> str:
-    """A call of the month that was logged with metadata, as `bedrock-costs request` takes it."""
-    call = next(r for r in month.requests if r.is_logged and r.metadata and not r.error_code)
-    return f"{call.principal.account.account_id}/{call.principal.region}/{call.request_id}"
+def logged_call(month: Month) -> str | None:
+    """A call of the month that was logged with metadata, as `bedrock-costs request` takes it; a small month may have none."""
+    call = next((r for r in month.requests if r.is_logged and r.metadata and not r.error_code), None)
+    return f"{call.principal.account.account_id}/{call.principal.region}/{call.request_id}" if call else None
 
 
 def next_steps(running: Pipeline, month: Month, keep: bool) -> None:
@@ -289,7 +289,7 @@ def next_steps(running: Pipeline, month: Month, keep: bool) -> None:
     for command in (
         f"status --period {MONTH}",
         f"report --period {MONTH} --by team",
-        f"request {logged_call(month)}",
+        *([f"request {call}"] if (call := logged_call(month)) else []),
         f"days --period {MONTH}",
         f"deliveries --period {MONTH}",
         f"replay objects s3://{INVOCATION_LOGS}/{INVOCATION_LOG_PREFIX}/",
