@@ -23,6 +23,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from adapters.policy import parse_policy
+from attribution.allocation import unallocated_by_reason
 from attribution.charges import AllocatedCharge
 from attribution.periods import BillingPeriod
 from bedrock_costs.formats import apportion, cents_adding_up, money
@@ -159,16 +160,6 @@ def reasons_in_cents(reasons: Mapping[str, Decimal], estimated: Spend, billed: S
         yield money(amount, "USD", cents), reason
 
 
-def by_reason(charges: Sequence[AllocatedCharge]) -> dict[str, Decimal]:
-    """What no team was found for, by reason."""
-    found: dict[str, Decimal] = defaultdict(Decimal)
-    for charge in charges:
-        for category in charge.categories:
-            if category.category == "team" and not category.value:
-                found[category.reason] += charge.costs.billed_cost
-    return dict(found)
-
-
 def allocatable_truth(month: Month) -> dict[str, Decimal]:
     """What evidence lets anybody know about the bill: usage by team, and what no evidence exists for."""
     true = month.truth()
@@ -202,7 +193,7 @@ def show(running: Pipeline, month: Month, delivery: Delivery, estimated: Spend, 
     charges = running.charges(period)
     owned = allocatable_truth(month)
     billed_by_aws = delivery.truth.bedrock.unblended_cost
-    reasons = by_reason(charges)
+    reasons = {r: c.billed_cost for r, c in unallocated_by_reason(charges, "team").items()}
     unallocated = sum(reasons.values(), Decimal(0))
     allocated = sum((c.costs.billed_cost for c in charges), Decimal(0)) - unallocated
     difference = billed_by_aws - allocated - unallocated

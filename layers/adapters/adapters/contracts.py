@@ -7,6 +7,7 @@ from typing import Annotated, Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from adapters.validation import wrong_fields
 from attribution.errors import InputRejected
 from attribution.ports import StoredObject
 
@@ -102,5 +103,4 @@ def read(contract: type[C], body: str, source: str) -> C:
     try:
         return contract.model_validate_json(body)
     except ValidationError as error:
-        wrong = "; ".join(f"{'.'.join(str(p) for p in e['loc']) or 'message'}: {e['msg']}" for e in error.errors())
-        raise InputRejected(source, f"not a {contract.__name__} message: {wrong}") from None
+        raise InputRejected(source, f"not a {contract.__name__} message: {wrong_fields(error, 'message')}") from None

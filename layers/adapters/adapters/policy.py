@@ -14,6 +14,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from adapters.dynamodb import Table
+from adapters.validation import wrong_fields
 from attribution.allocation import EVIDENCE_ORDER, CostCategory
 from attribution.budgets import Budget
 from attribution.canonical import content_hash, pairs
@@ -102,8 +103,7 @@ def parse_policy(document: object) -> PolicyDocument:
     try:
         return PolicyDocument.model_validate(document)
     except ValidationError as error:
-        wrong = "; ".join(f"{'.'.join(str(p) for p in e['loc']) or 'document'}: {e['msg']}" for e in error.errors())
-        raise PolicyInvalid(f"the policy is not usable: {wrong}") from None
+        raise PolicyInvalid(f"the policy is not usable: {wrong_fields(error, 'document')}") from None
 
 
 class DynamoPolicy:

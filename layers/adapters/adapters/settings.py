@@ -7,6 +7,7 @@ from typing import Annotated, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
+from adapters.validation import wrong_fields
 from attribution.errors import PolicyInvalid
 
 
@@ -21,9 +22,9 @@ Name = Annotated[str, Field(min_length=1)]
 
 
 class Settings(BaseModel):
-    """Fields are environment variables in lower case."""
+    """Fields are environment variables, in lower case."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)
+    model_config = ConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True, alias_generator=str.upper)
 
 
 class Ledger(Settings):
@@ -86,7 +87,7 @@ S = TypeVar("S", bound=Settings)
 def load(model: type[S]) -> S:
     """The settings of one function; a missing or wrong variable is named."""
     try:
-        return model.model_validate({name.lower(): value for name, value in os.environ.items()})
+        return model.model_validate(dict(os.environ))
     except ValidationError as error:
-        wrong = "; ".join(f"{'.'.join(str(p) for p in e['loc']).upper()}: {e['msg']}" for e in error.errors())
+        wrong = wrong_fields(error, "environment")
         raise PolicyInvalid(f"the environment of this function is not usable: {wrong}; set it in template.yaml") from None

@@ -22,6 +22,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from adapters.objects import require_within
 from adapters.sources import cost_report_query as sql
 from adapters.sources.manifest import MANIFEST, PERIOD, manifest_key_ignored
+from adapters.validation import wrong_fields
 from attribution.allocation import totals_by_currency
 from attribution.canonical import pairs
 from attribution.charges import COST_METRICS, Costs, OriginCharge
@@ -80,8 +81,7 @@ class S3CostReports:
         try:
             document = _ManifestDocument.model_validate_json(answer["Body"].read())
         except ValidationError as error:
-            wrong = "; ".join(f"{'.'.join(str(p) for p in e['loc']) or 'document'}: {e['msg']}" for e in error.errors())
-            raise InputRejected(str(source), f"not a Data Exports manifest: {wrong}") from None
+            raise InputRejected(str(source), f"not a Data Exports manifest: {wrong_fields(error, 'document')}") from None
         data_files = tuple(self._data_key(uri, source) for uri in document.dataFiles)
         if len(set(data_files)) != len(data_files):
             raise InputRejected(str(source), "lists a data file twice, which would count it twice")

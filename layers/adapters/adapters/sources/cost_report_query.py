@@ -10,7 +10,7 @@ import csv
 import gzip
 import zlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -106,7 +106,7 @@ class Rows:
     rows: tuple[dict[str, Any], ...] = ()
     rows_read: int = 0
     rows_in_scope: int = 0
-    totals: Mapping[str, Costs] = None  # type: ignore[assignment]
+    totals: Mapping[str, Costs] = field(default_factory=dict)
     rejected: tuple[Rejected, ...] = ()
     notes: tuple[str, ...] = ()
     # Required columns that a file lacks, and the file.
@@ -151,7 +151,7 @@ class _Columns:
 def read_rows(paths: Sequence[Path], period: BillingPeriod, work_directory: Path) -> Rows:
     """Select, group and sum the Bedrock rows of a delivery."""
     if not paths:
-        return Rows(totals={}, notes=("every data file is empty",))
+        return Rows(notes=("every data file is empty",))
     with duckdb.connect(config={"autoinstall_known_extensions": False, "autoload_known_extensions": False}) as engine:
         engine.execute("SET temp_directory = ?", [str(work_directory / "spill")])
         engine.execute("SET TimeZone = 'UTC'")
@@ -161,7 +161,7 @@ def read_rows(paths: Sequence[Path], period: BillingPeriod, work_directory: Path
             columns = _types(engine, source)
             missing = tuple(name for name in REQUIRED if name not in columns)
             if missing:
-                return Rows(totals={}, missing=missing, missing_in=str(path))
+                return Rows(missing=missing, missing_in=str(path))
         source = " UNION ALL BY NAME ".join(f"SELECT * FROM {source}" for source in sources)
         types = _types(engine, f"({source})")
         return _query(engine, f"({source})", _Columns(types), period)
@@ -256,7 +256,7 @@ def _query(engine: duckdb.DuckDBPyConnection, source: str, column: _Columns, per
     rows_in_scope = _scalar(engine, "SELECT count(*) FROM bedrock")
     rejected = _rejected(engine, column, in_scope)
     if rejected:
-        return Rows(rows_read=rows_read, rows_in_scope=rows_in_scope, totals={}, rejected=rejected)
+        return Rows(rows_read=rows_read, rows_in_scope=rows_in_scope, rejected=rejected)
     notes = tuple(f"no `{name}`: {consequence}" for name, consequence in OPTIONAL.items() if name not in column.types)
     is_inside = f"CAST(started_at AS DATE) BETWEEN DATE '{period.first_day}' AND DATE '{period.last_day}'"
     outside = rows_in_scope - _scalar(engine, f"SELECT count(*) FROM bedrock WHERE {is_inside}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
@@ -79,8 +79,3 @@ def _update(crossing: Crossing, current: Alert | None, alerts: Alerts, clock: Cl
         return None
     # Another evaluation may have raised it in the meantime; then it is that one's to tell.
     return following if alerts.put(following, replacing=current) else None
-
-
-def periods_of(days: Sequence[date]) -> tuple[BillingPeriod, ...]:
-    """The billing periods that days belong to, in order."""
-    return tuple(sorted({BillingPeriod.of(day) for day in days}))

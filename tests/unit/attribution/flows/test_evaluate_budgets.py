@@ -15,7 +15,7 @@ from attribution.allocation import estimate_day
 from attribution.budgets import AlertState, Budget
 from attribution.charges import Basis
 from attribution.days import make_day_version
-from attribution.flows.evaluate_budgets import evaluate_budgets, periods_of
+from attribution.flows.evaluate_budgets import evaluate_budgets
 from attribution.meters import TokenKind
 from attribution.money import Money
 from attribution.periods import BillingPeriod
@@ -178,10 +178,6 @@ def test_every_change_of_side_is_told_once_however_often_it_is_evaluated(spends:
 
     sides = [(spend > 800) + (spend > 1000) for spend in spends]
     assert news == [int(side != before) for side, before in zip(sides, [0, *sides], strict=False)]
-
-
-def test_days_are_evaluated_by_their_periods() -> None:
-    assert periods_of([date(2026, 12, 1), DAY, DAY]) == (NOVEMBER, BillingPeriod(2026, 12))
 
 
 def test_an_evaluation_on_older_figures_does_not_overwrite_what_a_fresher_one_said() -> None:
