@@ -1,4 +1,4 @@
-"""Customer objects in S3, read as they were announced: only from the configured bucket, pinned, within a size limit."""
+"""Customer objects in S3: read only from the configured bucket and prefix, and expanded within a size limit."""
 
 from __future__ import annotations
 

@@ -88,8 +88,6 @@ class ModelReference:
     model: str
     routing: Routing = Routing.REGIONAL
     inference_profile: str = ""
-    # The kind of ARN whose id is opaque: the model behind it is known only to the directory.
-    opaque_kind: str = ""
 
 
 def _spelling(text: str) -> str:
@@ -109,11 +107,6 @@ def model_of_name(name: str) -> str:
     """The canonical key of a name on a bill or in a price list; the name itself, trimmed, where it is not in the catalogue."""
     bare = _EDITION.sub("", name).strip()
     return _by_spelling().get(_spelling(bare), bare)
-
-
-def is_known(model: str) -> bool:
-    """Whether the catalogue has this canonical key."""
-    return _by_spelling().get(_spelling(model)) == model
 
 
 def _model_of_bare_id(model_id: str) -> str:
@@ -137,7 +130,7 @@ def model_reference(model_id: str) -> ModelReference:
         if kind == "inference-profile" and "." in identifier:
             inner = model_reference(identifier)
             return ModelReference(inner.model, inner.routing, text)
-        return ModelReference(text, Routing.REGIONAL, text if "profile" in kind else "", kind)
+        return ModelReference(text, Routing.REGIONAL, text if "profile" in kind else "")
     if text.startswith(_GLOBAL_PREFIX):
         return ModelReference(_model_of_bare_id(text[len(_GLOBAL_PREFIX) :]), Routing.GLOBAL, text)
     if _GEO_PREFIX.match(text):
