@@ -14,18 +14,18 @@ STAGE ?= dev
 FUNCTION ?=
 ARGS ?=
 
-LOCKS := requirements/uv requirements/dev requirements/sam local/requirements \
-	layers/dependencies/requirements functions/ingest_cost_report/requirements
+LOCKS := requirements/uv requirements/dev requirements/sam local/requirements bench/requirements \
+	layers/dependencies/requirements functions/ingest_cost_report/requirements functions/read_data_file/requirements
 # A new package is seen by the editable install only when it is made again.
 PACKAGES := $(wildcard layers/*/*/__init__.py cli/*/__init__.py)
 PRODUCT := layers functions cli truth local tests bench
 SAM := env -u MAKEFLAGS -u MFLAGS -u MAKELEVEL SAM_CLI_TELEMETRY=0 .venv/sam/bin/sam
 
-.PHONY: help demo test check build deploy bench invoke stop lock clean
+.PHONY: help demo test check build deploy bench bench-ingest invoke stop lock clean
 .PHONY: style lint types imports template lambda-build local-build FORCE
 
 help: ## list these commands
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 demo: .venv/.dev .venv/.local-aws local-build ## run the whole system on this machine, on the synthetic organisation (ARGS="...")
 	@.venv/bin/python -m local.demo $(ARGS)
@@ -45,6 +45,9 @@ deploy: build ## deploy to AWS (STAGE=dev or STAGE=prod)
 
 bench: .venv/.dev local-build ## measure (ARGS=cold_start for one benchmark)
 	@.venv/bin/python -m bench $(ARGS)
+
+bench-ingest: .venv/.dev .venv/.bench ## measure the ingest beside pandas and awswrangler (ARGS="--rows 1000000" for a quick look)
+	@.venv/bin/python -m bench.ingest $(ARGS)
 
 invoke: .venv/.dev .venv/.local-aws local-build ## run one built function on its sample event (FUNCTION=record_invocations)
 	@.venv/bin/python -m local.invoke '$(FUNCTION)' --build .build/local $(ARGS)
@@ -107,4 +110,8 @@ FORCE:
 
 .venv/.local-aws: .venv/.interpreter local/requirements.txt
 	@tools/environment .venv/local-aws local/requirements.txt
+	@touch $@
+
+.venv/.bench: .venv/.interpreter bench/requirements.txt
+	@tools/environment .venv/bench bench/requirements.txt
 	@touch $@

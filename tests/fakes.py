@@ -5,21 +5,30 @@ A fake refuses what its AWS counterpart refuses. Nothing here records calls for 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 
+from attribution.adjustments import Adjustment
 from attribution.alerts import Alert, AlertKey
 from attribution.allocation import CostCategory, totals_by_currency
 from attribution.budgets import Budget
 from attribution.canonical import content_hash
 from attribution.charges import Costs, OriginCharge
 from attribution.days import DayPointer, DayVersion, Sum
-from attribution.deliveries import DeliveryOutcome, DeliveryRecord, IngestedReport, Manifest
-from attribution.errors import InputRejected, LedgerConflict
+from attribution.deliveries import (
+    DeliveryOutcome,
+    DeliveryRecord,
+    IngestedReport,
+    Manifest,
+    PinnedFile,
+    ReportKind,
+    content_of,
+)
+from attribution.errors import DeliveryIncomplete, InputRejected, LedgerConflict
 from attribution.periods import BillingPeriod
-from attribution.ports import IssuedSession, MeteredRecord, Posted, StoredObject
+from attribution.ports import IssuedSession, ListedManifest, MeteredRecord, Posted, StoredObject
 from attribution.prices import Price, PriceList
 from attribution.usage import Counters, Invocation, InvocationKey, Metered, Observed, Pairs, Usage, UsageKey, with_session_tags
 
@@ -239,16 +248,86 @@ class FakeCostReports:
 
     def __init__(self) -> None:
         self.contents: dict[str, tuple[Manifest, IngestedReport]] = {}
+        self.torn: set[str] = set()
+        self.kept: set[str] = set()
+        self.reads: list[str] = []
 
     def put(self, manifest: Manifest, report: IngestedReport) -> StoredObject:
         self.contents[manifest.key] = (manifest, report)
         return StoredObject(manifest.bucket, manifest.key, manifest.etag)
 
+    reader = "reader-1"
+
     def manifest(self, source: StoredObject) -> Manifest:
         return self.contents[source.key][0]
 
-    def ingest(self, manifest: Manifest) -> IngestedReport:
-        return self.contents[manifest.key][1]
+    def pin(self, manifest: Manifest) -> tuple[PinnedFile, ...]:
+        if manifest.key in self.torn:
+            raise DeliveryIncomplete(f"{manifest.key}: a file is missing")
+        return self.contents[manifest.key][1].files
+
+    def is_read(self, manifest: Manifest, file: PinnedFile) -> bool:
+        return file.key in self.kept
+
+    def read_file(self, kind: ReportKind, period: BillingPeriod, file: PinnedFile) -> bool:
+        if file.key in self.torn:
+            raise DeliveryIncomplete(f"{file.key}: replaced")
+        is_new = file.key not in self.kept
+        self.kept.add(file.key)
+        return is_new
+
+    def ingest(self, manifest: Manifest, files: Sequence[PinnedFile], stored: Container[str]) -> IngestedReport:
+        self.reads.append(manifest.execution_id)
+        found = self.contents[manifest.key][1]
+        return replace(found, files=tuple(files), content=content_of(files), reader=self.reader)
+
+
+class FakeFanOut:
+    """`FanOut`: which files were to be read, by attempt."""
+
+    def __init__(self) -> None:
+        self.started: dict[str, tuple[str, ...]] = {}
+
+    def start(self, manifest: Manifest, files: Sequence[PinnedFile], *, attempt: str) -> str:
+        self.started[attempt] = tuple(f.key for f in files)
+        return f"execution of {attempt}"
+
+
+class FakeReportListing:
+    """`ReportListing`: the manifests in the bucket, in the order of their keys."""
+
+    def __init__(self, *listed: ListedManifest) -> None:
+        self.listed = list(listed)
+
+    def manifests(self) -> Iterator[ListedManifest]:
+        return iter(sorted(self.listed, key=lambda m: m.source.key))
+
+
+class FakeDeliveryQueue:
+    """`DeliveryQueue`: the manifests that were announced, in order."""
+
+    def __init__(self, crashes: Crashes | None = None) -> None:
+        self.announced: list[ListedManifest] = []
+        self._crashes = crashes or Crashes()
+
+    def announce(self, manifest: ListedManifest) -> None:
+        with self._crashes.write():
+            self.announced.append(manifest)
+
+
+class FakeAnnouncedManifests:
+    """`AnnouncedManifests` by place and content, until they expire."""
+
+    def __init__(self, crashes: Crashes | None = None) -> None:
+        self._until: dict[StoredObject, datetime] = {}
+        self._crashes = crashes or Crashes()
+
+    def is_waiting(self, manifest: ListedManifest, now: datetime) -> bool:
+        return manifest.source in self._until and now < self._until[manifest.source]
+
+    def remember(self, manifest: ListedManifest, *, until: datetime) -> None:
+        with self._crashes.write():
+            self._until[manifest.source] = until
 
 
 class FakeDeliveries:
@@ -270,9 +349,17 @@ class FakeDeliveries:
     def mark_staged(self, record: DeliveryRecord, usage_date: date, version: str) -> DeliveryRecord:
         with self._crashes.write():
             stored = self.records[_delivery_key(record)]
+            if stored.outcome is not DeliveryOutcome.INGESTED:
+                raise LedgerConflict(f"{record.execution_id} went on")
             marked = replace(stored, staged={**stored.staged, usage_date: version})
             self.records[_delivery_key(record)] = marked
         return marked
+
+    def forget_staged(self, record: DeliveryRecord, usage_date: date) -> None:
+        with self._crashes.write():
+            stored = self.records[_delivery_key(record)]
+            rest = {day: version for day, version in stored.staged.items() if day != usage_date}
+            self.records[_delivery_key(record)] = replace(stored, staged=rest)
 
     def supersede(self, record: DeliveryRecord, by: str) -> None:
         with self._crashes.write():
@@ -303,6 +390,7 @@ class FakeLedgerDays:
         self.versions: dict[tuple[date, str], DayVersion] = {}
         self.expired: set[tuple[date, str]] = set()
         self.flips: list[tuple[date, ...]] = []
+        self.adjustments: list[Adjustment] = []
         self.after_pointers: Callable[[], None] = lambda: None
         self._headers: dict[tuple[date, str], DayPointer] = {}
         self._deliveries = deliveries
@@ -349,6 +437,7 @@ class FakeLedgerDays:
         *,
         replacing: Mapping[date, DayPointer],
         publishing: DeliveryRecord | None = None,
+        adjustment: Adjustment | None = None,
     ) -> None:
         with self._crashes.write():
             for pointer in pointers:
@@ -365,12 +454,21 @@ class FakeLedgerDays:
                 rest = tuple(v for v in superseded if v != pointer.version)
                 self.current[pointer.usage_date] = replace(pointer, superseded=rest)
             self.flips.append(tuple(p.usage_date for p in pointers))
+            if adjustment is not None:
+                self.adjustments.append(adjustment)
 
     def retire(self, usage_date: date) -> None:
         with self._crashes.write():
             pointer = self.current[usage_date]
             self.expired |= {(usage_date, version) for version in pointer.superseded}
             self.current[usage_date] = replace(pointer, superseded=())
+
+    def discard(self, usage_date: date, version: str, sequence: str) -> None:
+        with self._crashes.write():
+            current = self.current.get(usage_date)
+            is_current = current is not None and current.version == version
+            if self._headers[usage_date, version].sequence == sequence and not is_current:
+                self.expired.add((usage_date, version))
 
     def sums(self, pointers: Sequence[DayPointer], dimension: str) -> Mapping[date, Mapping[tuple[str, str], Sum]]:
         return {p.usage_date: self.versions[p.usage_date, p.version].sums.get(dimension, {}) for p in pointers}

@@ -58,6 +58,8 @@ class Product:
     service_code: str
     """`product_servicecode`; blank on Marketplace rows."""
     is_bedrock: bool
+    seller: str = ""
+    """The seller of record where it is neither AWS nor, for Bedrock models, Anthropic."""
 
     @property
     def is_marketplace(self) -> bool:
@@ -98,6 +100,10 @@ class Charge:
     public_rate: Decimal | None = None
     cost: Decimal
     public_cost: Decimal = Decimal(0)
+    amortized_cost: Decimal | None = None
+    """Set where a commitment makes it another amount than `cost`."""
+    commitment: Mapping[str, Decimal | str] = field(default_factory=dict)
+    """`savings_plan_*` and `reservation_*` columns by their CUR 2.0 name."""
     line_item_type: str = "Usage"
     bill_type: str = "Anniversary"
     tax_type: str = ""
@@ -111,6 +117,11 @@ class Charge:
     reason: str = ""
     stage: Stage = "usage"
     is_withdrawn_by_restatement: bool = False
+
+    @property
+    def is_discount(self) -> bool:
+        """Whether the charge only lowers what other rows of the bill say."""
+        return self.line_item_type.endswith("Discount")
 
 
 def charges_of_month(

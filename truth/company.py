@@ -12,6 +12,7 @@ from functools import cached_property
 
 from truth.catalogue import Sku
 from truth.charges import Charge, charges_of_month
+from truth.extras import extra_charges
 from truth.meters import Meter
 from truth.requests import Requests, month_bounds
 from truth.summary import MonthTruth, summarise
@@ -35,11 +36,12 @@ class Refresh:
 class Month:
     """One company's month on Bedrock; equal arguments mean equal months."""
 
-    def __init__(self, month: str, seed: int, requests: int) -> None:
+    def __init__(self, month: str, seed: int, requests: int, *, extras: bool = False) -> None:
         if requests < 1:
             raise ValueError(f"requests is {requests}; a month needs at least 1")
         self.month = month
         self.seed = seed
+        self.extras = extras
         self.start, self.end = month_bounds(month)
         self.requests = Requests(self.start, self.end, seed, requests)
 
@@ -61,7 +63,9 @@ class Month:
     @cached_property
     def charges(self) -> tuple[Charge, ...]:
         """Everything on the bill that no single request caused."""
-        return tuple(charges_of_month(self.start, self.end, self.seed, self.usage))
+        usual = charges_of_month(self.start, self.end, self.seed, self.usage)
+        rare = extra_charges(self.start, self.end, self.seed) if self.extras else ()
+        return (*usual, *rare)
 
     @property
     def refreshes(self) -> tuple[Refresh, ...]:
@@ -107,6 +111,9 @@ class Month:
         return summarise(self, restated=restated)
 
 
-def build(month: str, seed: int, requests: int) -> Month:
-    """The month `month` (`YYYY-MM`) with `requests` logged requests, drawn from `seed`."""
-    return Month(month, seed, requests)
+def build(month: str, seed: int, requests: int, *, extras: bool = False) -> Month:
+    """The month `month` (`YYYY-MM`) with `requests` logged requests, drawn from `seed`.
+
+    `extras` adds rare rows to the bill (`truth.extras`); everything else stays as it is without them.
+    """
+    return Month(month, seed, requests, extras=extras)

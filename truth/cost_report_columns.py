@@ -5,9 +5,7 @@ Names, order and types are those of a real export's manifest of June 2026.
 
 from __future__ import annotations
 
-from typing import Literal
-
-ColumnType = Literal["string", "double", "timestamp", "map"]
+from truth.data_files import ColumnType
 
 _NAMES: dict[ColumnType, str] = {
     "string": """

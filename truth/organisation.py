@@ -53,6 +53,8 @@ class Account:
     invoicing_entity: str
     logged_regions: tuple[str, ...]
     """Regions in which model invocation logging is on."""
+    billing_entity: str = "AWS"
+    """Who bills what AWS itself sells: `AISPL` in India."""
 
 
 PLATFORM = Account(

@@ -1,6 +1,6 @@
 """What is true about a month, in sums.
 
-All sums are exact decimals of US dollars over the unblended cost, or over the public on-demand cost where the name
+All sums are exact decimals of US dollars over the unblended cost, or over another metric of the bill where the name
 says so. Usage has an owner or a reason why it has none; discounts, tax, credits and refunds are shared.
 """
 
@@ -27,9 +27,25 @@ class Sums:
 
     unblended_cost: Decimal = Decimal(0)
     public_on_demand_cost: Decimal = Decimal(0)
+    net_unblended_cost: Decimal = Decimal(0)
+    """After discounts where a report shows them as columns; the unblended cost where they are rows of their own."""
+    amortized_cost: Decimal = Decimal(0)
+    """Commitments spread over the usage they cover, as CUR's columns say it."""
+    net_amortized_cost: Decimal = Decimal(0)
+
+    @classmethod
+    def uncommitted(cls, cost: Decimal, public_cost: Decimal) -> Sums:
+        """The sums of a row under no commitment and no discount column."""
+        return cls(cost, public_cost, cost, cost, cost)
 
     def __add__(self, other: Sums) -> Sums:
-        return Sums(self.unblended_cost + other.unblended_cost, self.public_on_demand_cost + other.public_on_demand_cost)
+        return Sums(
+            self.unblended_cost + other.unblended_cost,
+            self.public_on_demand_cost + other.public_on_demand_cost,
+            self.net_unblended_cost + other.net_unblended_cost,
+            self.amortized_cost + other.amortized_cost,
+            self.net_amortized_cost + other.net_amortized_cost,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +126,12 @@ def is_billed(charge: Charge, *, restated: bool) -> bool:
     return not charge.is_withdrawn_by_restatement if restated else charge.stage != "restatement"
 
 
+def sums_of(charge: Charge) -> Sums:
+    """The metrics of one charge where discounts are rows of their own."""
+    amortized = charge.cost if charge.amortized_cost is None else charge.amortized_cost
+    return Sums(charge.cost, charge.public_cost, charge.cost, amortized, amortized)
+
+
 def directory() -> dict[str, Any]:
     """What AWS APIs would answer about accounts, tagged principals, inference profiles and projects."""
     principals = [p for p in PRINCIPALS if not p.sts]
@@ -167,14 +189,14 @@ class _Accumulator:
         self.list_cost += list_cost
         self.billed_cost += cost
         is_marketplace = request.call.model.family == "marketplace"
-        self._add_row("Usage", Sums(cost, Decimal(0) if is_marketplace else list_cost), is_bedrock=True)
+        self._add_row("Usage", Sums.uncommitted(cost, Decimal(0) if is_marketplace else list_cost), is_bedrock=True)
         reason = "gateway_without_metadata" if request.tenant else "principal_without_evidence"
         self._add_usage(day, request.team, request.evidence, cost, reason)
         if request.tenant and request.metadata:
             self.tenants[day][request.tenant.name] += cost
 
     def add_charge(self, charge: Charge) -> None:
-        self._add_row(charge.line_item_type, Sums(charge.cost, charge.public_cost), charge.product.is_bedrock)
+        self._add_row(charge.line_item_type, sums_of(charge), charge.product.is_bedrock)
         if charge.product.is_bedrock and charge.line_item_type == "Usage":
             day = charge.time.date().isoformat()
             self._add_usage(day, charge.team or UNALLOCATED, charge.evidence, charge.cost, charge.reason)

@@ -11,20 +11,20 @@ import uuid
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from attribution.errors import InputRejected
-from bedrock_costs.failures import Failure
+from attribution.ports import StoredObject
+from bedrock_costs.failures import ExitCode, Failure
 from bedrock_costs.stack import Location, Stack
 
 if TYPE_CHECKING:
     from bedrock_costs.screen import Screen
 
 Event = dict[str, Any]
-# The group that the template's rule puts deliveries into: one at a time.
-DELIVERY_GROUP = "deliveries"
 _BATCH = 10
 _BATCH_BYTES = 256 * 1024
 
@@ -36,7 +36,26 @@ class ObjectInS3:
     key: str
     etag: str
     size: int
-    modified_at: str
+    modified_at: datetime
+
+
+def place_read_by(stack: Stack, uri: str | None, output: str) -> Location:
+    """The place that an argument names, as far as it lies where the stack reads from; all of that without an argument."""
+    allowed = stack.location(output)
+    place = Location.parse(uri) if uri else allowed
+    require_read(place, allowed)
+    return place if allowed.contains(place) else allowed
+
+
+def require_read(place: Location, allowed: Location) -> None:
+    """Refuse a place that the stack does not read from."""
+    if not (allowed.contains(place) or place.contains(allowed)):
+        raise Failure(
+            f"{place} is not where this stack reads from",
+            f"It reads from {allowed} alone, and refuses anything else.",
+            "Copy the objects there, or name a prefix there.",
+            ExitCode.USAGE,
+        )
 
 
 def listed(stack: Stack, location: Location) -> Iterator[ObjectInS3]:
@@ -44,30 +63,20 @@ def listed(stack: Stack, location: Location) -> Iterator[ObjectInS3]:
     pages = stack.client("s3").get_paginator("list_objects_v2").paginate(Bucket=location.bucket, Prefix=location.prefix)
     for page in pages:
         for item in page.get("Contents", []):
-            modified_at = f"{item['LastModified']:%Y-%m-%dT%H:%M:%SZ}"
-            yield ObjectInS3(item["Key"], item["ETag"].strip('"'), item["Size"], modified_at)
+            yield ObjectInS3(item["Key"], item["ETag"].strip('"'), item["Size"], item["LastModified"])
 
 
-def object_created(stack: Stack, bucket: str, found: ObjectInS3, account: str) -> Event:
-    """S3 "Object Created" of an object, as EventBridge delivers it, without the sequencer, which only S3 knows."""
+def announcement(stack: Stack, bucket: str, found: ObjectInS3, account: str) -> Event:
+    """S3 "Object Created" of an object, as EventBridge delivers it in this account."""
+    from adapters.queues import object_created
+
     partition = stack.session.get_partition_for_region(stack.region)
-    return {
-        "version": "0",
+    source = StoredObject(bucket, found.key, found.etag)
+    return object_created(source, size=found.size, written_at=found.modified_at, by="replay") | {
         "id": str(uuid.uuid4()),
-        "detail-type": "Object Created",
-        "source": "aws.s3",
         "account": account,
-        "time": found.modified_at,
         "region": stack.region,
         "resources": [f"arn:{partition}:s3:::{bucket}"],
-        "detail": {
-            "version": "0",
-            "bucket": {"name": bucket},
-            "object": {"key": found.key, "size": found.size, "etag": found.etag},
-            "request-id": "replay",
-            "requester": account,
-            "reason": "PutObject",
-        },
     }
 
 
@@ -169,29 +178,36 @@ def send(stack: Stack, queue_url: str, events: Sequence[Event], screen: Screen) 
     """Put events on a queue, in order, with a progress bar; returns how many."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    client = stack.client("sqs")
-    is_fifo = queue_url.endswith(".fifo")
     console = screen.console(stderr=True)
     columns = (TextColumn("sending"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     sent = 0
     with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as progress:
         task = progress.add_task("", total=len(events))
-        for batch in _batches(json.dumps(event) for event in events):
-            entries = [
-                {"Id": str(index), "MessageBody": body} | (_fifo() if is_fifo else {}) for index, body in enumerate(batch)
-            ]
-            failed = client.send_message_batch(QueueUrl=queue_url, Entries=entries).get("Failed", [])
-            sent += len(batch) - len(failed)
-            if failed:
-                raise Failure(
-                    f"SQS took {sent} of {len(events)} events, then refused {len(failed)}: {failed[0].get('Message', '')}",
-                    fix="Run the command again: what was sent before is recognized.",
-                )
-            progress.advance(task, len(batch))
+        for sent in put(stack, queue_url, events):
+            progress.update(task, completed=sent)
     return sent
 
 
+def put(stack: Stack, queue_url: str, events: Sequence[Event]) -> Iterator[int]:
+    """Put events on a queue, in order; after each batch, how many are there."""
+    client = stack.client("sqs")
+    is_fifo = queue_url.endswith(".fifo")
+    sent = 0
+    for batch in _batches(json.dumps(event) for event in events):
+        entries = [{"Id": str(index), "MessageBody": body} | (_fifo() if is_fifo else {}) for index, body in enumerate(batch)]
+        failed = client.send_message_batch(QueueUrl=queue_url, Entries=entries).get("Failed", [])
+        sent += len(batch) - len(failed)
+        if failed:
+            raise Failure(
+                f"SQS took {sent} of {len(events)} events, then refused {len(failed)}: {failed[0].get('Message', '')}",
+                fix="Run the command again: what was sent before is recognized.",
+            )
+        yield sent
+
+
 def _fifo() -> dict[str, str]:
+    from adapters.queues import DELIVERY_GROUP
+
     # A replay means it: it must not be taken for the delivery of the same event minutes ago.
     return {"MessageGroupId": DELIVERY_GROUP, "MessageDeduplicationId": uuid.uuid4().hex}
 

@@ -1,7 +1,7 @@
 """Allocate one usage day: the only writer of ledger days.
 
 Trigger  an SQS FIFO message that names a day; its group is the day.
-Effect   a version of the day, the pointer to it, and `LedgerDaysChanged`.
+Effect   a version of the day, the pointer to it, an adjustment where that changes a closed month, and `LedgerDaysChanged`.
 Retry    safe: a version is named by what it was made from, and a pointer moves only from where it was read.
 """
 
@@ -49,6 +49,15 @@ def allocate(body: str, name: str) -> None:
         basis=outcome.basis,
         days_changed=len(outcome.flipped),
     )
+    if outcome.adjustment is not None:
+        count("ClosedMonthAdjusted")
+        logger.info(
+            "closed month adjusted",
+            billing_period=str(outcome.adjustment.period),
+            execution_id=outcome.adjustment.execution_id,
+            usage_dates=[day.isoformat() for day in outcome.adjustment.days],
+            billed_cost={currency: str(c.difference.billed_cost) for currency, c in outcome.adjustment.totals.items()},
+        )
 
 
 @logger.inject_lambda_context

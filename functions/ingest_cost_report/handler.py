@@ -17,20 +17,23 @@ from adapters.contracts import ObjectCreated, read
 from adapters.messages import process_messages
 from adapters.observability import count, logger, metrics
 from adapters.settings import IngestCostReport, load
-from adapters.sources.cost_report import S3CostReports
 from adapters.sources.manifest import manifest_key_ignored
 from attribution.errors import DeliveryRefused, InputRejected
-from attribution.flows.ingest_cost_report import ingest_cost_report
+from attribution.flows.ingest_cost_report import FannedOut, IngestTerms, ingest_cost_report
 
 settings = load(IngestCostReport)
-reports = S3CostReports(
-    wiring.client("s3"), settings.cost_report_bucket, settings.cost_report_prefix, wiring.origin_charges(settings)
-)
+reports = wiring.cost_reports(settings)
+fan_out = wiring.fan_out(settings)
 deliveries = wiring.deliveries(settings)
 days = wiring.ledger_days(settings)
 queue = wiring.allocation_queue(settings)
 quarantine = wiring.quarantine(settings)
 redelivery = wiring.redelivery()
+terms = IngestTerms(
+    billing_lag=timedelta(hours=settings.billing_lag_hours),
+    fan_out_above_bytes=settings.fan_out_above_megabytes * 1024 * 1024,
+    prefix=settings.cost_report_prefix,
+)
 
 
 def ingest(body: str, name: str) -> None:
@@ -46,15 +49,21 @@ def ingest(body: str, name: str) -> None:
             deliveries=deliveries,
             days=days,
             queue=queue,
-            billing_lag=timedelta(hours=settings.billing_lag_hours),
-            prefix=settings.cost_report_prefix,
+            fan_out=fan_out,
+            terms=terms,
+            now=wiring.clock(),
+            attempt=name,
         )
     except DeliveryRefused as refused:
         count("DeliveriesRefused")
         raise InputRejected(str(source), str(refused)) from refused
+    if isinstance(outcome, FannedOut):
+        logger.info("delivery fanned out", object=str(source), execution=outcome.execution)
+        return
     record = outcome.record
     count("DeliveriesIngested", 0 if outcome.was_known else 1)
     count("UnclassifiedUsageTypes", len(record.report.unclassified))
+    count("BedrockMentionsLeftOut", len(record.report.mentions))
     logger.info(
         "cost report ingested",
         execution_id=record.execution_id,
@@ -65,6 +74,7 @@ def ingest(body: str, name: str) -> None:
         changed_days=len(outcome.changed_days),
         notes=record.report.notes,
         unclassified=sorted(record.report.unclassified),
+        mentions=[f"{m.product_code} {m.usage_type} {m.line_item_type}" for m in record.report.mentions],
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import astuple
+from dataclasses import replace
 from datetime import date, timedelta
 from decimal import Decimal
 from typing import Any
@@ -12,11 +12,15 @@ import pytest
 
 from adapters.dynamodb import to_wire
 from adapters.ledger_days import DynamoLedgerDays
-from attribution.charges import Basis
-from attribution.days import DayPointer
+from attribution.adjustments import ACCOUNTS_NAMED, Adjustment, Change
+from attribution.charges import Basis, Costs
+from attribution.days import DayPointer, make_day_version
+from attribution.deliveries import DeliveryOutcome, DeliveryRecord, IngestedReport
 from attribution.errors import ConservationViolated
+from attribution.periods import BillingPeriod
 from tests.support import inputs
 from tests.support.stack import FAILED_NONE, Stack, held_back, load_event, messages, windowed
+from truth.summary import Sums
 
 FUNCTION = "allocate_charges"
 
@@ -137,7 +141,8 @@ def test_the_published_days_hold_exactly_the_money_of_the_delivery(stack: Stack)
     assert len(current) == 3
     for day, pointer in current.items():
         total = pointer.totals["USD"]
-        assert (total.billed_cost, total.list_cost) == astuple(by_day[day.isoformat()])
+        truth = by_day[day.isoformat()]
+        assert (total.billed_cost, total.list_cost) == (truth.unblended_cost, truth.public_on_demand_cost)
         charges = list(days_of(stack).charges(day, pointer.version))
         assert sum((c.costs.billed_cost for c in charges), Decimal(0)) == total.billed_cost
         by_team = days_of(stack).sums([pointer], "team")[day]
@@ -157,6 +162,73 @@ def test_a_bill_replaces_the_estimate_whose_version_expires(stack: Stack) -> Non
     assert old and all("expires_at" in item for item in old)
     new = [i for i in stack.items("LedgerTable") if i["pk"] == f"DAY#2026-02-02#{current.version}"]
     assert new and not any("expires_at" in item for item in new)
+
+
+def test_a_restatement_of_a_closed_month_is_an_adjustment_that_explains_every_cent(stack: Stack) -> None:
+    """The month's invoice is issued; a month later come a refund and the correction of a row."""
+    *_, closing, restated = inputs.deliveries(restated=True)
+    inputs.ingest(stack, inputs.deliver(stack, closing))
+    inputs.allocate_everything(stack)
+    assert {p.basis for p in pointers(stack).values()} == {Basis.FINAL}
+    assert days_of(stack).adjustments(inputs.PERIOD) == []
+
+    inputs.ingest(stack, inputs.deliver(stack, restated))
+    inputs.allocate_everything(stack)
+
+    (adjustment,) = days_of(stack).adjustments(inputs.PERIOD)
+    before, after = closing.truth.bedrock_by_line_item_type, restated.truth.bedrock_by_line_item_type
+    assert {kind: costs.billed_cost for (kind, _), costs in adjustment.by_line_item_type.items()} == {
+        kind: after[kind].unblended_cost - before.get(kind, Sums()).unblended_cost
+        for kind in after
+        if after[kind] != before.get(kind, Sums())
+    }
+    assert adjustment.by_line_item_type["Refund", "USD"].billed_cost == Decimal("-37.41")
+    assert adjustment.totals["USD"].before.billed_cost == closing.truth.bedrock.unblended_cost
+    assert adjustment.totals["USD"].after.billed_cost == restated.truth.bedrock.unblended_cost
+    assert adjustment.changed_at == stack.now
+    assert stack.metrics()["ClosedMonthAdjusted"] == 1
+    (line,) = stack.said("closed month adjusted")
+    assert line["usage_dates"] == [day.isoformat() for day in adjustment.days]
+    assert Decimal(line["billed_cost"]["USD"]) == adjustment.totals["USD"].difference.billed_cost
+
+
+def test_versions_that_were_staged_for_an_overtaken_delivery_expire_and_those_in_use_do_not(stack: Stack) -> None:
+    bill(stack)
+    for message in stack.drain("AllocationQueue")[:2]:
+        stack.run(FUNCTION, inputs.allocation_event([message]))
+    bill(stack, refresh=2)
+
+    inputs.allocate_everything(stack)
+
+    current = {f"DAY#{day}#{pointer.version}" for day, pointer in pointers(stack).items()}
+    versions = [item for item in stack.items("LedgerTable") if item["pk"].startswith("DAY#")]
+    assert {item["pk"] for item in versions} > current
+    assert {item["pk"] for item in versions if "expires_at" not in item} == current
+    staged = {i["outcome"]: set(i["staged"]) for i in stack.items("LedgerTable") if i["pk"].startswith("DELIVERY#")}
+    assert staged == {"superseded": set(), "published": {"2026-02-01", "2026-02-02", "2026-02-03"}}
+
+
+def test_a_whole_month_its_delivery_and_the_largest_adjustment_become_visible_at_once(stack: Stack) -> None:
+    """31 days in two currencies, more accounts than are named, amounts of 38 digits: within a transaction and an item."""
+    october = BillingPeriod(2026, 10)
+    widest = Costs.uniform(Decimal("-" + "9" * 38))
+    days = [make_day_version(day, Basis.BILLED, [], [], origin="o", usage="u") for day in october.days()]
+    delivery = DeliveryRecord(
+        "cur", october, "e", "2026-12-01T00:00:00+00:00#e", "key", "etag", DeliveryOutcome.INGESTED,
+        IngestedReport((), (), 0, 0, {}), october.days(),
+    )  # fmt: skip
+    stack.handler(FUNCTION).deliveries.record(delivery)
+    staged = [days_of(stack).stage(day, delivery.sequence) for day in days]
+    changes = {currency: Change(widest, Costs()) for currency in ("EUR", "USD")}
+    parts = {(f"{n:012}", "USD"): widest for n in range(ACCOUNTS_NAMED + 1)}
+    adjustment = Adjustment(
+        october, "cur", "e", delivery.sequence, changes, dict.fromkeys(october.days(), changes), parts, parts
+    )
+
+    days_of(stack).flip(staged, replacing={}, publishing=delivery, adjustment=adjustment)
+
+    assert len(days_of(stack).pointers(october)) == 31
+    assert days_of(stack).adjustments(october) == [replace(adjustment, changed_at=stack.now)]
 
 
 def test_usage_that_arrives_after_the_bill_moves_no_money(stack: Stack) -> None:

@@ -156,6 +156,7 @@ def test_a_file_that_is_not_there_yet_makes_the_delivery_wait(stack: Stack) -> N
     delivery = deliveries()[0]
     event = deliver(stack, delivery)
     stack.s3.delete_object(Bucket=stack.parameters["CostReportBucket"], Key=delivery.objects[1].key)
+    stack.now = delivery.delivered_at + timedelta(minutes=9)
 
     assert held_back(stack, stack.handler(FUNCTION), messages(FUNCTION, [event])) == "DeliveryIncomplete"
     assert stack.items("LedgerTable") == [] and stack.notices() == []
@@ -163,6 +164,36 @@ def test_a_file_that_is_not_there_yet_makes_the_delivery_wait(stack: Stack) -> N
     deliver(stack, delivery)
     assert ingest(stack, event) == FAILED_NONE
     assert len(records(stack)) == 1
+
+
+def test_a_file_that_never_comes_refuses_the_delivery_by_its_name(stack: Stack) -> None:
+    delivery = deliveries()[0]
+    event = deliver(stack, delivery)
+    stack.s3.delete_object(Bucket=stack.parameters["CostReportBucket"], Key=delivery.objects[1].key)
+    stack.now = delivery.delivered_at + timedelta(minutes=11)
+
+    assert ingest(stack, event) == FAILED_NONE
+
+    assert f"{delivery.objects[1].key}: the manifest lists this file, and it does not exist" in stack.notices()[0]["reason"]
+    assert [r.outcome for r in records(stack)] == [DeliveryOutcome.REFUSED]
+    deliver(stack, delivery)
+    assert ingest(stack, event) == FAILED_NONE
+    assert [r.outcome for r in records(stack)] == [DeliveryOutcome.INGESTED], "replayed once it is whole"
+
+
+def test_files_of_the_next_refresh_under_the_manifest_of_the_one_before_make_the_delivery_wait(stack: Stack) -> None:
+    older, newer = deliveries()[0], deliveries()[2]
+    event = deliver(stack, older)
+    replaced = newer.objects[0]
+    assert replaced.key == older.objects[0].key
+    stack.put("CostReportBucket", replaced.key, replaced.body, older.delivered_at + timedelta(minutes=1))
+    stack.now = older.delivered_at + timedelta(minutes=2)
+
+    assert held_back(stack, stack.handler(FUNCTION), messages(FUNCTION, [event])) == "DeliveryIncomplete"
+
+    assert stack.items("LedgerTable") == []
+    assert ingest(stack, deliver(stack, newer)) == FAILED_NONE
+    assert billed(records(stack)[-1]) == newer.truth.bedrock.unblended_cost
 
 
 @pytest.mark.parametrize("torn", ["data", "manifest"])
@@ -249,7 +280,10 @@ def test_a_second_export_of_the_same_bill_is_refused(stack: Stack) -> None:
 
     assert asked(stack) == []
     assert "two exports of one bill" in stack.notices()[0]["reason"]
-    assert [r.export for r in records(stack)] == [inputs.EXPORT]
+    assert [(r.export, r.outcome) for r in records(stack)] == [
+        (inputs.EXPORT, DeliveryOutcome.INGESTED),
+        ("finance-copy", DeliveryOutcome.REFUSED),
+    ]
 
 
 @pytest.mark.parametrize("file_format", FORMATS)
@@ -272,7 +306,7 @@ def test_an_export_that_lacks_optional_columns_is_ingested_with_a_note_for_each(
     assert answer == FAILED_NONE
     (record,) = records(stack)
     assert billed(record) == delivery.truth.bedrock.unblended_cost
-    assert [note.split("`")[1] for note in record.report.notes] == ["line_item_iam_principal", "tags", "pricing_unit"]
+    assert sorted(note.split("`")[1] for note in record.report.notes) == ["line_item_iam_principal", "pricing_unit", "tags"]
 
 
 def test_a_tag_cell_that_is_no_json_loses_its_tags_and_keeps_its_money(stack: Stack) -> None:
@@ -360,7 +394,23 @@ def test_a_refused_delivery_is_refused_again_when_its_message_comes_again(stack:
 @pytest.mark.parametrize(
     ("manifest", "reason"),
     [
-        ("CANARY not JSON", "not a Data Exports manifest"),
+        ("CANARY not JSON", "not a manifest"),
+        ('["CANARY", ' + "[" * 200_000, "nested too deeply"),
+        ('{"executionId": "x", "executionId": "y", "dataFiles": []}', "the key executionId is there twice"),
+        ('{"executionId": NaN}', "NaN is no JSON"),
+        ("[]", "not a Data Exports manifest"),
+        ({"executionId": "x", "dataFiles": []}, "lists no data file"),
+        ({"executionId": "x", "dataFiles": ["s3://cost-reports/exports/a.parquet"] * 2}, "lists a data file twice"),
+        ({"executionId": "x", "dataFiles": ["s3://cost-reports/exports/a.exe"]}, "a data file that is none of .parquet"),
+        (
+            {"executionId": "x", "dataFiles": ["s3://cost-reports/exports/b/data/BILLING_PERIOD=2026-01/b.parquet"]},
+            "lists a data file of 2026-01 in the delivery of 2026-02",
+        ),
+        (
+            {"executionId": "x", "dataFiles": [f"s3://cost-reports/exports/{n}.parquet" for n in range(20_001)]},
+            "20001 data files",
+        ),
+        (" " * (16 * 1024 * 1024 + 1), "a manifest of 16777217 bytes is refused"),
         ({"executionId": "x"}, "dataFiles"),
         ({"executionId": "x", "dataFiles": ["s3://elsewhere/exports/a.parquet"]}, "nothing is read from there"),
         ({"executionId": "x", "dataFiles": ["s3://cost-reports/other/a.parquet"]}, "nothing is read from there"),

@@ -16,9 +16,10 @@ from botocore.exceptions import ConnectionClosedError
 from adapters import wiring
 
 WRITES = frozenset(
-    "PutItem UpdateItem DeleteItem BatchWriteItem TransactWriteItems SendMessage SendMessageBatch PutEvents".split()
+    "PutItem UpdateItem DeleteItem BatchWriteItem TransactWriteItems "
+    "SendMessage SendMessageBatch PutEvents StartExecution".split()
 )
-SERVICES = ("dynamodb", "s3", "sqs", "events")
+SERVICES = ("dynamodb", "s3", "sqs", "events", "stepfunctions")
 
 
 class Crash(BaseException):

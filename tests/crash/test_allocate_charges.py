@@ -13,6 +13,8 @@ from tests.crash.world import Work, World, enumerate_faults
 from tests.support.stack import windowed
 
 FUNCTION = "allocate_charges"
+# Hours after the first days at which their month has long been over.
+AFTER_CLOSE = 24 * 50
 
 
 def ingested(world: World) -> list[Work]:
@@ -37,12 +39,31 @@ def test_a_fault_at_any_write_leaves_the_ledger_of_an_undisturbed_run(
 def test_a_fault_at_any_write_of_a_restatement_leaves_the_ledger_of_an_undisturbed_run(
     world: World, mode: Mode, count_schedules: Callable[[int], None]
 ) -> None:
+    """The month is closed: the reader sees the new bill with its adjustment, or neither."""
     world.settle(ingested(world))
-    assert world.invoke(world.delivery(2, hours=6))
+    world.reader.close_month()
+    assert world.invoke(world.delivery(2, hours=AFTER_CLOSE))
     work = world.asked()
 
     number = enumerate_faults(world, lambda: work, faulty=[FUNCTION], mode=mode, is_published=True)
 
+    world.settle(work)
+    assert len(world.reader.adjustments()) == 1
+    count_schedules(number)
+
+
+def test_a_fault_at_any_write_after_another_delivery_was_overtaken_leaves_the_ledger_of_an_undisturbed_run(
+    world: World, count_schedules: Callable[[int], None]
+) -> None:
+    for overtaken in ingested(world)[:-1]:
+        assert world.invoke(overtaken)
+    assert world.invoke(world.delivery(2, hours=6))
+    work = world.asked()
+
+    number = enumerate_faults(world, lambda: work, faulty=[FUNCTION], mode=Mode.AFTER, is_published=True)
+
+    world.settle(work)
+    world.assert_only_current_versions_stay()
     count_schedules(number)
 
 
@@ -67,6 +88,19 @@ def test_a_newer_delivery_that_is_ingested_at_any_moment_wins(world: World, coun
     older = ingested(world)
 
     count_schedules(interleave(world, older, world.delivery(2, hours=6)))
+
+
+def test_two_deliveries_of_a_closed_month_at_once_are_accounted_for(
+    world: World, count_schedules: Callable[[int], None]
+) -> None:
+    """The newer one takes back what the older one says, which may have become visible or not."""
+    world.settle(ingested(world))
+    world.reader.close_month()
+    assert world.invoke(world.delivery(2, hours=AFTER_CLOSE))
+    older = world.asked()
+    newer = world.delivery(0, hours=AFTER_CLOSE + 1, execution_id="c0ffee00-0000-4000-8000-000000000000")
+
+    count_schedules(interleave(world, older, newer))
 
 
 def test_a_bill_that_becomes_visible_while_a_day_is_estimated_is_not_overwritten(

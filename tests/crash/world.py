@@ -7,6 +7,7 @@ import copy
 import json
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import fields
 from datetime import timedelta
 from decimal import Decimal
 from types import ModuleType
@@ -16,9 +17,12 @@ from aws_lambda_powertools.utilities.batch.exceptions import BatchProcessingErro
 from moto.dynamodb.models import dynamodb_backends
 from moto.s3.models import s3_backends
 
-from adapters.codec import allocated_from_json, decompress_lines, totals_from_json
+from adapters.codec import adjustment_from_json, allocated_from_json, decompress_lines, totals_from_json
 from adapters.dynamodb import from_wire
+from adapters.ledger_keys import ADJUSTMENTS
+from attribution.adjustments import Adjustment
 from attribution.allocation import totals_by_currency
+from attribution.charges import Costs, sum_costs
 from attribution.errors import LedgerConflict
 from tests.crash.faults import Crash, Faults, Mode
 from tests.support import inputs
@@ -35,8 +39,8 @@ Work = tuple[str, dict[str, Any]]
 class World:
     """The stack under faults."""
 
-    def __init__(self, faults: Faults) -> None:
-        self.stack = Stack()
+    def __init__(self, faults: Faults, **parameters: str) -> None:
+        self.stack = Stack(overrides=parameters)
         self.faults = faults
         self.reader = Reader(self.stack)
         self._settled: dict[tuple[str, str], str] = {}
@@ -190,6 +194,12 @@ class World:
         seen["newest"] = (deliveries[-1]["execution_id"], deliveries[-1]["outcome"]) if deliveries else ("", "")
         return seen
 
+    def assert_only_current_versions_stay(self) -> None:
+        """Every other version has been given its expiry."""
+        items = self.stack.items("LedgerTable")
+        current = {f"DAY#{p['usage_date']}#{p['version']}" for p in items if p["sk"].startswith("DAY#")}
+        assert {i["pk"] for i in items if i["pk"].startswith("DAY#") and "expires_at" not in i} == current
+
 
 def allocation(message: Sent) -> Work:
     return "allocate_charges", inputs.allocation_event([message])
@@ -210,8 +220,23 @@ class Reader:
 
     def __init__(self, stack: Stack) -> None:
         self._stack = stack
+        self._at_closing: Costs | None = None
         self.looks = 0
         self.forget()
+
+    def close_month(self) -> None:
+        """From here on, what is billed and the adjustments must account for each other."""
+        self._at_closing = _billed(self._period())
+
+    def adjustments(self) -> list[Adjustment]:
+        """What deliveries changed in the month since it was closed."""
+        stored = _plain_items(self._period(), ADJUSTMENTS, *(field.name for field in fields(Adjustment)))
+        return [adjustment_from_json(item) for item in stored]
+
+    def _period(self) -> Mapping[Any, Any]:
+        table: Any = dynamodb_backends[ACCOUNT][REGION].get_table("LedgerTable")
+        found: Mapping[Any, Any] = {key.value: items for key, items in table.items.items()}.get("PERIOD#2026-02", {})
+        return found
 
     def forget(self) -> None:
         """Another world: what was seen before does not bind it."""
@@ -233,6 +258,9 @@ class Reader:
             assert pointer["sequence"] >= self._sequences.get(day, ""), f"{day} went back to an older delivery"
             self._sequences[day] = pointer["sequence"]
             self._adds_up(pointer, partitions.get(f"DAY#{day}#{pointer['version']}", {}))
+        if self._at_closing is not None:
+            changed = sum_costs(a.totals["USD"].difference for a in self.adjustments())
+            assert _billed(self._period()) == self._at_closing + changed, "the closed month changed by more than adjustments"
         gone = self._sequences.keys() - pointers.keys()
         assert not gone, f"{gone} were visible and are not any more"
 
@@ -248,6 +276,12 @@ class Reader:
             by_team = [v for i in _plain_items(version, "SUM#team#", "values") for v in i["values"]]
             assert sum((Decimal(v["costs"]["billed_cost"]) for v in by_team), Decimal(0)) == total.billed_cost
         self._verified.add(identity)
+
+
+def _billed(period: Mapping[Any, Any]) -> Costs:
+    """The bill of a month whose days are all billed."""
+    totals = (totals_from_json(pointer["totals"]) for pointer in _plain_items(period, "DAY#", "totals"))
+    return sum_costs(of_day.get("USD", Costs()) for of_day in totals)
 
 
 def _plain_items(partition: Mapping[Any, Any], prefix: str, *names: str) -> Iterator[dict[str, Any]]:

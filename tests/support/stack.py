@@ -108,13 +108,20 @@ class Stack:
         self.log = io.StringIO()
         self.now = NOW
         parameters.clear_caches()  # type: ignore[no-untyped-call]
-        self.dynamodb, self.s3, self.sqs, self.events = (_client(name) for name in ("dynamodb", "s3", "sqs", "events"))
+        self.dynamodb, self.s3, self.sqs, self.events, self.stepfunctions = (
+            _client(name) for name in ("dynamodb", "s3", "sqs", "events", "stepfunctions")
+        )
         self.parameters = {name: str(p["Default"]) for name, p in template()["Parameters"].items() if "Default" in p}
         self.parameters |= _local_parameters() | dict(overrides or {})
         if webhook_url:
             secret = _client("secretsmanager").create_secret(Name=SECRET, SecretString=webhook_url)
             self.parameters |= {"SlackSecretArn": secret["ARN"], "SlackAllowedHosts": "127.0.0.1"}
-        self._refs: dict[str, str] = dict(self.parameters)
+        self._refs: dict[str, str] = self.parameters | {
+            "AWS::Partition": "aws",
+            "AWS::Region": REGION,
+            "AWS::AccountId": ACCOUNT,
+            "AWS::StackName": "tested",
+        }
         for bucket in ("CostReportBucket", "InvocationLogBucket"):
             self.s3.create_bucket(Bucket=self.parameters[bucket])
         create: Mapping[str, Callable[[str, dict[str, Any]], None]] = {
@@ -128,6 +135,8 @@ class Stack:
         for name, resource in template()["Resources"].items():
             if resource["Type"] == "AWS::Events::Rule" and "EventPattern" in resource["Properties"]:
                 self._create_rule(name, resource["Properties"])
+            elif resource["Type"] == "AWS::Serverless::StateMachine":
+                self._create_state_machine(name, resource["Properties"])
 
     # What the template defines ------------------------------------------------------------------------------------------
 
@@ -162,15 +171,19 @@ class Stack:
         ]
         self.events.put_targets(Rule=name, Targets=targets)
 
+    def _create_state_machine(self, name: str, properties: dict[str, Any]) -> None:
+        definition = json.dumps(self.resolve(properties["Definition"]))
+        role = f"arn:aws:iam::{ACCOUNT}:role/{name}Role"
+        created = self.stepfunctions.create_state_machine(name=name, definition=definition, roleArn=role)
+        self._refs[name] = self.state_machine_arn = created["stateMachineArn"]
+
     def resolve(self, value: Any) -> Any:
         """A value of the template with its references answered, as far as environments and rules need it."""
         match value:
             case {"Ref": str(name)}:
                 return self._refs[name]
             case {"GetAtt": str(path)}:
-                name, _, attribute = path.partition(".")
-                assert attribute == "Arn", path
-                return f"arn:aws:sqs:{REGION}:{ACCOUNT}:{self._refs[name].rpartition('/')[2]}"
+                return self._arn(path)
             case {"Sub": str(text)}:
                 for name, answer in self._refs.items():
                     text = text.replace(f"${{{name}}}", answer)
@@ -182,6 +195,14 @@ class Stack:
         if isinstance(value, list):
             return [self.resolve(inner) for inner in value]
         return {key: self.resolve(inner) for key, inner in value.items()} if isinstance(value, dict) else value
+
+    def _arn(self, path: str) -> str:
+        """What `GetAtt` answers for a queue or a function, the two kinds that are asked for."""
+        name, _, attribute = path.partition(".")
+        assert attribute == "Arn", path
+        if template()["Resources"][name]["Type"] == "AWS::Serverless::Function":
+            return f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:{name}"
+        return f"arn:aws:sqs:{REGION}:{ACCOUNT}:{self._refs[name].rpartition('/')[2]}"
 
     def environment(self, function: str) -> dict[str, str]:
         """The environment variables that the template gives a function."""
@@ -330,6 +351,17 @@ def object_created(bucket: str, key: str) -> dict[str, Any]:
 def windowed(records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """A stream event of a mapping that has a window."""
     return load_event("roll_up_usage") | {"Records": list(records), "eventSourceARN": STREAM}
+
+
+@contextlib.contextmanager
+def before_requests(hook: Callable[..., None]) -> Iterator[None]:
+    """Call a hook with each request of the product to S3, before it is applied."""
+    emitter = wiring.client("s3").meta.events
+    emitter.register_first("before-send", hook)
+    try:
+        yield
+    finally:
+        emitter.unregister("before-send", hook)
 
 
 def held_back(stack: Stack, module: ModuleType, event: Mapping[str, Any]) -> str:

@@ -15,9 +15,13 @@ from typer.core import TyperGroup
 
 from adapters import contracts
 from adapters.policy import parse_policy
-from adapters.sources import cost_report_query
+from adapters.sources import focus_layout
+from adapters.sources.cost_report_query import LAYOUTS
+from adapters.sources.report_layouts import Column
 from attribution.days import DIMENSIONS
+from attribution.deliveries import ReportKind
 from bedrock_costs.main import app
+from truth.cost_report_columns import COLUMNS as CUR_COLUMNS
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
@@ -104,7 +108,7 @@ def test_every_event_is_described_with_its_example() -> None:
 
 
 def test_every_make_verb_is_described() -> None:
-    verbs = re.findall(r"^([a-z]+):.*## ", text_of("Makefile"), re.MULTILINE)
+    verbs = re.findall(r"^([a-z-]+):.*## ", text_of("Makefile"), re.MULTILINE)
 
     assert verbs
     assert not [verb for verb in verbs if f"| `make {verb}` |" not in text_of("CONTRIBUTING.md")]
@@ -149,12 +153,17 @@ def test_every_dimension_is_in_the_policy_page() -> None:
 
 
 def test_every_column_that_is_read_is_described() -> None:
-    source = Path(cost_report_query.__file__).read_text(encoding="utf-8")
-    amortized = re.findall(r"""["']((?:line_item_net|savings_plan|reservation)_\w+)["']""", source)
-    columns = (*cost_report_query.REQUIRED, *cost_report_query.OPTIONAL, *amortized)
+    every = {
+        ReportKind.CUR_2_0: CUR_COLUMNS,
+        ReportKind.FOCUS: {*focus_layout.REQUIRED, *focus_layout.AMOUNTS, *focus_layout.OPTIONAL},
+    }
+    described = text_of("docs/cost-reports.md")
 
-    assert amortized
-    assert not [name for name in columns if f"`{name}`" not in text_of("docs/operating.md")]
+    for kind, names in every.items():
+        layout = LAYOUTS[kind]
+        used = layout.map(layout.columns([Column(name, name) for name in names])).used
+        assert len(used) > 10
+        assert not [name for name in used if f"`{name}`" not in described]
 
 
 def test_every_test_that_a_document_names_exists() -> None:

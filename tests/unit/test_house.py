@@ -205,6 +205,13 @@ def test_the_tests_run_on_the_versions_that_the_functions_run_on() -> None:
     shipped = {
         **locked("layers/dependencies/requirements.txt"),
         **locked("functions/ingest_cost_report/requirements.txt"),
+        **locked("functions/read_data_file/requirements.txt"),
     }
 
     assert {name: development.get(name) for name in shipped} == shipped
+
+
+def test_both_functions_that_read_data_files_carry_the_same_engine() -> None:
+    locks = {(ROOT / "functions" / name / "requirements.txt").read_text() for name in ("ingest_cost_report", "read_data_file")}
+
+    assert len(locks) == 1

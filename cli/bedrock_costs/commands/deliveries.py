@@ -7,19 +7,20 @@ from typing import Annotated, Any
 
 import typer
 
-from attribution.charges import Costs
+from attribution.adjustments import Adjustment
+from attribution.charges import Costs, sum_costs
 from attribution.deliveries import DeliveryRecord
 from attribution.periods import BillingPeriod
 from bedrock_costs.application import options_of
 from bedrock_costs.failures import ExitCode, Failure
-from bedrock_costs.formats import instant, money, number
+from bedrock_costs.formats import counted, instant, money, number
 from bedrock_costs.screen import Column, Grid, Result, Screen
 from bedrock_costs.spans import parse_period
 from bedrock_costs.stack import now
 
 HEADER = (
     "billing_period", "export", "execution_id", "written_at", "outcome", "rows_read", "rows_in_scope", "days", "changed_days",
-    "rejected_rows", "unclassified_usage_types", "reason",
+    "rejected_rows", "unclassified_usage_types", "reason", "adjusted_days",
 )  # fmt: skip
 _REJECTED_SHOWN = 5
 
@@ -33,7 +34,8 @@ def deliveries(
 ) -> None:
     """Show the cost report deliveries of a period.
 
-    Each with its outcome, rows, notes, usage types that nothing decodes, and rows that cannot be read.
+    Each with its outcome, rows, notes, usage types that nothing decodes, and rows that cannot be read; and what it adjusted, if
+    the period was closed when it came.
 
     Example: bedrock-costs deliveries --period 2026-10
     """
@@ -47,7 +49,7 @@ def deliveries(
             "Check the export in Data Exports; read one that is in S3 already with `bedrock-costs replay deliveries`.",
             ExitCode.NOT_READY,
         )
-    options.screen.emit(result_of(period, records))
+    options.screen.emit(result_of(period, records, options.stack.days().adjustments(period)))
 
 
 def written_at(record: DeliveryRecord) -> str:
@@ -59,8 +61,20 @@ def _amounts(totals: Costs) -> dict[str, Any]:
     return {"billed_cost": totals.billed_cost, "list_cost": totals.list_cost}
 
 
-def _document(record: DeliveryRecord) -> dict[str, Any]:
+def _adjusted(record: DeliveryRecord, adjustments: Sequence[Adjustment]) -> tuple[dict[str, Costs], int]:
+    """What a delivery changed in the closed month, by currency, and on how many days."""
+    own = [adjustment for adjustment in adjustments if adjustment.sequence == record.sequence]
+    currencies = sorted({currency for adjustment in own for currency in adjustment.totals})
+    differences = {
+        currency: sum_costs(adjustment.totals[currency].difference for adjustment in own if currency in adjustment.totals)
+        for currency in currencies
+    }
+    return differences, sum(len(adjustment.days) for adjustment in own)
+
+
+def _document(record: DeliveryRecord, adjustments: Sequence[Adjustment]) -> dict[str, Any]:
     report = record.report
+    differences, adjusted_days = _adjusted(record, adjustments)
     return {
         "billing_period": str(record.period),
         "export": record.export,
@@ -75,6 +89,8 @@ def _document(record: DeliveryRecord) -> dict[str, Any]:
         "totals": {currency: _amounts(costs) for currency, costs in report.totals.items()},
         "days": len(report.days),
         "changed_days": list(record.changed_days),
+        "adjusted": {currency: _amounts(costs) for currency, costs in differences.items()},
+        "adjusted_days": adjusted_days,
         "notes": list(report.notes),
         "unclassified": {
             name: {currency: _amounts(costs) for currency, costs in totals.items()}
@@ -85,21 +101,24 @@ def _document(record: DeliveryRecord) -> dict[str, Any]:
     }
 
 
-def result_of(period: BillingPeriod, records: Sequence[DeliveryRecord]) -> Result:
-    """The deliveries in every form."""
-    documents = [_document(record) for record in records]
+def result_of(period: BillingPeriod, records: Sequence[DeliveryRecord], adjustments: Sequence[Adjustment]) -> Result:
+    """The deliveries in every form, with what they adjusted."""
+    documents = [_document(record, adjustments) for record in records]
     rows = [
         (
             d["billing_period"], d["export"], d["execution_id"], d["written_at"], d["outcome"], d["rows_read"],
             d["rows_in_scope"], d["days"], len(d["changed_days"]), d["rejected_count"], len(d["unclassified"]), d["reason"],
+            d["adjusted_days"],
         )
         for d in documents
     ]  # fmt: skip
     document = {"billing_period": str(period), "deliveries": documents}
-    return Result(document, HEADER, rows, lambda screen: _render(period, records, screen))
+    return Result(document, HEADER, rows, lambda screen: _render(period, records, adjustments, screen))
 
 
-def _render(period: BillingPeriod, records: Sequence[DeliveryRecord], screen: Screen) -> None:
+def _render(
+    period: BillingPeriod, records: Sequence[DeliveryRecord], adjustments: Sequence[Adjustment], screen: Screen
+) -> None:
     from datetime import datetime
 
     columns = [
@@ -127,12 +146,17 @@ def _render(period: BillingPeriod, records: Sequence[DeliveryRecord], screen: Sc
     ]
     screen.grid(Grid(f"deliveries of {period}", columns, rows))
     for record in records:
-        _render_findings(record, screen)
+        _render_findings(record, adjustments, screen)
 
 
-def _render_findings(record: DeliveryRecord, screen: Screen) -> None:
+def _render_findings(record: DeliveryRecord, adjustments: Sequence[Adjustment], screen: Screen) -> None:
     report = record.report
     findings = [record.reason] if record.reason else []
+    differences, days = _adjusted(record, adjustments)
+    findings += [
+        f"adjusted {record.period} after it was closed: {money(costs.billed_cost, currency)} on {counted(days, 'day')}"
+        for currency, costs in differences.items()
+    ]
     findings += [f"note: {note}" for note in report.notes]
     findings += [
         f"usage type not decoded: {name}, {money(costs.billed_cost, currency)}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import datetime
 from typing import Annotated, Any
 
 import typer
@@ -33,30 +34,32 @@ def quarantine(
     options.screen.emit(Result(document, HEADER, rows, lambda screen: _render(notices, count, screen)))
 
 
-def notice_keys(stack: Stack) -> list[str]:
-    """The keys of all notices, newest first."""
+def notice_times(stack: Stack) -> dict[str, datetime]:
+    """The keys of all notices and when each was last written, newest first."""
     pages = stack.client("s3").get_paginator("list_objects_v2").paginate(Bucket=stack.output("WorkBucket"), Prefix=PREFIX)
     objects = [item for page in pages for item in page.get("Contents", [])]
-    return [item["Key"] for item in sorted(objects, key=lambda o: (o["LastModified"], o["Key"]), reverse=True)]
+    return {
+        item["Key"]: item["LastModified"] for item in sorted(objects, key=lambda o: (o["LastModified"], o["Key"]), reverse=True)
+    }
 
 
 def read_notices(stack: Stack, limit: int) -> tuple[list[dict[str, Any]], int]:
     """The newest notices, and how many there are."""
-    keys = notice_keys(stack)
-    client, bucket = stack.client("s3"), stack.output("WorkBucket")
-    notices = []
-    for key in keys[:limit]:
-        stored = json.loads(client.get_object(Bucket=bucket, Key=key)["Body"].read())
-        notices.append(
-            {
-                "rejected_at": str(stored.get("rejected_at", "")),
-                "source": str(stored.get("source", "")),
-                "line": stored.get("line"),
-                "reason": str(stored.get("reason", "")),
-                "notice": f"s3://{bucket}/{key}",
-            }
-        )
-    return notices, len(keys)
+    keys = list(notice_times(stack))
+    return [read_notice(stack, key) for key in keys[:limit]], len(keys)
+
+
+def read_notice(stack: Stack, key: str) -> dict[str, Any]:
+    """One notice."""
+    bucket = stack.output("WorkBucket")
+    stored = json.loads(stack.client("s3").get_object(Bucket=bucket, Key=key)["Body"].read())
+    return {
+        "rejected_at": str(stored.get("rejected_at", "")),
+        "source": str(stored.get("source", "")),
+        "line": stored.get("line"),
+        "reason": str(stored.get("reason", "")),
+        "notice": f"s3://{bucket}/{key}",
+    }
 
 
 def _render(notices: list[dict[str, Any]], count: int, screen: Screen) -> None:

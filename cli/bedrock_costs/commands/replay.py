@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
@@ -13,7 +12,7 @@ from attribution.periods import BillingPeriod
 from bedrock_costs.application import Options, options_of
 from bedrock_costs.failures import ExitCode, Failure
 from bedrock_costs.formats import counted
-from bedrock_costs.replaying import ObjectInS3, account_of, listed, object_created, read_event_files, send
+from bedrock_costs.replaying import ObjectInS3, account_of, announcement, listed, read_event_files, require_read, send
 from bedrock_costs.screen import Result, Screen
 from bedrock_costs.spans import parse_period
 from bedrock_costs.stack import Location, Stack, now
@@ -22,7 +21,6 @@ commands = typer.Typer(
     no_args_is_help=True, rich_markup_mode=None, help="Send log objects, deliveries, CloudTrail events or days again."
 )
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be sent, and send nothing.")]
-_PERIOD = re.compile(r"(?:^|/)billing_period=(?P<period>\d{4}-\d{2})/", re.IGNORECASE)
 _SHOWN = 10
 
 
@@ -63,15 +61,15 @@ def deliveries(
 
     Example: bedrock-costs replay deliveries --period 2026-10
     """
-    from adapters.sources.manifest import manifest_key_ignored
+    from adapters.sources.manifest import named
 
     options = options_of(ctx)
     allowed = options.stack.location("CostReportLocation")
     place = Location.parse(uri) if uri else allowed
     found, others = _listed(options.stack, place, allowed)
-    chosen = [item for item in found if not manifest_key_ignored(item.key) and _is_of(item, period)]
-    about = f" of {period}" if period else ""
-    _require_some(chosen, f"no manifest of a cost report{about} under {place}", others + len(found))
+    chosen = [item for item in found if (about := named(item.key)) and period in (None, about.period)]
+    wanted = f" of {period}" if period else ""
+    _require_some(chosen, f"no manifest of a cost report{wanted} under {place}", others + len(found))
     chosen.sort(key=lambda item: (item.modified_at, item.key))
     _replay(options, "CostReportQueue", chosen, place.bucket, others + len(found) - len(chosen), dry_run)
 
@@ -139,21 +137,10 @@ def events(
 
 def _listed(stack: Stack, place: Location, allowed: Location) -> tuple[list[ObjectInS3], int]:
     """The objects at a place that the stack reads, and how many it does not."""
-    if not (allowed.contains(place) or place.contains(allowed)):
-        raise Failure(
-            f"{place} is not where this stack reads from",
-            f"It reads from {allowed} alone, and refuses anything else.",
-            "Copy the objects there, or name a prefix there.",
-            ExitCode.USAGE,
-        )
+    require_read(place, allowed)
     found = list(listed(stack, place))
     inside = [item for item in found if item.key.startswith(allowed.prefix)]
     return inside, len(found) - len(inside)
-
-
-def _is_of(item: ObjectInS3, period: BillingPeriod | None) -> bool:
-    named = _PERIOD.search(item.key)
-    return period is None or (named is not None and named["period"] == str(period))
 
 
 def _require_some(chosen: Sequence[object], what: str, looked_at: int) -> None:
@@ -167,7 +154,7 @@ def _replay(options: Options, queue: str, chosen: Sequence[ObjectInS3], bucket: 
     sent = 0
     if not dry_run:
         account = account_of(queue_url)
-        sent = send(stack, queue_url, [object_created(stack, bucket, item, account) for item in chosen], options.screen)
+        sent = send(stack, queue_url, [announcement(stack, bucket, item, account) for item in chosen], options.screen)
     names = [f"s3://{bucket}/{item.key}" for item in chosen]
     _tell(options, "object", len(chosen), sent, skipped, (), names, dry_run)
 

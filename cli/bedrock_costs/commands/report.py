@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from attribution.adjustments import Adjustment
 from attribution.charges import Basis
 from attribution.days import DIMENSIONS, UNALLOCATED, DayPointer, Sum
 from attribution.meters import TOKEN_KINDS
@@ -73,6 +74,27 @@ class Row:
 
 
 @dataclass(frozen=True, slots=True)
+class Adjusted:
+    """What an adjustment changed on the days of a report, in its metric."""
+
+    adjustment: Adjustment
+    currency: str
+    difference: Decimal
+
+    @classmethod
+    def within(cls, span: Span, metric: str, adjustment: Adjustment) -> Iterator[Adjusted]:
+        """By currency; none where nothing of the report changed."""
+        for currency in adjustment.totals:
+            difference = total(
+                getattr(changes[currency].difference, metric)
+                for day, changes in adjustment.days.items()
+                if currency in changes and span.first <= day <= span.last
+            )
+            if difference:
+                yield cls(adjustment, currency, difference)
+
+
+@dataclass(frozen=True, slots=True)
 class Report:
     """The rows of each currency, largest first, what nobody owns last."""
 
@@ -82,6 +104,7 @@ class Report:
     freshness: Freshness
     by_currency: Mapping[str, Sequence[Row]]
     notes: Sequence[str] = field(default_factory=tuple)
+    adjustments: Sequence[Adjusted] = field(default_factory=tuple)
 
 
 def report(
@@ -132,7 +155,18 @@ def make_report(stack: Stack, span: Span, by: str | None, metric: str) -> Report
     for row in sorted(rows.values(), key=lambda r: (r.value == UNALLOCATED, -r.total, r.value)):
         by_currency[row.currency].append(row)
     return Report(
-        span, dimension, metric, Freshness.of(span, pointers), dict(sorted(by_currency.items())), _notes(pointers, dimension)
+        span=span,
+        dimension=dimension,
+        metric=metric,
+        freshness=Freshness.of(span, pointers),
+        by_currency=dict(sorted(by_currency.items())),
+        notes=_notes(pointers, dimension),
+        adjustments=[
+            adjusted
+            for period in span.periods()
+            for adjustment in days.adjustments(period)
+            for adjusted in Adjusted.within(span, metric, adjustment)
+        ],
     )
 
 
@@ -222,6 +256,16 @@ def result_of(made: Report) -> Result:
         "metric": made.metric,
         **made.freshness.document(),
         "currencies": documents,
+        "adjustments": [
+            {
+                "billing_period": str(adjusted.adjustment.period),
+                "changed_at": adjusted.adjustment.changed_at,
+                "execution_id": adjusted.adjustment.execution_id,
+                "currency": adjusted.currency,
+                "difference": adjusted.difference,
+            }
+            for adjusted in made.adjustments
+        ],
         "notes": made.notes,
     }
     return Result(document, HEADER, flat, lambda screen: _render(made, screen))
@@ -271,5 +315,9 @@ def _render(made: Report, screen: Screen) -> None:
         title = f"{made.metric} of {made.span} by {made.dimension}, {currency}"
         screen.grid(Grid(title, columns, cells, footer, styles))
     screen.line(f"{made.freshness.sentence()}. As of {instant(made.freshness.as_of)}.", style="dim")
+    for adjusted in made.adjustments:
+        of = adjusted.adjustment
+        on = f" on {instant(of.changed_at)}" if of.changed_at else ""
+        screen.line(f"Adjusted by {money(adjusted.difference, adjusted.currency)}{on}, after {of.period} was closed.")
     for note in made.notes:
         screen.note(note)

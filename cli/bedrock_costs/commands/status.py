@@ -16,7 +16,7 @@ from attribution.money import ZERO, add, subtract
 from attribution.periods import BillingPeriod
 from bedrock_costs.application import options_of
 from bedrock_costs.commands.deliveries import written_at
-from bedrock_costs.commands.quarantine import notice_keys
+from bedrock_costs.commands.quarantine import notice_times
 from bedrock_costs.commands.report import day_sums
 from bedrock_costs.failures import Failure, is_denied
 from bedrock_costs.formats import instant, money, percent, percent_text
@@ -68,7 +68,7 @@ def read_status(stack: Stack, period: BillingPeriod, today: date) -> dict[str, A
         ),
         "newest_period_with_data": str(period) if pointers else _newest_period(stack, BillingPeriod.of(today)),
         "capture": _capture(stack, pointers),
-        "quarantined": _if_allowed(lambda: len(notice_keys(stack))),
+        "quarantined": _if_allowed(lambda: len(notice_times(stack))),
         "dead_letters": _if_allowed(lambda: _dead_letters(stack)),
     }
 

@@ -1,4 +1,4 @@
-"""Charges as JSON: how origin charges lie in the work bucket and allocated charges in the ledger."""
+"""Charges as JSON: how origin charges lie in the work bucket, allocated charges and adjustments in the ledger."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ import gzip
 import io
 import json
 from collections.abc import Iterable, Iterator, Mapping
-from datetime import date
+from datetime import date, datetime
 from decimal import Decimal
 from typing import Any
 
+from attribution.adjustments import Adjustment, Change, Differences
 from attribution.canonical import canonical_json, number_text
 from attribution.charges import (
     COST_METRICS,
@@ -21,6 +22,7 @@ from attribution.charges import (
     OriginCharge,
 )
 from attribution.meters import Meter, Routing, Tier, TokenKind
+from attribution.periods import BillingPeriod
 
 Json = dict[str, Any]
 
@@ -62,6 +64,7 @@ _ORIGIN_TEXT = (
     "usage_type",
     "operation",
     "feature",
+    "commitment",
     "iam_principal",
     "resource_id",
     "currency",
@@ -153,6 +156,61 @@ def allocated_from_json(stored: Json) -> AllocatedCharge:
         units=Decimal(stored["units"]) if stored["units"] is not None else None,
         requests=stored["requests"],
         costs=costs_from_json(stored["costs"]),
+    )
+
+
+def _changes_to_json(changes: Mapping[str, Change]) -> Json:
+    return {
+        currency: {"before": costs_to_json(change.before), "after": costs_to_json(change.after)}
+        for currency, change in changes.items()
+    }
+
+
+def _changes_from_json(stored: Json) -> dict[str, Change]:
+    return {
+        currency: Change(costs_from_json(change["before"]), costs_from_json(change["after"]))
+        for currency, change in sorted(stored.items())
+    }
+
+
+def _differences_to_json(differences: Differences) -> list[Json]:
+    return [
+        {"value": value, "currency": currency, "costs": costs_to_json(costs)}
+        for (value, currency), costs in differences.items()
+    ]
+
+
+def _differences_from_json(stored: list[Json]) -> Differences:
+    return {(part["value"], part["currency"]): costs_from_json(part["costs"]) for part in stored}
+
+
+def adjustment_to_json(adjustment: Adjustment, changed_at: datetime) -> Json:
+    """An adjustment as readers find it."""
+    return {
+        "period": str(adjustment.period),
+        "export": adjustment.export,
+        "execution_id": adjustment.execution_id,
+        "sequence": adjustment.sequence,
+        "changed_at": changed_at.isoformat(),
+        "totals": _changes_to_json(adjustment.totals),
+        "days": {day.isoformat(): _changes_to_json(changes) for day, changes in adjustment.days.items()},
+        "by_line_item_type": _differences_to_json(adjustment.by_line_item_type),
+        "by_account": _differences_to_json(adjustment.by_account),
+    }
+
+
+def adjustment_from_json(stored: Json) -> Adjustment:
+    """An adjustment as it was written."""
+    return Adjustment(
+        period=BillingPeriod.parse(stored["period"]),
+        export=stored["export"],
+        execution_id=stored["execution_id"],
+        sequence=stored["sequence"],
+        totals=_changes_from_json(stored["totals"]),
+        days={date.fromisoformat(day): _changes_from_json(changes) for day, changes in sorted(stored["days"].items())},
+        by_line_item_type=_differences_from_json(stored["by_line_item_type"]),
+        by_account=_differences_from_json(stored["by_account"]),
+        changed_at=datetime.fromisoformat(stored["changed_at"]),
     )
 
 

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import date
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from adapters.validation import wrong_fields
+from attribution.deliveries import PinnedFile, ReportKind
 from attribution.errors import InputRejected
 from attribution.ports import StoredObject
 
 # Bedrock has bills of this century.
 UsageDate = Annotated[date, Field(ge=date(2000, 1, 1), le=date(2099, 12, 31))]
+BillingMonth = Annotated[str, Field(pattern=r"^20\d{2}-(0[1-9]|1[0-2])$")]
 
 
 class Contract(BaseModel):
@@ -61,6 +64,22 @@ class ApiCall(Contract):
         return self
 
 
+class DataFileToRead(Contract):
+    """A data file of a large delivery as it was pinned, and what it is a part of: one item of a fan-out."""
+
+    bucket: str
+    key: str
+    etag: Annotated[str, Field(min_length=1)]
+    size: Annotated[int, Field(ge=0)]
+    version_id: str
+    kind: ReportKind
+    period: BillingMonth
+
+    @property
+    def file(self) -> PinnedFile:
+        return PinnedFile(self.key, self.etag, self.size, self.version_id)
+
+
 class AllocateDay(Contract):
     """A usage day to be allocated, and what it changed for."""
 
@@ -71,7 +90,7 @@ class AllocateDay(Contract):
 class LedgerDaysChanged(Contract):
     """Ledger days of one billing period that readers see in another version."""
 
-    billing_period: Annotated[str, Field(pattern=r"^20\d{2}-(0[1-9]|1[0-2])$")]
+    billing_period: BillingMonth
     usage_dates: tuple[UsageDate, ...]
 
 
@@ -86,6 +105,12 @@ class LedgerDaysChangedEvent(Contract):
         return value or None
 
 
+class ScheduledEvent(Contract):
+    """A schedule's event as EventBridge delivers it: it says no more than that it is time."""
+
+    detail_type: Literal["Scheduled Event"] = Field(alias="detail-type")
+
+
 class AlertRetry(Contract):
     """An alert whose delivery is to be tried again."""
 
@@ -98,9 +123,9 @@ class AlertRetry(Contract):
 C = TypeVar("C", bound=Contract)
 
 
-def read(contract: type[C], body: str, source: str) -> C:
+def read(contract: type[C], body: str | Mapping[str, Any], source: str) -> C:
     """A message as its contract; anything else is rejected with the fields that are wrong, not with their values."""
     try:
-        return contract.model_validate_json(body)
+        return contract.model_validate_json(body) if isinstance(body, str) else contract.model_validate(body)
     except ValidationError as error:
         raise InputRejected(source, f"not a {contract.__name__} message: {wrong_fields(error, 'message')}") from None

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from datetime import date
+from decimal import Decimal
 from typing import Any
 
 from adapters.codec import totals_from_json, totals_to_json
 from adapters.dynamodb import Item, Table, from_wire, integer, to_wire
 from adapters.ledger_keys import delivery_pk, delivery_sk
+from attribution.canonical import number_text
 from attribution.deliveries import (
     DayOfDelivery,
     DeliveryOutcome,
     DeliveryRecord,
     IngestedReport,
+    Mention,
     PinnedFile,
     RejectedRow,
 )
@@ -22,6 +26,7 @@ from attribution.periods import BillingPeriod
 
 # Enough for an operator to see what is wrong; the counts are complete.
 _REJECTED_SHOWN = 50
+_MENTIONS_SHOWN = 200
 # An item holds 400 KB. The manifest lists all files of a larger delivery; their sizes and versions are kept for these.
 _FILES_SHOWN = 500
 
@@ -67,6 +72,15 @@ class DynamoDeliveries:
                 f"delivery {record.execution_id} went on while {usage_date} was staged: read it and decide again"
             ) from error
         return _record(from_wire(answer["Attributes"]))
+
+    def forget_staged(self, record: DeliveryRecord, usage_date: date) -> None:
+        """Forget the version of a day that was staged for a delivery which a newer one overtook: it has its expiry."""
+        self._table.client.update_item(
+            TableName=self._table.name,
+            Key=to_wire({"pk": delivery_pk(record.period), "sk": delivery_sk(record)}),
+            UpdateExpression="REMOVE staged.#day",
+            ExpressionAttributeNames={"#day": usage_date.isoformat()},
+        )
 
     def supersede(self, record: DeliveryRecord, by: str) -> None:
         """A delivery that a newer one overtook before it became visible."""
@@ -123,6 +137,12 @@ def _item(record: DeliveryRecord) -> Item:
         "rejected": [{"file": r.file, "row": r.row, "reason": r.reason} for r in report.rejected[:_REJECTED_SHOWN]],
         "notes": list(report.notes),
         "unclassified": {name: totals_to_json(totals) for name, totals in report.unclassified.items()},
+        "mentions": [
+            asdict(mention) | {"billed_cost": number_text(mention.billed_cost)} for mention in report.mentions[:_MENTIONS_SHOWN]
+        ],
+        "unknown_columns": list(report.unknown_columns),
+        "content": report.content,
+        "reader": report.reader,
     }
 
 
@@ -147,6 +167,13 @@ def _record(item: Mapping[str, Any]) -> DeliveryRecord:
         rejected=tuple(RejectedRow(r["file"], integer(r["row"]), r["reason"]) for r in item["rejected"]),
         notes=tuple(item["notes"]),
         unclassified={name: totals_from_json(totals) for name, totals in sorted(item["unclassified"].items())},
+        mentions=tuple(
+            Mention(**m | {"billed_cost": Decimal(m["billed_cost"]), "row_count": integer(m["row_count"])})
+            for m in item["mentions"]
+        ),
+        unknown_columns=tuple(item["unknown_columns"]),
+        content=item["content"],
+        reader=item["reader"],
     )
     return DeliveryRecord(
         export=item["export"],

@@ -5,6 +5,7 @@ DAY#<date>#<version>   SUM#<dimension>#<nnnnn>  up to 200 values of one dimensio
 DAY#<date>#<version>   VERSION                  what the version was made from; written last
 PERIOD#<yyyy-mm>       DAY#<date>               the pointer
 PERIOD#<yyyy-mm>       HISTORY#<date>#<changed at>#<version>   every pointer there has been
+PERIOD#<yyyy-mm>       ADJUSTMENT#<sequence>#<date>            what a delivery changed after the month was closed
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ from decimal import Decimal
 from typing import Any
 
 from adapters.codec import (
+    adjustment_from_json,
+    adjustment_to_json,
     allocated_from_json,
     allocated_to_json,
     compress,
@@ -26,7 +29,8 @@ from adapters.codec import (
     totals_to_json,
 )
 from adapters.dynamodb import Item, Table, integer, to_wire
-from adapters.ledger_keys import day_pk, delivery_pk, delivery_sk, period_pk
+from adapters.ledger_keys import ADJUSTMENTS, adjustment_sk, day_pk, delivery_pk, delivery_sk, period_pk
+from attribution.adjustments import Adjustment
 from attribution.allocation import totals_by_currency
 from attribution.canonical import number_text
 from attribution.charges import AllocatedCharge, Basis, Costs
@@ -115,8 +119,12 @@ class DynamoLedgerDays:
         *,
         replacing: Mapping[date, DayPointer],
         publishing: DeliveryRecord | None = None,
+        adjustment: Adjustment | None = None,
     ) -> None:
-        """Make versions current, all or none, provided that nobody moved these days since `replacing` was read."""
+        """Make versions current, all or none, provided that nobody moved these days since `replacing` was read.
+
+        At most 31 days of three actions, a delivery and an adjustment: 95 of the 100 actions that a transaction may have.
+        """
         now = self._clock()
         actions: list[Any] = []
         for pointer in pointers:
@@ -125,6 +133,8 @@ class DynamoLedgerDays:
             actions += self._flip_one(pointer, old, tuple(v for v in superseded if v != pointer.version), now)
         if publishing is not None:
             actions.append(self._publish(publishing))
+        if adjustment is not None:
+            actions.append(self._adjust(adjustment, now))
         days = ", ".join(p.usage_date.isoformat() for p in pointers)
         self._table.transact(actions, f"somebody else moved one of these days first: {days}; read them and decide again")
 
@@ -165,6 +175,20 @@ class DynamoLedgerDays:
             }
         }
 
+    def _adjust(self, adjustment: Adjustment, now: datetime) -> dict[str, Any]:
+        key = {"pk": period_pk(adjustment.period), "sk": adjustment_sk(adjustment)}
+        return {
+            "Put": {
+                "TableName": self._table.name,
+                "Item": to_wire(key | adjustment_to_json(adjustment, now)),
+                "ConditionExpression": "attribute_not_exists(pk)",
+            }
+        }
+
+    def adjustments(self, period: BillingPeriod) -> Sequence[Adjustment]:
+        """What deliveries changed in a period after it was closed, oldest first."""
+        return [adjustment_from_json(item) for item in self._table.query(period_pk(period), ADJUSTMENTS)]
+
     def retire(self, usage_date: date) -> None:
         """Give superseded versions of a day their expiry. Readers that hold one have until then to finish."""
         period = period_pk(BillingPeriod.of(usage_date))
@@ -185,7 +209,11 @@ class DynamoLedgerDays:
             # The day moved on; whoever moved it retires what it left behind.
             return
 
-    def _expire(self, usage_date: date, version: str) -> None:
+    def discard(self, usage_date: date, version: str, sequence: str) -> None:
+        """Give a version its expiry that was staged for a delivery and never became current; one in use is left alone."""
+        self._expire(usage_date, version, sequence)
+
+    def _expire(self, usage_date: date, version: str, sequence: str | None = None) -> None:
         pk = day_pk(usage_date, version)
         header = self._table.get(pk=pk, sk=VERSION)
         is_estimate = header is not None and header["basis"] == Basis.ESTIMATED
@@ -193,10 +221,14 @@ class DynamoLedgerDays:
         expires_at = Decimal(int((self._clock() + ttl).timestamp()))
         if header is None:
             return
-        # The header goes first, and only while the version is not current again: one whose header expires is made current no
-        # more, and is written anew when it is staged.
+        # The header goes first, and only while the version is not current again (nor, where `sequence` names the delivery that
+        # it was staged for, staged for another): one whose header expires is made current no more, and is written anew when it
+        # is staged.
+        actions = self._expire_header(
+            usage_date, version, expires_at, str(header["sequence"]) if sequence is None else sequence
+        )
         try:
-            self._table.transact(self._expire_header(usage_date, version, expires_at), f"version {version} is current again")
+            self._table.transact(actions, f"version {version} is in use")
         except LedgerConflict:
             return
         for name in [str(item["sk"]) for item in self._table.query(pk, attributes=("sk",)) if item["sk"] != VERSION]:
@@ -207,19 +239,21 @@ class DynamoLedgerDays:
                 ExpressionAttributeValues=to_wire({":expires_at": expires_at}),
             )
 
-    def _expire_header(self, usage_date: date, version: str, expires_at: Decimal) -> list[Any]:
+    def _expire_header(self, usage_date: date, version: str, expires_at: Decimal, sequence: str) -> list[Any]:
         current = {"pk": period_pk(BillingPeriod.of(usage_date)), "sk": f"DAY#{usage_date.isoformat()}"}
         is_superseded = {
             "TableName": self._table.name,
             "Key": to_wire(current),
-            "ConditionExpression": "version <> :version",
+            "ConditionExpression": "attribute_not_exists(version) OR version <> :version",
             "ExpressionAttributeValues": to_wire({":version": version}),
         }
         expire = {
             "TableName": self._table.name,
             "Key": to_wire({"pk": day_pk(usage_date, version), "sk": VERSION}),
             "UpdateExpression": "SET expires_at = if_not_exists(expires_at, :expires_at)",
-            "ExpressionAttributeValues": to_wire({":expires_at": expires_at}),
+            "ConditionExpression": "#sequence = :sequence",
+            "ExpressionAttributeNames": {"#sequence": "sequence"},
+            "ExpressionAttributeValues": to_wire({":expires_at": expires_at, ":sequence": sequence}),
         }
         return [{"ConditionCheck": is_superseded}, {"Update": expire}]
 

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from datetime import date
 
+from attribution.adjustments import Adjustment
 from attribution.deliveries import DeliveryRecord
 from attribution.periods import BillingPeriod
+
+ADJUSTMENTS = "ADJUSTMENT#"
 
 
 def day_pk(usage_date: date, version: str) -> str:
@@ -16,6 +19,11 @@ def day_pk(usage_date: date, version: str) -> str:
 def period_pk(period: BillingPeriod) -> str:
     """The partition of a billing period's pointers."""
     return f"PERIOD#{period}"
+
+
+def adjustment_sk(adjustment: Adjustment) -> str:
+    """The sort key of an adjustment, in the order of deliveries. A delivery changes a day once, so its first day names it."""
+    return f"{ADJUSTMENTS}{adjustment.sequence}#{min(adjustment.days).isoformat()}"
 
 
 def delivery_pk(period: BillingPeriod) -> str:

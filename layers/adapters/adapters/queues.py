@@ -1,4 +1,4 @@
-"""The queues a flow asks for later work: days to allocate, alerts to deliver again, sessions to link again."""
+"""The queues a flow asks for later work: deliveries, days to allocate, alerts to deliver again, sessions to link again."""
 
 from __future__ import annotations
 
@@ -6,19 +6,61 @@ import hashlib
 import json
 from collections.abc import Callable, Iterable
 from datetime import date, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
 from attribution.alerts import AlertKey
 from attribution.deliveries import DeliveryRecord
+from attribution.ports import ListedManifest, StoredObject
 
 if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
 
+# The group that the template's rule puts deliveries into: one at a time.
+DELIVERY_GROUP = "deliveries"
 _SEND_BATCH = 10
 # By then the index that finds waiting calls has long caught up with the table.
 _RELINK_DELAY_SECONDS = 60
+
+
+def object_created(source: StoredObject, *, size: int, written_at: datetime, by: str) -> dict[str, Any]:
+    """S3 "Object Created" of an object, as EventBridge delivers it, without the sequencer, which only S3 knows."""
+    return {
+        "version": "0",
+        "detail-type": "Object Created",
+        "source": "aws.s3",
+        "time": f"{written_at:%Y-%m-%dT%H:%M:%SZ}",
+        "detail": {
+            "version": "0",
+            "bucket": {"name": source.bucket},
+            "object": {"key": source.key, "size": size, "etag": source.etag},
+            "request-id": by,
+            "reason": "PutObject",
+        },
+    }
+
+
+class SqsDeliveryQueue:
+    """`DeliveryQueue` on the SQS FIFO queue that EventBridge puts S3's own events on.
+
+    The deduplication id is made of key and content: two reconcilers at once announce a manifest once.
+    """
+
+    def __init__(self, client: SQSClient, url: str) -> None:
+        self._client = client
+        self._url = url
+
+    def announce(self, manifest: ListedManifest) -> None:
+        """Have the manifest's delivery ingested."""
+        source = manifest.source
+        event = object_created(source, size=manifest.size, written_at=manifest.written_at, by="reconcile")
+        self._client.send_message(
+            QueueUrl=self._url,
+            MessageBody=json.dumps(event),
+            MessageGroupId=DELIVERY_GROUP,
+            MessageDeduplicationId=hashlib.sha256(f"{source}#{source.etag}".encode()).hexdigest(),
+        )
 
 
 class SqsAllocationQueue:

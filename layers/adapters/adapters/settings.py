@@ -63,6 +63,21 @@ class IngestCostReport(Ledger, WorkBucket):
     cost_report_bucket: Name
     cost_report_prefix: str = ""
     billing_lag_hours: int = Field(ge=0)
+    fan_out_state_machine_arn: Name
+    fan_out_above_megabytes: int = Field(ge=0)
+    engine_memory_megabytes: int = Field(ge=64)
+
+
+class ReconcileDeliveries(Ledger, WorkBucket):
+    cost_report_bucket: Name
+    cost_report_prefix: str = ""
+    cost_report_queue_url: Name
+
+
+class ReadDataFile(WorkBucket):
+    cost_report_bucket: Name
+    cost_report_prefix: str = ""
+    engine_memory_megabytes: int = Field(ge=64)
 
 
 class AllocateCharges(Ledger, WorkBucket):

@@ -20,6 +20,8 @@ from adapters.settings import (
     IngestCostReport,
     Invocations,
     Ledger,
+    ReadDataFile,
+    ReconcileDeliveries,
     RecordApiCalls,
     RollUpUsage,
     WorkBucket,
@@ -28,14 +30,18 @@ from attribution.errors import PolicyInvalid
 
 if TYPE_CHECKING:
     from adapters.alerts import DynamoAlerts
+    from adapters.announced_manifests import DynamoAnnouncedManifests
     from adapters.announcements import EventBridgeAnnouncements
     from adapters.channels.slack import SlackWebhook
     from adapters.deliveries import DynamoDeliveries
+    from adapters.fan_out import StepFunctionsFanOut
     from adapters.invocations import DynamoInvocations
     from adapters.ledger_days import DynamoLedgerDays
     from adapters.policy import DynamoPolicy
     from adapters.prices import DynamoPrices
-    from adapters.queues import SqsAlertRetries, SqsAllocationQueue, SqsRedelivery, SqsRelinking
+    from adapters.queues import SqsAlertRetries, SqsAllocationQueue, SqsDeliveryQueue, SqsRedelivery, SqsRelinking
+    from adapters.sources.cost_report import S3CostReports
+    from adapters.sources.report_listing import S3ReportListing
     from adapters.usage_counters import DynamoUsageCounters
     from adapters.work_bucket import S3OriginCharges, S3Quarantine
 
@@ -75,10 +81,24 @@ def quarantine(settings: WorkBucket) -> S3Quarantine:
     return S3Quarantine(client("s3"), settings.work_bucket, clock)
 
 
-def origin_charges(settings: AllocateCharges | IngestCostReport) -> S3OriginCharges:
+def origin_charges(settings: AllocateCharges) -> S3OriginCharges:
     from adapters.work_bucket import S3OriginCharges
 
     return S3OriginCharges(client("s3"), settings.work_bucket)
+
+
+def cost_reports(settings: IngestCostReport | ReadDataFile) -> S3CostReports:
+    from adapters.sources.cost_report import S3CostReports
+    from adapters.work_bucket import S3OriginCharges, S3Readings
+
+    return S3CostReports(
+        client("s3"),
+        settings.cost_report_bucket,
+        settings.cost_report_prefix,
+        S3OriginCharges(client("s3"), settings.work_bucket),
+        S3Readings(client("s3"), settings.work_bucket),
+        memory_megabytes=settings.engine_memory_megabytes,
+    )
 
 
 def prices(settings: Ledger) -> DynamoPrices:
@@ -111,10 +131,34 @@ def deliveries(settings: Ledger) -> DynamoDeliveries:
     return DynamoDeliveries(ledger_table(settings))
 
 
+def report_listing(settings: ReconcileDeliveries) -> S3ReportListing:
+    from adapters.sources.report_listing import S3ReportListing
+
+    return S3ReportListing(client("s3"), settings.cost_report_bucket, settings.cost_report_prefix)
+
+
+def announced_manifests(settings: Ledger) -> DynamoAnnouncedManifests:
+    from adapters.announced_manifests import DynamoAnnouncedManifests
+
+    return DynamoAnnouncedManifests(ledger_table(settings))
+
+
+def delivery_queue(settings: ReconcileDeliveries) -> SqsDeliveryQueue:
+    from adapters.queues import SqsDeliveryQueue
+
+    return SqsDeliveryQueue(client("sqs"), settings.cost_report_queue_url)
+
+
 def allocation_queue(settings: RollUpUsage | IngestCostReport) -> SqsAllocationQueue:
     from adapters.queues import SqsAllocationQueue
 
     return SqsAllocationQueue(client("sqs"), settings.allocation_queue_url, settings.estimate_delay_seconds, clock)
+
+
+def fan_out(settings: IngestCostReport) -> StepFunctionsFanOut:
+    from adapters.fan_out import StepFunctionsFanOut
+
+    return StepFunctionsFanOut(client("s3"), client("stepfunctions"), settings.work_bucket, settings.fan_out_state_machine_arn)
 
 
 def relinking(settings: RecordApiCalls) -> SqsRelinking:

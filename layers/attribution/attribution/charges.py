@@ -8,14 +8,15 @@ The metrics are kept side by side because each answers another question: `list_c
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import astuple, dataclass, fields
+from dataclasses import dataclass, fields
 from datetime import date
 from decimal import Decimal
 from enum import StrEnum
+from operator import attrgetter
 
 from attribution.canonical import content_hash
 from attribution.meters import Meter
-from attribution.money import ZERO, add, split, total
+from attribution.money import ZERO, add, split, subtract, total
 from attribution.usage import Pairs
 
 
@@ -34,24 +35,34 @@ class Costs:
         """The same amount in every metric: an estimate, which knows no difference between them."""
         return cls(amount, amount, amount, amount, amount)
 
+    def amounts(self) -> tuple[Decimal, ...]:
+        """Every metric, in the order of `COST_METRICS`."""
+        return self.list_cost, self.billed_cost, self.net_billed_cost, self.effective_cost, self.net_effective_cost
+
     def __add__(self, other: Costs) -> Costs:
-        return Costs(*(add(a, b) for a, b in zip(astuple(self), astuple(other), strict=True)))
+        return Costs(*(add(a, b) for a, b in zip(self.amounts(), other.amounts(), strict=True)))
+
+    def __sub__(self, other: Costs) -> Costs:
+        return Costs(*(subtract(a, b) for a, b in zip(self.amounts(), other.amounts(), strict=True)))
 
     def split(self, weights: Sequence[Decimal]) -> list[Costs]:
         """Shares in proportion to `weights` that sum to this in every metric, exactly."""
-        by_metric = [split(amount, weights) for amount in astuple(self)]
+        by_metric = [split(amount, weights) for amount in self.amounts()]
         return [Costs(*share) for share in zip(*by_metric, strict=True)]
 
     def is_zero(self) -> bool:
-        return not any(astuple(self))
+        return not any(self.amounts())
 
 
 COST_METRICS = tuple(f.name for f in fields(Costs))
+# `dataclasses.astuple` copies every value deeply, which costs more than everything else that is done with a charge.
+_meter = attrgetter("model", "token_kind", "tier", "routing")
+_evidence = attrgetter("kind", "value")
 
 
 def sum_costs(costs: Iterable[Costs]) -> Costs:
     """The exact sum in every metric."""
-    columns = list(zip(*(astuple(c) for c in costs), strict=True))
+    columns = list(zip(*(c.amounts() for c in costs), strict=True))
     return Costs(*(total(column) for column in columns)) if columns else Costs()
 
 
@@ -60,7 +71,8 @@ class OriginCharge:
     """What one delivery says of one usage day for one combination of everything that tells charges apart.
 
     `quantity` is in the row's own unit, `units` the number of tokens (images, hours, ...) it stands for, None where unknown.
-    `tags` are the cost allocation tags of the row with their source prefix (`iamPrincipal/team`, `resourceTags/Team`).
+    `commitment` is how long capacity was bought for, where the usage type says so. `tags` are the cost allocation tags of the
+    row with their source prefix (`iamPrincipal/team`, `resourceTags/Team`).
     """
 
     usage_date: date
@@ -72,6 +84,7 @@ class OriginCharge:
     usage_type: str
     operation: str
     feature: str
+    commitment: str
     meter: Meter
     iam_principal: str
     resource_id: str
@@ -97,7 +110,8 @@ class OriginCharge:
                 self.usage_type,
                 self.operation,
                 self.feature,
-                astuple(self.meter),
+                self.commitment,
+                _meter(self.meter),
                 self.iam_principal,
                 self.resource_id,
                 self.tags,
@@ -177,7 +191,7 @@ class AllocatedCharge:
                 self.region,
                 self.line_item_type,
                 self.usage_type,
-                astuple(self.meter),
+                _meter(self.meter),
                 self.iam_principal,
                 self.inference_profile,
                 [
@@ -185,8 +199,8 @@ class AllocatedCharge:
                         c.category,
                         c.value,
                         c.reason,
-                        astuple(c.evidence) if c.evidence else None,
-                        [astuple(d) for d in c.disagreed],
+                        _evidence(c.evidence) if c.evidence else None,
+                        [_evidence(d) for d in c.disagreed],
                     )
                     for c in self.categories
                 ],

@@ -100,6 +100,11 @@ class DayPointer:
     # Versions that were current before and are not marked for expiry yet.
     superseded: tuple[str, ...] = ()
 
+    @property
+    def is_billed(self) -> bool:
+        """Whether a delivery bills the day: its amounts are the bill's, not an estimate's."""
+        return self.basis is not Basis.ESTIMATED
+
 
 def usage_fingerprint(usage: Sequence[Usage]) -> str:
     """The hash of a day's counters, whatever order they were read in; counters that returned to zero do not count."""

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
+from decimal import Decimal
 from enum import StrEnum
 
+from attribution.canonical import content_hash
 from attribution.charges import Basis, Costs
 from attribution.periods import BillingPeriod, day_end
 
@@ -18,6 +20,14 @@ class DeliveryOutcome(StrEnum):
     PUBLISHED = "published"
     SUPERSEDED = "superseded"
     REFUSED = "refused"
+
+
+class ReportKind(StrEnum):
+    """Which of AWS's reports a delivery is of. Legacy CUR and FOCUS name no callers."""
+
+    CUR_2_0 = "cur_2_0"
+    LEGACY_CUR = "legacy_cur"
+    FOCUS = "focus"
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +44,7 @@ class PinnedFile:
 class Manifest:
     """The manifest of a delivery and the files it lists. `sequence` orders deliveries of a period: when it was written."""
 
+    kind: ReportKind
     export: str
     period: BillingPeriod
     execution_id: str
@@ -42,7 +53,6 @@ class Manifest:
     etag: str
     written_at: datetime
     data_files: tuple[str, ...]
-    columns: tuple[str, ...]
 
     @property
     def sequence(self) -> str:
@@ -70,9 +80,26 @@ class RejectedRow:
     reason: str
 
 
+@dataclass(frozen=True, slots=True, order=True)
+class Mention:
+    """Rows that speak of Bedrock and are not selected as Bedrock's: they stay outside of the ledger, and are reported."""
+
+    product_code: str
+    usage_type: str
+    line_item_type: str
+    currency: str
+    billed_cost: Decimal
+    row_count: int
+
+
+def content_of(files: Iterable[PinnedFile]) -> str:
+    """A name of what data files contain, in any order. Files with equal ETags and sizes are equal; empty ones say nothing."""
+    return content_hash(sorted((f.etag, f.size) for f in files if f.size))
+
+
 @dataclass(frozen=True, slots=True)
 class IngestedReport:
-    """What one delivery contained."""
+    """What one delivery contained. `reader` names the code and the selection that read it."""
 
     files: tuple[PinnedFile, ...]
     days: tuple[DayOfDelivery, ...]
@@ -85,6 +112,11 @@ class IngestedReport:
     notes: tuple[str, ...] = ()
     # Money whose usage type nothing decodes, by usage type and currency: kept in the ledger, reported here.
     unclassified: Mapping[str, Mapping[str, Costs]] = field(default_factory=dict)
+    mentions: tuple[Mention, ...] = ()
+    # Columns that belong to no category of the report's documentation.
+    unknown_columns: tuple[str, ...] = ()
+    content: str = ""
+    reader: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +134,11 @@ class DeliveryRecord:
     changed_days: tuple[date, ...]
     staged: Mapping[date, str] = field(default_factory=dict)
     reason: str = ""
+
+    @property
+    def written_at(self) -> datetime:
+        """When its manifest was written, as the sequence has it."""
+        return datetime.fromisoformat(self.sequence.partition("#")[0])
 
     def day(self, usage_date: date) -> DayOfDelivery | None:
         """What the delivery says of a day."""

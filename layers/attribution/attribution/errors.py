@@ -6,6 +6,7 @@ AttributionError
 |- InputRejected        an input object is broken: it is quarantined, its neighbours count
 |- DeliveryRefused      a cost report delivery cannot be proven: the previous one stays
 |- DeliveryIncomplete   a delivery is being replaced while it is read: try again later
+|- FanOutFailed         the files of a large delivery were not read: replay it once the cause is removed
 |- ConservationViolated an allocation does not sum to what it was made from: nothing is published
 |- LedgerConflict       somebody else moved the same item first: read again and decide again
 `- PolicyInvalid        a budget, cost category or route that cannot be used
@@ -43,6 +44,10 @@ class DeliveryRefused(AttributionError):
 
 class DeliveryIncomplete(AttributionError):
     """A delivery is still being written, or was replaced while it was read; a later attempt will succeed."""
+
+
+class FanOutFailed(AttributionError):
+    """An execution that was to read the files of a large delivery ended without a result; only another one will read them."""
 
 
 class ConservationViolated(AttributionError):

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Protocol
 
+from attribution.adjustments import Adjustment
 from attribution.alerts import Alert, AlertKey
 from attribution.allocation import CostCategory
 from attribution.budgets import Budget
 from attribution.charges import Costs, OriginCharge
 from attribution.days import DayPointer, DayVersion, Sum
-from attribution.deliveries import DeliveryRecord, IngestedReport, Manifest
+from attribution.deliveries import DeliveryRecord, IngestedReport, Manifest, PinnedFile, ReportKind
 from attribution.errors import InputRejected
 from attribution.periods import BillingPeriod
 from attribution.prices import PriceList
@@ -95,8 +96,50 @@ class UsageCounters(Protocol):
 class CostReports(Protocol):
     """Cost report deliveries in the customer's bucket."""
 
+    @property
+    def reader(self) -> str:
+        """A name of the code and the selection that read reports; it changes when either does."""
+
     def manifest(self, source: StoredObject) -> Manifest: ...
-    def ingest(self, manifest: Manifest) -> IngestedReport: ...
+    def pin(self, manifest: Manifest) -> tuple[PinnedFile, ...]: ...
+    def is_read(self, manifest: Manifest, file: PinnedFile) -> bool: ...
+    def read_file(self, kind: ReportKind, period: BillingPeriod, file: PinnedFile) -> bool: ...
+    def ingest(self, manifest: Manifest, files: Sequence[PinnedFile], stored: Container[str]) -> IngestedReport: ...
+
+
+@dataclass(frozen=True, slots=True)
+class ListedManifest:
+    """The manifest of a billing period as a listing of the customer's bucket shows it."""
+
+    source: StoredObject
+    period: BillingPeriod
+    written_at: datetime
+    size: int
+
+
+class ReportListing(Protocol):
+    """The manifests that lie in the customer's bucket now."""
+
+    def manifests(self) -> Iterator[ListedManifest]: ...
+
+
+class DeliveryQueue(Protocol):
+    """Announces a manifest as S3 does when one is written."""
+
+    def announce(self, manifest: ListedManifest) -> None: ...
+
+
+class AnnouncedManifests(Protocol):
+    """Manifests that were announced and may still wait in the queue."""
+
+    def is_waiting(self, manifest: ListedManifest, now: datetime) -> bool: ...
+    def remember(self, manifest: ListedManifest, *, until: datetime) -> None: ...
+
+
+class FanOut(Protocol):
+    """Reads data files at once, each by a function of its own. When all are read, the manifest's event comes again."""
+
+    def start(self, manifest: Manifest, files: Sequence[PinnedFile], *, attempt: str) -> str: ...
 
 
 class OriginCharges(Protocol):
@@ -111,6 +154,7 @@ class Deliveries(Protocol):
     def of_period(self, period: BillingPeriod) -> Sequence[DeliveryRecord]: ...
     def record(self, record: DeliveryRecord) -> None: ...
     def mark_staged(self, record: DeliveryRecord, usage_date: date, version: str) -> DeliveryRecord: ...
+    def forget_staged(self, record: DeliveryRecord, usage_date: date) -> None: ...
     def supersede(self, record: DeliveryRecord, by: str) -> None: ...
 
 
@@ -127,8 +171,10 @@ class LedgerDays(Protocol):
         *,
         replacing: Mapping[date, DayPointer],
         publishing: DeliveryRecord | None = None,
+        adjustment: Adjustment | None = None,
     ) -> None: ...
     def retire(self, usage_date: date) -> None: ...
+    def discard(self, usage_date: date, version: str, sequence: str) -> None: ...
     def sums(self, pointers: Sequence[DayPointer], dimension: str) -> Mapping[date, Mapping[tuple[str, str], Sum]]: ...
 
 

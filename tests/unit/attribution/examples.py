@@ -30,6 +30,7 @@ CHARGE = OriginCharge(
     usage_type="USE1-MP:USE1_InputTokenCount-Units",
     operation="InvokeModelInference",
     feature="inference",
+    commitment="",
     meter=Meter(SONNET, TokenKind.INPUT),
     iam_principal="",
     resource_id="",

@@ -56,6 +56,7 @@ IDENTITY = {
     "line_item_type": "Credit",
     "billing_entity": "AWS",
     "product_code": "AmazonBedrock",
+    "commitment": "1 month",
     "usage_type": "USE1-NovaPro-input-tokens",
     "operation": "Usage",
     "feature": "flows",

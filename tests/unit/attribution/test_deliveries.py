@@ -15,6 +15,7 @@ from attribution.deliveries import (
     DeliveryRecord,
     IngestedReport,
     Manifest,
+    ReportKind,
     billed_days,
     newest,
 )
@@ -27,7 +28,7 @@ executions = st.sampled_from(["a", "b"])
 
 
 def manifest(written_at: datetime, execution_id: str = "e") -> Manifest:
-    return Manifest("cur", NOVEMBER, execution_id, "bucket", "key", "etag", written_at, (), ())
+    return Manifest(ReportKind.CUR_2_0, "cur", NOVEMBER, execution_id, "bucket", "key", "etag", written_at, ())
 
 
 def record(

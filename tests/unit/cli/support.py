@@ -19,6 +19,7 @@ from adapters.dynamodb import Table
 from adapters.invocations import DynamoInvocations
 from adapters.ledger_days import DynamoLedgerDays
 from adapters.policy import DynamoPolicy
+from attribution.adjustments import BREAKDOWN, adjust
 from attribution.allocation import CostCategory
 from attribution.charges import AllocatedCharge, Basis, CategoryValue, Confidence, Costs, Evidence
 from attribution.days import make_day_version
@@ -33,6 +34,7 @@ STACK = "bedrock-costs"
 OCTOBER = BillingPeriod(2026, 10)
 WRITTEN = "2026-10-04T06:00:00+00:00"
 CHANGED = datetime(2026, 10, 4, 7, 30, tzinfo=UTC)
+ADJUSTED = datetime(2026, 11, 23, 9, tzinfo=UTC)
 TEAM = CostCategory("team", ("team",))
 LOG_KEY = f"logs/AWSLogs/{ACCOUNT}/BedrockModelInvocationLogs/{REGION}/2026/10/01/00/20261001T000000000Z_abc.json.gz"
 MANIFEST_KEY = "cur/bill/metadata/BILLING_PERIOD=2026-10/bill-Manifest.json"
@@ -216,6 +218,19 @@ def put_delivery(cloud: Cloud, **changes: Any) -> DeliveryRecord:
     record = replace(record, **changes)
     cloud.deliveries.record(record)
     return record
+
+
+def adjust_october(cloud: Cloud, refund: str = "-12.4", execution_id: str = "execution-7") -> None:
+    """A refund for the first of October that is delivered after the month was closed."""
+    on = date(2026, 10, 1)
+    record = put_delivery(cloud, execution_id=execution_id, sequence=f"{ADJUSTED.isoformat()}#{execution_id}")
+    days = DynamoLedgerDays(cloud.ledger, 760, lambda: ADJUSTED)
+    before = days.pointers(OCTOBER)
+    charges = [*days.charges(on, before[on].version), charge(on, "", refund, line_item_type="Refund")]
+    day = make_day_version(on, Basis.FINAL, charges, (TEAM,), origin=f"origin of {execution_id}", usage="")
+    pointer = days.stage(day, record.sequence)
+    old, new = ({name: days.sums([p], name) for name in BREAKDOWN} for p in (before[on], pointer))
+    days.flip([pointer], replacing=before, adjustment=adjust(record, before, [pointer], old, new))
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from attribution.deliveries import DeliveryOutcome
-from tests.unit.cli.support import Cloud, put_delivery, run
+from tests.unit.cli.support import Cloud, adjust_october, put_delivery, put_october, run
 
 
 def test_a_delivery_and_what_needs_a_look(cloud: Cloud) -> None:
@@ -37,7 +37,20 @@ def test_json_and_csv(cloud: Cloud) -> None:
 
     assert delivery["unclassified"] == {"USE1-NewThing": {"USD": {"billed_cost": "0.5", "list_cost": "0.5"}}}
     assert delivery["totals"]["USD"]["billed_cost"] == "2470.01"
-    assert row == "2026-10,bill,execution-1,2026-10-04T06:00:00+00:00,published,12345,30,1,1,1,1,"
+    assert row == "2026-10,bill,execution-1,2026-10-04T06:00:00+00:00,published,12345,30,1,1,1,1,,0"
+
+
+def test_a_delivery_that_adjusted_the_closed_month_says_by_how_much(cloud: Cloud) -> None:
+    put_october(cloud)
+    put_delivery(cloud)
+    adjust_october(cloud)
+
+    before, after = run("deliveries", "--period", "2026-10", output="json").json["deliveries"]
+
+    assert (before["adjusted"], before["adjusted_days"]) == ({}, 0)
+    assert (after["adjusted"]["USD"]["billed_cost"], after["adjusted_days"]) == ("-12.4", 1)
+    out = run("deliveries", "--period", "2026-10").out
+    assert out.count("adjusted 2026-10 after it was closed: -$12.40 on 1 day") == 1
 
 
 def test_no_deliveries(cloud: Cloud) -> None:

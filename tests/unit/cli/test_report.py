@@ -12,7 +12,7 @@ import pytest
 from attribution.allocation import CostCategory
 from attribution.charges import COST_METRICS, Basis
 from bedrock_costs.commands.report import Metric
-from tests.unit.cli.support import Cloud, charge, put_october, run
+from tests.unit.cli.support import Cloud, adjust_october, charge, put_october, run
 
 TABLE = """\
 billed_cost of 2026-10 by team, USD
@@ -100,6 +100,33 @@ def test_a_range_of_days_across_periods(cloud: Cloud) -> None:
 
     assert document["days"] == {"final": 0, "billed": 0, "estimated": 2, "without_data": 28}
     assert document["currencies"][0]["total"]["total"] == "1236.005"
+
+
+def test_a_closed_month_says_what_changed_it_since(cloud: Cloud) -> None:
+    put_october(cloud)
+    adjust_october(cloud)
+
+    table = run("report", "--period", "2026-10").out
+    document = run("report", "--period", "2026-10", output="json").json
+
+    assert "Adjusted by -$12.40 on 2026-11-23 09:00 UTC, after 2026-10 was closed." in table
+    assert document["adjustments"] == [
+        {
+            "billing_period": "2026-10",
+            "changed_at": "2026-11-23T09:00:00+00:00",
+            "execution_id": "execution-7",
+            "currency": "USD",
+            "difference": "-12.4",
+        }
+    ]
+    assert document["currencies"][0]["total"]["total"] == "3692.615"
+
+
+def test_days_that_were_not_adjusted_say_nothing_of_it(cloud: Cloud) -> None:
+    put_october(cloud)
+    adjust_october(cloud)
+
+    assert run("report", "--from", "2026-10-02", "--to", "2026-10-03", output="json").json["adjustments"] == []
 
 
 def test_currencies_are_never_added(cloud: Cloud) -> None:

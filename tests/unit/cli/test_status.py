@@ -60,7 +60,7 @@ def test_what_these_credentials_may_not_see_is_said(cloud: Cloud, monkeypatch: p
     def refuse(_: Any) -> list[str]:
         raise ClientError({"Error": {"Code": "AccessDenied", "Message": "no"}}, "ListObjectsV2")
 
-    monkeypatch.setattr(status, "notice_keys", refuse)
+    monkeypatch.setattr(status, "notice_times", refuse)
 
     assert "not readable with these credentials" in run("status", "--period", "2026-10").out
     assert run("status", "--period", "2026-10", output="json").json["quarantined"] is None

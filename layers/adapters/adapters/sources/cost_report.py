@@ -1,4 +1,4 @@
-"""CUR 2.0 deliveries: the manifest, the data files it lists, and their Bedrock rows as origin charges per usage day.
+"""Cost report deliveries in the customer's bucket: the manifest, the data files it lists, and their Bedrock rows as charges.
 
 Only what the manifest lists is read, each file as it was when it was first looked at (`If-Match` on its ETag); a file that is
 missing or replaced meanwhile makes the delivery incomplete, to be tried again. Costs are doubles in Parquet: each is taken at
@@ -9,26 +9,34 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import date
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from botocore.exceptions import ClientError
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from adapters.objects import require_within
-from adapters.sources import cost_report_query as sql
-from adapters.sources.manifest import MANIFEST, PERIOD, manifest_key_ignored
-from adapters.validation import wrong_fields
+from adapters.sources import manifest as manifests
+from adapters.sources.cost_report_query import FileReading, Merged, ReportEngine, reader
+from adapters.sources.data_files import DataFiles, Expanded, Unreadable
 from attribution.allocation import totals_by_currency
-from attribution.canonical import pairs
+from attribution.canonical import content_hash, pairs
 from attribution.charges import COST_METRICS, Costs, OriginCharge
-from attribution.deliveries import DayOfDelivery, IngestedReport, Manifest, PinnedFile, RejectedRow
+from attribution.deliveries import (
+    DayOfDelivery,
+    IngestedReport,
+    Manifest,
+    PinnedFile,
+    RejectedRow,
+    ReportKind,
+    content_of,
+)
 from attribution.errors import DeliveryIncomplete, DeliveryRefused, InputRejected
-from attribution.money import add
+from attribution.money import ZERO, total
 from attribution.periods import BillingPeriod
 from attribution.ports import StoredObject
 from attribution.usage_types import UNCLASSIFIED, decode_usage_type, region_of, tokens_of
@@ -36,147 +44,177 @@ from attribution.usage_types import UNCLASSIFIED, decode_usage_type, region_of, 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
-_MAX_MANIFEST_BYTES = 50 * 1024 * 1024
+_PINNED_AT_ONCE = 16
+# Line item types whose quantity is a use; that of a discount or a tax is none.
+_USAGE = ("Usage", "DiscountedUsage", "SavingsPlanCoveredUsage")
+_UNKNOWN_SHOWN = 50
 
 
 class OriginChargeWriter(Protocol):
     """Keeps a day's origin charges and names their content."""
 
-    def write(self, usage_date: date, charges: Sequence[OriginCharge]) -> str: ...
+    def write(self, usage_date: date, charges: Sequence[OriginCharge], stored: Container[str]) -> str: ...
 
 
-class _Column(BaseModel):
-    name: str
+class Readings(Protocol):
+    """Keeps what single data files said, so that several functions can read one delivery."""
 
-
-class _ManifestDocument(BaseModel):
-    model_config = ConfigDict(hide_input_in_errors=True)
-
-    executionId: str = Field(min_length=1, max_length=200)
-    columns: tuple[_Column, ...] = ()
-    dataFiles: tuple[str, ...]
+    def has(self, name: str) -> bool: ...
+    def put(self, name: str, path: Path) -> None: ...
+    def get(self, name: str, path: Path) -> bool: ...
 
 
 class S3CostReports:
     """`CostReports` in the customer's bucket."""
 
     def __init__(
-        self, client: S3Client, bucket: str, prefix: str, charges: OriginChargeWriter, *, work_directory: str | None = None
+        self,
+        client: S3Client,
+        bucket: str,
+        prefix: str,
+        charges: OriginChargeWriter,
+        readings: Readings,
+        *,
+        memory_megabytes: int,
+        work_directory: str | None = None,
     ) -> None:
         self._client = client
         self._bucket = bucket
         self._prefix = prefix
+        self._files = DataFiles(client, bucket)
         self._charges = charges
+        self._readings = readings
+        self._memory_megabytes = memory_megabytes
         self._work_directory = work_directory
+
+    @property
+    def reader(self) -> str:
+        return reader()
 
     def manifest(self, source: StoredObject) -> Manifest:
         """The manifest as it is now: in overwrite mode the same key always holds the newest."""
         require_within(source, self._bucket, self._prefix)
-        named, period = MANIFEST.search(source.key), PERIOD.search(source.key)
-        if named is None or period is None:
-            raise InputRejected(str(source), manifest_key_ignored(source.key))
+        about = manifests.named(source.key)
+        if about is None:
+            raise InputRejected(str(source), manifests.manifest_key_ignored(source.key))
         answer = self._call(lambda: self._client.get_object(Bucket=source.bucket, Key=source.key), source.key)
-        if answer["ContentLength"] > _MAX_MANIFEST_BYTES:
+        if answer["ContentLength"] > manifests.MAX_BYTES:
             raise InputRejected(str(source), f"a manifest of {answer['ContentLength']} bytes is refused")
-        try:
-            document = _ManifestDocument.model_validate_json(answer["Body"].read())
-        except ValidationError as error:
-            raise InputRejected(str(source), f"not a Data Exports manifest: {wrong_fields(error, 'document')}") from None
-        data_files = tuple(self._data_key(uri, source) for uri in document.dataFiles)
-        if len(set(data_files)) != len(data_files):
-            raise InputRejected(str(source), "lists a data file twice, which would count it twice")
-        if not data_files:
-            raise InputRejected(str(source), "lists no data file: a delivery without data would empty its month")
+        contents = manifests.parse(answer["Body"].read(), source, self._prefix, about)
         return Manifest(
-            export=named["export"],
-            period=BillingPeriod.parse(period["period"]),
-            execution_id=document.executionId,
+            kind=contents.kind,
+            export=about.export,
+            period=about.period,
+            execution_id=contents.execution_id,
             bucket=source.bucket,
             key=source.key,
             etag=answer["ETag"].strip('"'),
             written_at=answer["LastModified"],
-            data_files=data_files,
-            columns=tuple(column.name for column in document.columns),
+            data_files=contents.data_files,
         )
 
-    def _data_key(self, uri: str, source: StoredObject) -> str:
-        expected = f"s3://{self._bucket}/"
-        if not uri.startswith(expected + self._prefix):
-            raise InputRejected(
-                str(source), f"lists a data file outside of {expected}{self._prefix}: nothing is read from there"
-            )
-        key = uri[len(expected) :]
-        stated, own = PERIOD.search(key), PERIOD.search(source.key)
-        if stated and own and stated["period"] != own["period"]:
-            raise InputRejected(str(source), f"lists a data file of {stated['period']} in the delivery of {own['period']}")
-        return key
+    def pin(self, manifest: Manifest) -> tuple[PinnedFile, ...]:
+        """The files of a delivery as they are now."""
+        with ThreadPoolExecutor(_PINNED_AT_ONCE) as pool:
+            pinned = tuple(pool.map(lambda key: self._files.pin(key, manifest.written_at), manifest.data_files))
+        self._require_unchanged(manifest)
+        return pinned
 
-    def ingest(self, manifest: Manifest) -> IngestedReport:
-        """Read the delivery's files, keep the origin charges of each day, and say what was found."""
-        with tempfile.TemporaryDirectory(dir=self._work_directory) as directory:
-            pinned = [self._pin(key) for key in manifest.data_files]
-            paths = [self._fetch(p, manifest, Path(directory) / f"{n:05d}") for n, p in enumerate(pinned) if p.size]
-            keys = {str(path): p.key for path, p in zip(paths, (p for p in pinned if p.size), strict=True)}
+    def is_read(self, manifest: Manifest, file: PinnedFile) -> bool:
+        """Whether a reading of a file is kept."""
+        return not file.size or self._readings.has(self._name(manifest.kind, manifest.period, file))
+
+    def read_file(self, kind: ReportKind, period: BillingPeriod, file: PinnedFile) -> bool:
+        """Read one data file and keep what it says; false where that was kept already."""
+        name = self._name(kind, period, file)
+        if self._readings.has(name):
+            return False
+        with (
+            tempfile.TemporaryDirectory(dir=self._work_directory) as directory,
+            ReportEngine(period, Path(directory), self._memory_megabytes) as engine,
+        ):
+            reading = self._read(engine, kind, file, Path(directory))
+            kept = Path(directory) / "reading.parquet"
+            engine.keep(reading, kept)
+            self._readings.put(name, kept)
+        return True
+
+    def ingest(self, manifest: Manifest, files: Sequence[PinnedFile], stored: Container[str]) -> IngestedReport:
+        """Put what the files say together, keep the origin charges of each day not stored yet, and say what was found."""
+        with (
+            tempfile.TemporaryDirectory(dir=self._work_directory) as directory,
+            ReportEngine(manifest.period, Path(directory), self._memory_megabytes) as engine,
+        ):
+            readings = {f.key: self._kept_or_read(engine, manifest, f, Path(directory)) for f in files if f.size}
             self._require_unchanged(manifest)
+            for key, reading in readings.items():
+                if reading.refusal:
+                    raise DeliveryRefused(f"{key}: {reading.refusal}")
             try:
-                found = sql.read_rows(paths, manifest.period, Path(directory))
-            except sql.UNREADABLE as error:
-                # The engine's own message may quote a row.
-                raise DeliveryRefused(
-                    f"{manifest.key}: a data file cannot be read ({type(error).__name__}); the previous delivery stays"
-                ) from None
-        if found.missing:
-            where = keys.get(found.missing_in, manifest.key)
-            raise DeliveryRefused(f"{where}: lacks {', '.join(found.missing)}; recreate the export with these columns selected")
-        rejected = tuple(RejectedRow(keys.get(r.path, r.path), r.row, r.reason) for r in found.rejected)
-        charges = merge(map(_charge, found.rows))
-        days = self._days(manifest.period, charges) if not rejected else ()
+                merged = engine.merge()
+            except Unreadable as error:
+                raise DeliveryRefused(f"{manifest.key}: {error}") from error
+            rejected = tuple(_rejected_rows(readings, merged))
+            unclassified = _Unclassified()
+            days = () if merged.rows_broken else self._days(manifest.period, engine, unclassified, stored)
         return IngestedReport(
-            files=tuple(pinned),
+            files=tuple(files),
             days=days,
-            rows_read=found.rows_read,
-            rows_in_scope=found.rows_in_scope,
-            totals=found.totals,
+            rows_read=sum(r.rows_read for r in readings.values()),
+            rows_in_scope=merged.rows_in_scope,
+            totals=merged.totals,
             rejected=rejected,
-            rejected_count=len(rejected),
-            notes=found.notes,
-            unclassified=_unclassified(charges),
+            rejected_count=merged.rows_broken,
+            notes=_notes(readings, merged, manifest.period),
+            unclassified=unclassified.totals(),
+            mentions=merged.mentions,
+            unknown_columns=tuple(sorted({c for r in readings.values() for c in r.unknown_columns}))[:_UNKNOWN_SHOWN],
+            content=content_of(files),
+            reader=self.reader,
         )
 
-    def _days(self, period: BillingPeriod, charges: Iterable[OriginCharge]) -> tuple[DayOfDelivery, ...]:
-        by_day: dict[date, list[OriginCharge]] = defaultdict(list)
-        for charge in charges:
-            by_day[charge.usage_date].append(charge)
+    def _kept_or_read(self, engine: ReportEngine, manifest: Manifest, file: PinnedFile, directory: Path) -> FileReading:
+        path = directory / "reading.parquet"
+        if self._readings.get(self._name(manifest.kind, manifest.period, file), path):
+            return engine.load(path)
+        return self._read(engine, manifest.kind, file, directory)
+
+    def _read(self, engine: ReportEngine, kind: ReportKind, file: PinnedFile, directory: Path) -> FileReading:
+        """One file at a time lies on the disk."""
+        path = directory / "data-file"
+        try:
+            if not file.key.lower().endswith(".parquet"):
+                self._files.fetch(file, path)
+                return engine.read_csv(Expanded(path, file.key), kind)
+            try:
+                self._files.fetch_parquet(file, path, lambda sparse: engine.chunks(sparse, kind))
+            except Unreadable as error:
+                return FileReading(refusal=str(error))
+            return engine.read_parquet(path, kind)
+        finally:
+            path.unlink(missing_ok=True)
+
+    def _name(self, kind: ReportKind, period: BillingPeriod, file: PinnedFile) -> str:
+        return content_hash([self._bucket, file.key, file.etag, file.size, kind, str(period), self.reader])
+
+    def _days(
+        self, period: BillingPeriod, engine: ReportEngine, unclassified: _Unclassified, stored: Container[str]
+    ) -> tuple[DayOfDelivery, ...]:
         days = []
         for usage_date in period.days():
-            of_day = by_day[usage_date]
+            charges = merge(map(_charge, engine.charges_of(usage_date)))
+            unclassified.look_at(charges)
             days.append(
                 DayOfDelivery(
                     usage_date=usage_date,
-                    origin=self._charges.write(usage_date, of_day),
-                    totals=totals_by_currency(of_day),
-                    charge_count=len(of_day),
-                    row_count=sum(c.row_count for c in of_day),
-                    is_final=bool(of_day) and all(c.is_final for c in of_day),
+                    origin=self._charges.write(usage_date, charges, stored),
+                    totals=totals_by_currency(charges),
+                    charge_count=len(charges),
+                    row_count=sum(c.row_count for c in charges),
+                    is_final=bool(charges) and all(c.is_final for c in charges),
                 )
             )
         return tuple(days)
-
-    def _pin(self, key: str) -> PinnedFile:
-        head = self._call(lambda: self._client.head_object(Bucket=self._bucket, Key=key), key)
-        return PinnedFile(key, head["ETag"].strip('"'), head["ContentLength"], head.get("VersionId", ""))
-
-    def _fetch(self, pinned: PinnedFile, manifest: Manifest, stem: Path) -> Path:
-        path = stem.with_suffix(".csv.gz" if pinned.key.endswith(".csv.gz") else ".parquet")
-        answer = self._call(
-            lambda: self._client.get_object(Bucket=manifest.bucket, Key=pinned.key, IfMatch=pinned.etag), pinned.key
-        )
-        with path.open("wb") as file:
-            for chunk in answer["Body"].iter_chunks(1024 * 1024):
-                file.write(chunk)
-        if path.stat().st_size != pinned.size:
-            raise DeliveryIncomplete(f"{pinned.key}: read {path.stat().st_size} of {pinned.size} bytes; trying again later")
-        return path
 
     def _require_unchanged(self, manifest: Manifest) -> None:
         """A refresh that began while the files were read would mix two generations."""
@@ -188,19 +226,36 @@ class S3CostReports:
         try:
             return call()
         except ClientError as error:
-            code = error.response["Error"]["Code"]
-            if code in ("NoSuchKey", "404", "412", "PreconditionFailed"):
+            if error.response["Error"]["Code"] in ("NoSuchKey", "404"):
                 raise DeliveryIncomplete(f"{key}: missing, or replaced while the delivery was read; trying again") from error
             raise
 
 
+def _rejected_rows(readings: Mapping[str, FileReading], merged: Merged) -> Iterator[RejectedRow]:
+    """Rejected rows of Bedrock: those of nameless products count only where another row tells that the product is."""
+    for key, reading in readings.items():
+        for row in reading.rejected:
+            if row.is_selected or row.code in merged.codes:
+                yield RejectedRow(key, row.row, row.reason)
+
+
+def _notes(readings: Mapping[str, FileReading], merged: Merged, period: BillingPeriod) -> tuple[str, ...]:
+    notes = list(dict.fromkeys(note for reading in readings.values() for note in reading.notes))
+    if merged.rows_outside:
+        notes.append(f"{merged.rows_outside} rows are dated outside {period}; they are booked on its first or last day")
+    unknown = {column for reading in readings.values() for column in reading.unknown_columns}
+    if unknown:
+        notes.append(f"{len(unknown)} columns are not in the report's documentation; they are not read")
+    if not any(reading.rows_read for reading in readings.values()):
+        notes.append("every data file is empty")
+    return tuple(notes)
+
+
 def _charge(row: dict[str, Any]) -> OriginCharge:
     decoded = decode_usage_type(row["usage_type"], row["product_name"])
-    if row["line_item_type"] == "Usage":
-        feature = decoded.feature
-    else:
-        feature = row["line_item_type"]
-    quantity = row["quantity"]
+    quantity, is_usage = row["quantity"], row["line_item_type"] in _USAGE
+    # The bounds that a unit is checked against are in dollars.
+    cost = (row["billed_cost"] or row["list_cost"]) if row["currency"] == "USD" else ZERO
     return OriginCharge(
         usage_date=row["usage_date"],
         account_id=row["account_id"],
@@ -210,7 +265,8 @@ def _charge(row: dict[str, Any]) -> OriginCharge:
         product_code=row["product_code"],
         usage_type=row["usage_type"],
         operation=row["operation"],
-        feature=feature,
+        feature=decoded.feature if is_usage else row["line_item_type"],
+        commitment=decoded.commitment,
         meter=decoded.meter,
         iam_principal=row["iam_principal"],
         resource_id=row["resource_id"],
@@ -218,23 +274,31 @@ def _charge(row: dict[str, Any]) -> OriginCharge:
         currency=row["currency"],
         pricing_unit=row["pricing_unit"],
         quantity=quantity,
-        units=tokens_of(quantity, decoded, row["pricing_unit"], row["description"]),
+        units=tokens_of(quantity, decoded, row["pricing_unit"], row["description"], cost) if is_usage else None,
         costs=Costs(**{name: row[name] for name in COST_METRICS}),
         row_count=row["row_count"],
         is_final=row["is_final"],
     )
 
 
+@lru_cache(maxsize=8192)
 def _tags(text: str) -> tuple[tuple[str, str], ...]:
     """The tag map of a row. A cell that is not a JSON object has no tags to offer; its row keeps its money."""
     try:
         found = json.loads(text) if text else {}
-    except ValueError:
+    except (ValueError, RecursionError):
         return ()
     if not isinstance(found, dict):
         return ()
     # JSON may hold half of a surrogate pair, which no encoding can.
-    return pairs({_encodable(k): _encodable(v) for k, v in found.items() if isinstance(v, str) and v})
+    return pairs({_tag_key(_encodable(k)): _encodable(v) for k, v in found.items() if isinstance(v, str) and v})
+
+
+def _tag_key(key: str) -> str:
+    """A tag's key under its source. Beside CUR 2.0's `tags`, reports spell resource tags `user:Team`, `user_team` or bare."""
+    if "/" in key:
+        return key
+    return f"resourceTags/{key.removeprefix('user:').removeprefix('user_')}"
 
 
 def _encodable(text: str) -> str:
@@ -243,29 +307,41 @@ def _encodable(text: str) -> str:
 
 def merge(charges: Iterable[OriginCharge]) -> list[OriginCharge]:
     """Charges that differ in nothing but how the report wrote them become one."""
-    merged: dict[str, OriginCharge] = {}
+    merged: dict[str, list[OriginCharge]] = {}
     for charge in charges:
-        name = charge.digest()
-        known = merged.get(name)
-        merged[name] = charge if known is None else _add(known, charge)
-    return [merged[name] for name in sorted(merged)]
+        merged.setdefault(charge.digest(), []).append(charge)
+    return [_sum(merged[name]) for name in sorted(merged)]
 
 
-def _add(left: OriginCharge, right: OriginCharge) -> OriginCharge:
+def _sum(charges: Sequence[OriginCharge]) -> OriginCharge:
+    first = charges[0]
+    if len(charges) == 1:
+        return first
+    units = [c.units for c in charges if c.units is not None]
+    costs = first.costs
+    for charge in charges[1:]:
+        costs = costs + charge.costs
     return replace(
-        left,
-        quantity=add(left.quantity, right.quantity),
-        units=add(left.units, right.units) if left.units is not None and right.units is not None else None,
-        costs=left.costs + right.costs,
-        row_count=left.row_count + right.row_count,
-        is_final=left.is_final and right.is_final,
+        first,
+        quantity=total([c.quantity for c in charges]),
+        units=total(units) if len(units) == len(charges) else None,
+        costs=costs,
+        row_count=sum(c.row_count for c in charges),
+        is_final=all(c.is_final for c in charges),
     )
 
 
-def _unclassified(charges: Iterable[OriginCharge]) -> dict[str, dict[str, Costs]]:
+class _Unclassified:
     """The cost of usage types that nothing decodes, by currency."""
-    by_type: dict[str, list[OriginCharge]] = defaultdict(list)
-    for charge in charges:
-        if charge.feature == UNCLASSIFIED:
-            by_type[charge.usage_type].append(charge)
-    return {usage_type: totals_by_currency(of_type) for usage_type, of_type in sorted(by_type.items())}
+
+    def __init__(self) -> None:
+        self._by_type: dict[str, dict[str, Costs]] = {}
+
+    def look_at(self, charges: Iterable[OriginCharge]) -> None:
+        for charge in charges:
+            if charge.feature == UNCLASSIFIED:
+                of_type = self._by_type.setdefault(charge.usage_type, {})
+                of_type[charge.currency] = of_type.get(charge.currency, Costs()) + charge.costs
+
+    def totals(self) -> dict[str, dict[str, Costs]]:
+        return dict(sorted(self._by_type.items()))

@@ -1,340 +1,403 @@
-"""The one query that turns a delivery's files into grouped Bedrock rows, in DuckDB.
+"""The engine of a delivery: each data file read by itself into grouped rows, and the readings merged. DuckDB, exact decimals.
 
-DuckDB reads Parquet and gzip CSV alike and adds exact decimals; only the ingest function carries it. Map and text columns are
-read for matching rows alone, because the engine filters on the narrow columns first.
+DuckDB reads Parquet and CSV alike and adds exact decimals; only the functions that read reports carry it. A reading can be
+kept as one small Parquet file and loaded again elsewhere: files read by many functions or by one give the same merged rows.
 """
 
 from __future__ import annotations
 
 import csv
-import gzip
-import zlib
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+import json
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import date
 from pathlib import Path
-from typing import Any
+from types import TracebackType
+from typing import Any, Self
 
 # The engine: exact decimal sums over Parquet and CSV, bounded memory (docs/decisions/0002-duckdb.md).
 import duckdb
 
+from adapters.sources.data_files import Expanded, Unreadable
+from adapters.sources.focus_layout import FocusLayout
+from adapters.sources.report_layouts import (
+    DECIMAL,
+    TEXT_FIELDS,
+    Column,
+    ColumnTwice,
+    CurLayout,
+    Layout,
+    Mapped,
+    selection,
+)
 from attribution.charges import COST_METRICS, Costs
-from attribution.money import SCALE
+from attribution.deliveries import Mention, ReportKind
 from attribution.periods import BillingPeriod
 
-DECIMAL = f"DECIMAL(38, {SCALE})"
-# Product codes under which AWS itself bills Bedrock (AWS's own Cloud Intelligence dashboards select the same).
-PRODUCT_CODES = ("AmazonBedrock", "AmazonBedrockService", "AmazonBedrockFoundationModels", "AmazonBedrockAgentCore")
-REQUIRED = (
-    "line_item_usage_start_date",
-    "line_item_usage_account_id",
-    "line_item_line_item_type",
-    "line_item_product_code",
-    "line_item_usage_type",
-    "line_item_unblended_cost",
-)
-# Every amount that is read; text that is no number in one of them refuses the delivery.
-AMOUNTS = (
-    "line_item_unblended_cost",
-    "line_item_net_unblended_cost",
-    "line_item_usage_amount",
-    "pricing_public_on_demand_cost",
-    "savings_plan_savings_plan_effective_cost",
-    "savings_plan_net_savings_plan_effective_cost",
-    "savings_plan_total_commitment_to_date",
-    "savings_plan_used_commitment",
-    "reservation_effective_cost",
-    "reservation_net_effective_cost",
-    "reservation_unused_amortized_upfront_fee_for_billing_period",
-    "reservation_unused_recurring_fee",
-)
-OPTIONAL: Mapping[str, str] = {
-    "line_item_iam_principal": "callers are unknown: recreate the export with INCLUDE_IAM_PRINCIPAL_DATA",
-    "line_item_resource_id": "inference profiles are unknown: recreate the export with INCLUDE_RESOURCES",
-    "tags": "principal and account tags are unknown: select the column `tags` in the export",
-    "product": "Marketplace models are unknown: select the column `product` in the export",
-    "line_item_usage_amount": "quantities are unknown",
-    "bill_billing_entity": "Marketplace rows are told by their product name alone",
-    "bill_invoice_id": "days never become final",
-    "line_item_operation": "operations are unknown",
-    "line_item_line_item_description": "units of Marketplace rows are unknown",
-    "line_item_currency_code": "amounts are taken as USD",
-    "product_region_code": "Regions are unknown",
-    "pricing_unit": "token counts are unknown",
-    "pricing_public_on_demand_cost": "list cost is unknown",
+# Raise it when the same file is to be read differently: readings kept under another number are made anew.
+READING_VERSION = 1
+LAYOUTS: Mapping[ReportKind, Layout] = {
+    ReportKind.CUR_2_0: CurLayout(ReportKind.CUR_2_0),
+    ReportKind.LEGACY_CUR: CurLayout(ReportKind.LEGACY_CUR),
+    ReportKind.FOCUS: FocusLayout(),
 }
-_AMORTIZED = """CASE {type}
-    WHEN 'SavingsPlanCoveredUsage' THEN {sp_effective}
-    WHEN 'SavingsPlanRecurringFee' THEN {sp_total} - {sp_used}
-    WHEN 'SavingsPlanNegation' THEN 0
-    WHEN 'SavingsPlanUpfrontFee' THEN 0
-    WHEN 'DiscountedUsage' THEN {ri_effective}
-    WHEN 'RIFee' THEN {ri_unused_upfront} + {ri_unused_recurring}
-    WHEN 'Fee' THEN CASE WHEN {ri_arn} <> '' THEN 0 ELSE {cost} END
-    ELSE {cost} END"""
+# What the engine raises when it is short of memory or disk, or broken itself: none of these says anything of the file it reads.
+_FAULTS_OF_ITS_OWN = (duckdb.OutOfMemoryException, duckdb.IOException, duckdb.InternalException, duckdb.FatalException)
+# Everything else means that a file is not what its name says; damaged Parquet raises the bare base class.
+_UNREADABLE = (duckdb.Error, UnicodeDecodeError, csv.Error)
+_LONGEST_LINE = 8 * 1024 * 1024
+_CSV_BUFFER = 2 * _LONGEST_LINE
+_REJECTED_SHOWN = 1000
 
-
-# What the engine raises for a file that is not what its name says; running out of memory or disk is not among them.
-UNREADABLE = (
-    duckdb.InvalidInputException,
-    duckdb.ConversionException,
-    duckdb.BinderException,
-    duckdb.OutOfRangeException,
-    duckdb.SerializationException,
-    gzip.BadGzipFile,
-    EOFError,
-    UnicodeDecodeError,
-    csv.Error,
-    zlib.error,
-)
-_LONGEST_LINE = 16 * 1024 * 1024
-_STARTED = "TRY_CAST(line_item_usage_start_date AS TIMESTAMP)"
+# How a group of rows stands to Bedrock: the code of its product decides those that do not say.
+_SELECTED, _DECIDED_BY_CODE, _ONLY_MENTIONED = 2, 1, 0
 
 
 @dataclass(frozen=True, slots=True)
 class Rejected:
-    """A row whose cost or date cannot be read."""
+    """A row whose cost or date cannot be read. `code` is its product's, which decides whether it is of Bedrock at all."""
 
-    path: str
     row: int
     reason: str
+    code: str
+    is_selected: bool
 
 
 @dataclass(frozen=True, slots=True)
-class Rows:
-    """What a delivery's files hold."""
+class FileReading:
+    """What one data file said beside its rows. A `refusal` says why nothing of it can be used."""
 
-    rows: tuple[dict[str, Any], ...] = ()
     rows_read: int = 0
-    rows_in_scope: int = 0
-    totals: Mapping[str, Costs] = field(default_factory=dict)
+    refusal: str = ""
     rejected: tuple[Rejected, ...] = ()
     notes: tuple[str, ...] = ()
-    # Required columns that a file lacks, and the file.
-    missing: tuple[str, ...] = ()
-    missing_in: str = ""
+    unknown_columns: tuple[str, ...] = ()
+
+    def to_json(self) -> str:
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str) -> FileReading:
+        stored = json.loads(text)
+        return cls(
+            stored["rows_read"],
+            stored["refusal"],
+            tuple(Rejected(**r) for r in stored["rejected"]),
+            tuple(stored["notes"]),
+            tuple(stored["unknown_columns"]),
+        )
 
 
-class _Columns:
-    """SQL for a column that may be missing, in Parquet's types or as CSV text."""
-
-    def __init__(self, types: Mapping[str, str]) -> None:
-        self.types = types
-
-    def text(self, name: str) -> str:
-        return f"coalesce(CAST({name} AS VARCHAR), '')" if name in self.types else "''"
-
-    def number(self, name: str) -> str:
-        """The exact decimal of a double's shortest text, or of the text itself; NULL where it is neither."""
-        if name not in self.types:
-            return f"CAST(NULL AS {DECIMAL})"
-        return f"TRY_CAST(nullif(CAST({name} AS VARCHAR), '') AS {DECIMAL})"
-
-    def amount(self, name: str) -> str:
-        return f"coalesce({self.number(name)}, 0)"
-
-    def is_map(self, name: str) -> bool:
-        return self.types.get(name, "").startswith("MAP")
-
-    def entry(self, name: str, key: str) -> str:
-        if name not in self.types:
-            return "''"
-        if self.is_map(name):
-            return f"coalesce({name}['{key}'], '')"
-        return f"CASE WHEN json_valid({name}) THEN coalesce(json_extract_string({name}, '$.\"{key}\"'), '') ELSE '' END"
-
-    def map_text(self, name: str) -> str:
-        if name not in self.types:
-            return "''"
-        return f"coalesce(CAST(to_json({name}) AS VARCHAR), '')" if self.is_map(name) else self.text(name)
+def reader() -> str:
+    """A name of this code and its selection."""
+    return f"{READING_VERSION}:{selection().version}"
 
 
-def read_rows(paths: Sequence[Path], period: BillingPeriod, work_directory: Path) -> Rows:
-    """Select, group and sum the Bedrock rows of a delivery."""
-    if not paths:
-        return Rows(notes=("every data file is empty",))
-    with duckdb.connect(config={"autoinstall_known_extensions": False, "autoload_known_extensions": False}) as engine:
-        engine.execute("SET temp_directory = ?", [str(work_directory / "spill")])
-        engine.execute("SET TimeZone = 'UTC'")
-        sources = [_source(path) for path in paths]
-        for path, source in zip(paths, sources, strict=True):
-            # File by file: a column that one of them lacks would read as empty for all of its rows.
-            columns = _types(engine, source)
-            missing = tuple(name for name in REQUIRED if name not in columns)
-            if missing:
-                return Rows(missing=missing, missing_in=str(path))
-        source = " UNION ALL BY NAME ".join(f"SELECT * FROM {source}" for source in sources)
-        types = _types(engine, f"({source})")
-        return _query(engine, f"({source})", _Columns(types), period)
+_KEYS = (*TEXT_FIELDS, "is_final")
+_GROUPED = ("standing", "speaks", "usage_date", "is_outside", *_KEYS)
+_IN_SCOPE = (
+    f"""standing = {_SELECTED} OR (standing = {_DECIDED_BY_CODE} AND product_code IN (SELECT product_code FROM codes))"""
+)
+_ROWS_AT_ONCE = 10_000
+_SUMS = ("quantity", *COST_METRICS)
+_GROUPS = f"""CREATE TABLE groups (
+    standing TINYINT, speaks BOOLEAN, usage_date DATE, is_outside BOOLEAN,
+    {", ".join(f"{name} VARCHAR" for name in TEXT_FIELDS)}, is_final BOOLEAN,
+    row_count BIGINT, broken BIGINT, {", ".join(f"{name} {DECIMAL}" for name in _SUMS)})"""
+# Rows that only speak of Bedrock are counted by these.
+_MENTION_KEYS = ("product_code", "usage_type", "line_item_type", "currency")
 
 
-def _source(path: Path) -> str:
-    """A data file as DuckDB reads it. Nothing about a CSV file is guessed: its columns are those of its own header line."""
-    if path.suffix == ".parquet":
-        return f"read_parquet('{path}', filename = true)"
-    with gzip.open(path, "rt", encoding="utf-8-sig", newline="") as text:
-        header = next(csv.reader(text), [])
-    columns = ", ".join(f"'{name.replace(chr(39), chr(39) * 2)}': 'VARCHAR'" for name in header)
+class ReportEngine:
+    """One delivery's grouped rows. Use as a context manager; everything it needs beside memory lies under `work_directory`."""
+
+    def __init__(self, period: BillingPeriod, work_directory: Path, memory_megabytes: int) -> None:
+        self._period = period
+        self._engine = duckdb.connect(
+            str(work_directory / "report.duckdb"),
+            config={
+                "autoinstall_known_extensions": False,
+                "autoload_known_extensions": False,
+                "memory_limit": f"{memory_megabytes}MB",
+                "temp_directory": str(work_directory / "spill"),
+                "preserve_insertion_order": False,
+            },
+        )
+        self._engine.execute("SET TimeZone = 'UTC'")
+        self._engine.execute(_GROUPS)
+        self._broken_before = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._engine.close()
+
+    # Reading -----------------------------------------------------------------------------------------------------------
+
+    def parquet_columns(self, path: Path) -> list[Column]:
+        """The columns of a Parquet file, told by its footer alone."""
+        described = self._engine.execute(f"DESCRIBE SELECT * FROM read_parquet('{path}')").fetchall()
+        return [Column(name, _quoted(name), kind) for name, kind, *_ in described]
+
+    def chunks(self, path: Path, kind: ReportKind) -> list[tuple[int, int]]:
+        """Where the needed columns lie in a Parquet file: offset and length of each chunk. Other files have none."""
+        try:
+            used = _mapped(kind, self.parquet_columns(path)).used
+            found = self._engine.execute(
+                f"""SELECT CAST(least(coalesce(dictionary_page_offset, data_page_offset), data_page_offset) AS BIGINT),
+                    total_compressed_size, path_in_schema FROM parquet_metadata('{path}')"""
+            ).fetchall()
+        except _FAULTS_OF_ITS_OWN:
+            raise
+        except (_Refused, *_UNREADABLE):
+            # Reading the file says why.
+            return []
+        return [(offset, size) for offset, size, where in found if where.split(", ")[0] in used]
+
+    def read_parquet(self, path: Path, kind: ReportKind) -> FileReading:
+        """Read a Parquet file, of which only the needed columns have to be there."""
+        try:
+            columns = self.parquet_columns(path)
+            (rows_read,) = self._one(f"SELECT sum(num_rows) FROM parquet_file_metadata('{path}')")
+            mapped = _mapped(kind, columns)
+            self._add(f"read_parquet('{path}')", mapped)
+            numbered = f"SELECT *, file_row_number + 1 AS row_in_file FROM read_parquet('{path}', file_row_number = true)"
+            return self._reading(int(rows_read or 0), mapped, lambda: self._rejected(f"({numbered})", mapped))
+        except _Refused as refused:
+            return FileReading(refusal=str(refused))
+        except _FAULTS_OF_ITS_OWN:
+            raise
+        except _UNREADABLE as error:
+            # The engine's own message may quote a row.
+            return FileReading(refusal=f"is not readable as Parquet ({type(error).__name__})")
+
+    def read_csv(self, expanded: Expanded, kind: ReportKind) -> FileReading:
+        """Read a CSV file as it is expanded. Nothing about it is guessed: its columns are those of its own header line."""
+        try:
+            header = next(csv.reader([expanded.first_line()]), [])
+            if not header:
+                return FileReading()
+            mapped = _mapped(kind, [Column(name, f"c{n}") for n, name in enumerate(header)])
+            with expanded.pipe() as path:
+                rows_read = self._add_counting(_csv(path, len(header)), mapped)
+            return self._reading(rows_read, mapped, lambda: self._rejected_csv(expanded, len(header), mapped))
+        except (_Refused, Unreadable) as refused:
+            return FileReading(refusal=str(refused))
+        except _FAULTS_OF_ITS_OWN:
+            raise
+        except _UNREADABLE as error:
+            return FileReading(refusal=f"is not readable as CSV ({type(error).__name__}{_line(error)})")
+
+    def _add(self, source: str, mapped: Mapped) -> None:
+        """Group the rows of a source that are Bedrock's, may be, or speak of it."""
+        self._engine.execute(
+            f"""INSERT INTO groups BY NAME
+            SELECT {", ".join(_GROUPED)}, count(*) AS row_count, {_summed()}
+            FROM (SELECT {self._fields(mapped, _standing(mapped))} FROM {source} WHERE {_is_candidate(mapped)}) GROUP BY ALL"""
+        )
+
+    def _add_counting(self, source: str, mapped: Mapped) -> int:
+        """The same for a source that can be read once only: the other rows become one group, which is counted and dropped."""
+        standing = f"CASE WHEN {_is_candidate(mapped)} THEN {_standing(mapped)} END"
+        self._engine.execute(
+            f"""CREATE TEMP TABLE reading AS
+            SELECT {", ".join(_GROUPED)}, count(*) AS row_count, {_summed()}
+            FROM (SELECT {self._fields(mapped, "standing", when="standing IS NOT NULL")}
+                  FROM (SELECT *, {standing} AS standing FROM {source})) GROUP BY ALL;
+            INSERT INTO groups BY NAME SELECT * FROM reading WHERE standing IS NOT NULL"""
+        )
+        (rows,) = self._one("SELECT coalesce(sum(row_count), 0) FROM reading")
+        self._engine.execute("DROP TABLE reading")
+        return int(rows)
+
+    def _fields(self, mapped: Mapped, standing: str, when: str = "") -> str:
+        """The common fields of a row; of a row for which `when` does not hold, none."""
+        first, last = f"DATE '{self._period.first_day}'", f"DATE '{self._period.last_day}'"
+        day = f"CAST({mapped.started_at} AS DATE)"
+        fields = {
+            "speaks": mapped.speaks_of_bedrock,
+            # A row without a date is broken; it is never booked.
+            "usage_date": f"least(greatest(coalesce({day}, {first}), {first}), {last})",
+            "is_outside": f"coalesce({day} NOT BETWEEN {first} AND {last}, false)",
+            **mapped.text,
+            "is_final": mapped.is_final,
+            "is_broken": _is_broken(mapped),
+            "quantity": mapped.quantity,
+            **{name: f"coalesce({cost}, 0)" for name, cost in mapped.costs.items()},
+        }
+        if when:
+            fields = {name: f"CASE WHEN {when} THEN {field} END" for name, field in fields.items()}
+        return ", ".join(f"{field} AS {name}" for name, field in ({"standing": standing} | fields).items())
+
+    def _reading(self, rows_read: int, mapped: Mapped, rejected: Callable[[], list[Rejected]]) -> FileReading:
+        (broken,) = self._one("SELECT coalesce(sum(broken), 0) FROM groups")
+        has_broken = broken > self._broken_before
+        self._broken_before = broken
+        return FileReading(
+            rows_read=rows_read,
+            rejected=tuple(rejected()) if has_broken else (),
+            notes=mapped.notes,
+            unknown_columns=mapped.unknown,
+        )
+
+    def _rejected(self, numbered: str, mapped: Mapped) -> list[Rejected]:
+        """Rows with an amount that is not an exact decimal number, or without a start date, by their number in the file."""
+        reasons = " ".join(
+            f"WHEN {broken} THEN '{name} is not an exact decimal number'" for name, broken in mapped.broken.items()
+        )
+        reason = f"CASE WHEN {mapped.started_at} IS NULL THEN 'no usage start date' {reasons} END"
+        found = self._engine.execute(
+            f"""SELECT row_in_file, {reason}, {mapped.text["product_code"]}, ({mapped.is_of_aws}) OR {mapped.says_bedrock}
+            FROM {numbered} WHERE (({mapped.is_of_aws}) OR ({mapped.is_of_others})) AND {_is_broken(mapped)}
+            ORDER BY row_in_file LIMIT {_REJECTED_SHOWN}"""
+        ).fetchall()
+        return [Rejected(int(row), reason, code, bool(is_selected)) for row, reason, code, is_selected in found]
+
+    def _rejected_csv(self, expanded: Expanded, width: int, mapped: Mapped) -> list[Rejected]:
+        with expanded.pipe() as path:
+            self._engine.execute("SET preserve_insertion_order = true")
+            numbered = f"SELECT *, row_number() OVER () AS row_in_file FROM {_csv(path, width)}"
+            found = self._rejected(f"({numbered})", mapped)
+            self._engine.execute("SET preserve_insertion_order = false")
+        return found
+
+    # Keeping -----------------------------------------------------------------------------------------------------------
+
+    def keep(self, reading: FileReading, path: Path) -> None:
+        """Write the only reading of this engine to one file: the same reading is the same bytes, whichever thread was first."""
+        told = reading.to_json().replace("'", "''")
+        rows = "SELECT * FROM groups ORDER BY ALL"
+        self._engine.execute(f"COPY ({rows}) TO '{path}' (FORMAT parquet, KV_METADATA {{reading: '{told}'}})")
+
+    def load(self, path: Path) -> FileReading:
+        """Add a reading that was kept."""
+        self._engine.execute(f"INSERT INTO groups BY NAME SELECT * FROM read_parquet('{path}')")
+        (told,) = self._one(f"SELECT decode(value) FROM parquet_kv_metadata('{path}') WHERE decode(key) = 'reading'")
+        (self._broken_before,) = self._one("SELECT coalesce(sum(broken), 0) FROM groups")
+        return FileReading.from_json(told)
+
+    # Merging -----------------------------------------------------------------------------------------------------------
+
+    def merge(self) -> Merged:
+        """Put the readings together: the product codes that one file names decide the nameless rows of every file.
+
+        Raises `Unreadable` where the amounts add up to more than a decimal holds.
+        """
+        try:
+            self._put_together()
+        except duckdb.OutOfRangeException as error:
+            raise Unreadable("its amounts add up to 10^20 or more") from error
+        return self._merged()
+
+    def _put_together(self) -> None:
+        self._engine.execute(
+            f"""CREATE TABLE codes AS SELECT DISTINCT product_code FROM groups
+            WHERE standing = {_SELECTED} AND product_code <> '';
+            CREATE VIEW scope AS SELECT * FROM groups WHERE {_IN_SCOPE};
+            CREATE TABLE charges AS SELECT usage_date, {", ".join(_KEYS)}, CAST(sum(row_count) AS BIGINT) AS row_count,
+                {", ".join(f"sum({name}) AS {name}" for name in _SUMS)} FROM scope GROUP BY ALL"""
+        )
+
+    def _merged(self) -> Merged:
+        rows, broken, outside = self._one(
+            """SELECT coalesce(sum(row_count), 0), coalesce(sum(broken), 0),
+                coalesce(sum(CASE WHEN is_outside THEN row_count END), 0) FROM scope"""
+        )
+        sums = ", ".join(f"sum({name})" for name in COST_METRICS)
+        totals = self._engine.execute(f"SELECT currency, {sums} FROM scope GROUP BY currency ORDER BY currency").fetchall()
+        mentions = self._engine.execute(
+            f"""SELECT {", ".join(_MENTION_KEYS)}, sum(billed_cost), CAST(sum(row_count) AS BIGINT) FROM groups
+            WHERE NOT ({_IN_SCOPE}) AND speaks GROUP BY ALL ORDER BY ALL"""
+        ).fetchall()
+        codes = self._engine.execute("SELECT product_code FROM codes").fetchall()
+        return Merged(
+            rows_in_scope=int(rows),
+            rows_broken=int(broken),
+            rows_outside=int(outside),
+            totals={currency: Costs(*amounts) for currency, *amounts in totals},
+            mentions=tuple(Mention(*mention) for mention in mentions),
+            codes=frozenset(code for (code,) in codes),
+        )
+
+    def charges_of(self, usage_date: date) -> Iterator[dict[str, Any]]:
+        """The merged rows of a day."""
+        cursor = self._engine.execute("SELECT * FROM charges WHERE usage_date = ?", [usage_date])
+        names = [column[0] for column in cursor.description or ()]
+        while rows := cursor.fetchmany(_ROWS_AT_ONCE):
+            for row in rows:
+                yield dict(zip(names, row, strict=True))
+
+    def _one(self, query: str) -> tuple[Any, ...]:
+        row = self._engine.execute(query).fetchone()
+        if row is None:
+            raise LookupError(query)
+        return row
+
+
+@dataclass(frozen=True, slots=True)
+class Merged:
+    """What all readings of a delivery say together. `codes` are the products of others that are Bedrock's."""
+
+    rows_in_scope: int
+    rows_broken: int
+    rows_outside: int
+    totals: Mapping[str, Costs]
+    mentions: tuple[Mention, ...]
+    codes: frozenset[str]
+
+
+class _Refused(ValueError):
+    """A file that lacks what cannot be missing."""
+
+
+def _mapped(kind: ReportKind, columns: Sequence[Column]) -> Mapped:
+    layout = LAYOUTS[kind]
+    try:
+        mapped = layout.map(layout.columns(columns))
+    except ColumnTwice as error:
+        raise _Refused(f"has the column {error} more than once: recreate the export without the second") from None
+    if mapped.missing:
+        raise _Refused(f"lacks {', '.join(mapped.missing)}; recreate the export with these columns selected")
+    return mapped
+
+
+def _quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
+
+
+def _csv(path: Path, width: int) -> str:
+    columns = ", ".join(f"'c{n}': 'VARCHAR'" for n in range(width))
     return (
         f"read_csv('{path}', auto_detect = false, header = true, skip = 0, columns = {{{columns}}}, delim = ',', quote = '\"', "
-        f"escape = '\"', comment = '', strict_mode = true, max_line_size = {_LONGEST_LINE}, filename = true)"
+        f"escape = '\"', comment = '', strict_mode = true, max_line_size = {_LONGEST_LINE}, buffer_size = {_CSV_BUFFER}, "
+        f"parallel = false)"
     )
 
 
-def _types(engine: duckdb.DuckDBPyConnection, source: str) -> dict[str, str]:
-    return {name: kind for name, kind, *_ in engine.execute(f"DESCRIBE SELECT * FROM {source}").fetchall()}
+def _line(error: Exception) -> str:
+    """The line that the engine names in its message, without what stands there."""
+    found = re.search(r"Line: (\d+)", str(error))
+    return f", line {found[1]}" if found else ""
 
 
-def _selection(column: _Columns) -> tuple[str, str]:
-    """A CTE of Marketplace product codes whose name says Bedrock, and the condition that selects Bedrock's rows.
-
-    Marketplace rows are told by the code of a product whose name says Bedrock: discount and tax rows lack the name.
-    """
-    name = column.entry("product", "product_name")
-    codes = ", ".join(f"'{code}'" for code in PRODUCT_CODES)
-    marketplace = f"SELECT DISTINCT line_item_product_code AS code FROM report WHERE {name} ILIKE '%bedrock%'"
-    condition = f"line_item_product_code IN ({codes}) OR line_item_product_code IN (SELECT code FROM marketplace)"
-    return marketplace, condition
+def _is_candidate(mapped: Mapped) -> str:
+    return f"(({mapped.is_of_aws}) OR ({mapped.is_of_others}) OR ({mapped.is_mention}))"
 
 
-def _metrics(column: _Columns) -> dict[str, str]:
-    """Each cost metric as SQL: CUR's own columns, and the amortization that AWS's Cloud Intelligence dashboards use."""
-    cost = column.number("line_item_unblended_cost")
-    net_cost = f"coalesce({column.number('line_item_net_unblended_cost')}, {cost})"
-    gross = {
-        "type": column.text("line_item_line_item_type"),
-        "sp_effective": column.amount("savings_plan_savings_plan_effective_cost"),
-        "sp_total": column.amount("savings_plan_total_commitment_to_date"),
-        "sp_used": column.amount("savings_plan_used_commitment"),
-        "ri_effective": column.amount("reservation_effective_cost"),
-        "ri_unused_upfront": column.amount("reservation_unused_amortized_upfront_fee_for_billing_period"),
-        "ri_unused_recurring": column.amount("reservation_unused_recurring_fee"),
-        "ri_arn": column.text("reservation_reservation_a_r_n"),
-    }
-    net = gross | {
-        "sp_effective": _net(column, "savings_plan_net_savings_plan_effective_cost", gross["sp_effective"]),
-        "ri_effective": _net(column, "reservation_net_effective_cost", gross["ri_effective"]),
-    }
-    return {
-        "list_cost": column.amount("pricing_public_on_demand_cost"),
-        "billed_cost": cost,
-        "net_billed_cost": net_cost,
-        "effective_cost": _AMORTIZED.format(cost=cost, **gross),
-        "net_effective_cost": _AMORTIZED.format(cost=net_cost, **net),
-    }
-
-
-def _selected(column: _Columns, in_scope: str) -> str:
-    """Bedrock's rows with what allocation needs, under names of our own."""
-    return f"""
-        SELECT {_STARTED} AS started_at, filename,
-            {column.text("line_item_usage_account_id")} AS account_id,
-            {column.text("product_region_code")} AS region,
-            {column.text("line_item_line_item_type")} AS line_item_type,
-            {column.text("bill_billing_entity")} AS billing_entity,
-            {column.text("line_item_product_code")} AS product_code,
-            {column.text("line_item_usage_type")} AS usage_type,
-            {column.text("line_item_operation")} AS operation,
-            {column.text("line_item_iam_principal")} AS iam_principal,
-            {column.text("line_item_resource_id")} AS resource_id,
-            {column.text("pricing_unit")} AS pricing_unit,
-            {column.text("line_item_line_item_description")} AS description,
-            {column.entry("product", "product_name")} AS product_name,
-            {column.map_text("tags")} AS tags,
-            upper(coalesce(nullif({column.text("line_item_currency_code")}, ''), 'USD')) AS currency,
-            {column.text("bill_invoice_id")} <> '' AS is_final,
-            {column.amount("line_item_usage_amount")} AS quantity,
-            {", ".join(f"{expression} AS {name}" for name, expression in _metrics(column).items())}
-        FROM report WHERE {in_scope}"""
-
-
-def _query(engine: duckdb.DuckDBPyConnection, source: str, column: _Columns, period: BillingPeriod) -> Rows:
-    marketplace, in_scope = _selection(column)
-    engine.execute(f"CREATE VIEW report AS SELECT * FROM {source}")
-    engine.execute(f"CREATE TABLE marketplace AS {marketplace}")
-    engine.execute(f"CREATE TABLE bedrock AS {_selected(column, in_scope)}")
-    rows_read = _scalar(engine, "SELECT count(*) FROM report")
-    rows_in_scope = _scalar(engine, "SELECT count(*) FROM bedrock")
-    rejected = _rejected(engine, column, in_scope)
-    if rejected:
-        return Rows(rows_read=rows_read, rows_in_scope=rows_in_scope, rejected=rejected)
-    notes = tuple(f"no `{name}`: {consequence}" for name, consequence in OPTIONAL.items() if name not in column.types)
-    is_inside = f"CAST(started_at AS DATE) BETWEEN DATE '{period.first_day}' AND DATE '{period.last_day}'"
-    outside = rows_in_scope - _scalar(engine, f"SELECT count(*) FROM bedrock WHERE {is_inside}")
-    if outside:
-        notes += (f"{outside} rows are dated outside {period}; they are booked on its first or last day",)
-    return Rows(
-        rows=_grouped(engine, period),
-        rows_read=rows_read,
-        rows_in_scope=rows_in_scope,
-        totals=_totals(engine),
-        notes=notes,
+def _standing(mapped: Mapped) -> str:
+    """How a candidate stands to Bedrock."""
+    return (
+        f"CASE WHEN {mapped.is_of_aws} THEN {_SELECTED} WHEN {mapped.is_of_others} THEN CASE WHEN {mapped.says_bedrock} "
+        f"THEN {_SELECTED} WHEN {mapped.text['product_name']} = '' THEN {_DECIDED_BY_CODE} ELSE {_ONLY_MENTIONED} END "
+        f"ELSE {_ONLY_MENTIONED} END"
     )
 
 
-def _net(column: _Columns, name: str, gross: str) -> str:
-    return f"coalesce({column.number(name)}, {gross})"
+def _is_broken(mapped: Mapped) -> str:
+    return "(" + " OR ".join([f"{mapped.started_at} IS NULL", *mapped.broken.values()]) + ")"
 
 
-def _scalar(engine: duckdb.DuckDBPyConnection, query: str) -> int:
-    row = engine.execute(query).fetchone()
-    return int(row[0]) if row else 0
-
-
-def _rejected(engine: duckdb.DuckDBPyConnection, column: _Columns, in_scope: str) -> tuple[Rejected, ...]:
-    """Rows with an amount that is not a decimal number, or without a start date. An empty amount is nothing to add."""
-    amounts = [name for name in AMOUNTS if name in column.types]
-    unreadable = " OR ".join(f"({column.number(name)} IS NULL AND {column.text(name)} <> '')" for name in amounts)
-    broken = f"{_STARTED} IS NULL OR {unreadable}"
-    which = " ".join(
-        f"WHEN {column.number(name)} IS NULL AND {column.text(name)} <> '' THEN '{name} is not a decimal number'"
-        for name in amounts
-    )
-    files = engine.execute(f"SELECT DISTINCT filename FROM report WHERE ({in_scope}) AND ({broken})").fetchall()
-    found: list[Rejected] = []
-    for (path,) in files:
-        # Rows are numbered over the whole file, in its order, so that an operator finds them.
-        numbered = f"""
-            WITH report AS (SELECT *, row_number() OVER () AS file_row FROM report WHERE filename = ?)
-            SELECT file_row, CASE {which} ELSE 'no usage start date' END FROM report
-            WHERE ({in_scope}) AND ({broken}) ORDER BY file_row"""
-        found += [Rejected(path, row, reason) for row, reason in engine.execute(numbered, [path]).fetchall()]
-    return tuple(found)
-
-
-_KEYS = (
-    "account_id",
-    "region",
-    "line_item_type",
-    "billing_entity",
-    "product_code",
-    "usage_type",
-    "operation",
-    "iam_principal",
-    "resource_id",
-    "pricing_unit",
-    "description",
-    "product_name",
-    "tags",
-    "currency",
-    "is_final",
-)
-
-
-def _sums() -> str:
-    return ", ".join(f"sum(coalesce({name}, 0)) AS {name}" for name in COST_METRICS)
-
-
-def _grouped(engine: duckdb.DuckDBPyConnection, period: BillingPeriod) -> tuple[dict[str, Any], ...]:
-    keys = ", ".join(_KEYS)
-    day = f"least(greatest(CAST(started_at AS DATE), DATE '{period.first_day}'), DATE '{period.last_day}')"
-    query = f"""
-        SELECT {day} AS usage_date, {keys}, sum(quantity) AS quantity, count(*) AS row_count, {_sums()}
-        FROM bedrock GROUP BY ALL"""
-    cursor = engine.execute(query)
-    names = [d[0] for d in cursor.description or ()]
-    return tuple(dict(zip(names, row, strict=True)) for row in cursor.fetchall())
-
-
-def _totals(engine: duckdb.DuckDBPyConnection) -> dict[str, Costs]:
-    found = engine.execute(f"SELECT currency, {_sums()} FROM bedrock GROUP BY currency ORDER BY currency").fetchall()
-    return {currency: Costs(*amounts) for currency, *amounts in found}
+def _summed() -> str:
+    return "CAST(count_if(is_broken) AS BIGINT) AS broken, " + ", ".join(f"sum({name}) AS {name}" for name in _SUMS)

@@ -14,12 +14,11 @@ from decimal import Decimal, InvalidOperation
 from typing import Any
 
 from attribution.errors import InputRejected
-from attribution.meters import TOKEN_KINDS, TokenKind
+from attribution.meters import Routing, TokenKind
 from attribution.prices import Price
-from attribution.usage_types import UNCLASSIFIED, decode_usage_type
+from attribution.usage_types import UNCLASSIFIED, DecodedUsageType, decode_usage_type, tokens_of
 
 OFFERS = ("AmazonBedrock", "AmazonBedrockFoundationModels", "AmazonBedrockService")
-_THOUSAND, _MILLION = 1_000, 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +53,7 @@ def _prices(attributes: Mapping[str, str], terms: Mapping[str, Any], source: str
     decoded = decode_usage_type(
         attributes.get("usagetype", ""), attributes.get("servicename", "") or attributes.get("model", "")
     )
-    if decoded.feature == UNCLASSIFIED or decoded.meter.token_kind is TokenKind.OTHER or not decoded.meter.model:
+    if not _is_priced_by_use(decoded, attributes.get("usagetype", "")):
         return
     region = attributes.get("regionCode", "")
     for term in terms.values():
@@ -62,12 +61,26 @@ def _prices(attributes: Mapping[str, str], terms: Mapping[str, Any], source: str
             # A second volume range would need the month's quantity to choose from; Bedrock's token prices have one.
             if dimension.get("beginRange", "0") not in ("0", 0):
                 continue
-            per = _per(dimension.get("unit", ""), dimension.get("description", ""), decoded.meter.token_kind)
             # Estimates are in USD; prices in other currencies (AWS China) are left out, and counted as such.
             amount = _amount(dimension.get("pricePerUnit", {}).get("USD"))
-            if per and region and amount is not None:
+            if not region or amount is None:
+                continue
+            per = tokens_of(Decimal(1), decoded, dimension.get("unit", ""), dimension.get("description", ""), amount)
+            if per is not None:
                 effective_from = date.fromisoformat(term["effectiveDate"][:10])
-                yield Price(decoded.meter, region, amount, per, effective_from, source)
+                yield Price(decoded.meter, region, amount, int(per), effective_from, source)
+
+
+def _is_priced_by_use(decoded: DecodedUsageType, usage_type: str) -> bool:
+    """Whether a usage type has a known meter of a known model, and one price for it.
+
+    Capacity has a price per commitment. A geographic profile that has usage types of its own shares its meter with calls inside
+    one Region, whose price is the meter's.
+    """
+    if decoded.feature == UNCLASSIFIED or decoded.meter.token_kind is TokenKind.OTHER or not decoded.meter.model:
+        return False
+    is_geographic = "cross-region" in usage_type.lower() and decoded.meter.routing is Routing.REGIONAL
+    return not decoded.commitment and not is_geographic
 
 
 def _amount(text: object) -> Decimal | None:
@@ -76,15 +89,3 @@ def _amount(text: object) -> Decimal | None:
     except InvalidOperation:
         return None
     return amount if amount.is_finite() and amount >= 0 else None
-
-
-def _per(unit: str, description: str, kind: TokenKind) -> int:
-    """How many tokens (or other units) a price is for; 0 where the file does not say."""
-    if kind not in TOKEN_KINDS:
-        return 1
-    lowered = unit.lower()
-    if lowered.startswith("1m") or "million" in lowered:
-        return _MILLION
-    if lowered.startswith("1k") or "thousand" in lowered:
-        return _THOUSAND
-    return _MILLION if lowered == "units" and "million" in description.lower() else 0

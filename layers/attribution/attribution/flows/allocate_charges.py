@@ -7,10 +7,11 @@ days in one transaction.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 
+from attribution.adjustments import BREAKDOWN, Adjustment, adjust, candidates
 from attribution.allocation import allocate_day, estimate_day, totals_by_currency
 from attribution.charges import Basis
 from attribution.days import DayPointer, DayVersion, make_day_version, usage_fingerprint
@@ -22,12 +23,14 @@ from attribution.ports import Announcements, Deliveries, LedgerDays, OriginCharg
 
 @dataclass(frozen=True, slots=True)
 class AllocatedDay:
-    """What happened to a day. `flipped` are the days that readers now see in another version."""
+    """What happened to a day. `flipped` are the days that readers now see in another version; `adjustment` is what that
+    changed in a month that was closed.
+    """
 
     version: str
     basis: Basis
     flipped: tuple[date, ...]
-    pointers: Mapping[date, DayPointer]
+    adjustment: Adjustment | None = None
 
 
 def allocate_charges(
@@ -44,32 +47,34 @@ def allocate_charges(
     period = BillingPeriod.of(usage_date)
     pointers = days.pointers(period)
     current = pointers.get(usage_date)
-    pending, billing = _deliveries(deliveries, period, usage_date, current)
+    known = deliveries.of_period(period)
+    pending, billing = _deliveries(known, period, usage_date, current)
     day = _make(usage_date, billing, origin_charges=origin_charges, counters=counters, policy=policy)
 
+    new: Sequence[DayPointer] = ()
+    publishing = None
     if pending is not None and billing is pending:
-        _write(day, pending.sequence, days)
-        pending = deliveries.mark_staged(pending, usage_date, day.version)
-        flipped = _publish(pending, pointers, days) if pending.is_staged else ()
-    elif current is not None and current.version == day.version:
-        flipped = ()
-    else:
-        pointer = _write(day, billing.sequence if billing else "", days)
-        days.flip([pointer], replacing={usage_date: current} if current else {})
-        flipped = (usage_date,)
+        publishing = billing = _stage(day, pending, deliveries, days)
+        new = _complete(publishing, pointers, days)
+    elif current is None or current.version != day.version:
+        new = [_write(day, billing.sequence if billing else "", days)]
+    adjustment = _adjustment(billing, known, pointers, new, days) if billing else None
+    if new:
+        days.flip(new, replacing=pointers, publishing=publishing, adjustment=adjustment)
+    flipped = tuple(pointer.usage_date for pointer in new)
     # Also what an attempt that ended between its flip and this step left behind.
     for changed in sorted({*flipped, *(day for day, pointer in pointers.items() if pointer.superseded)}):
         days.retire(changed)
+    _discard_overtaken(usage_date, known, deliveries, days)
     # Said on every delivery of the message, because an attempt that flipped may have ended before it could say so.
     announcements.days_changed(period, flipped or (usage_date,))
-    return AllocatedDay(day.version, day.basis, flipped, pointers)
+    return AllocatedDay(day.version, day.basis, flipped, adjustment)
 
 
 def _deliveries(
-    deliveries: Deliveries, period: BillingPeriod, usage_date: date, current: DayPointer | None
+    known: Sequence[DeliveryRecord], period: BillingPeriod, usage_date: date, current: DayPointer | None
 ) -> tuple[DeliveryRecord | None, DeliveryRecord | None]:
     """The delivery that waits to become visible, and the one that bills this day (the former, if this is one of its days)."""
-    known = deliveries.of_period(period)
     published = newest(known, DeliveryOutcome.PUBLISHED)
     pending = newest(known, DeliveryOutcome.INGESTED)
     if pending is not None and published is not None and pending.sequence < published.sequence:
@@ -125,7 +130,24 @@ def _write(day: DayVersion, sequence: str, days: LedgerDays) -> DayPointer:
     return pointer
 
 
-def _publish(pending: DeliveryRecord, pointers: Mapping[date, DayPointer], days: LedgerDays) -> tuple[date, ...]:
+def _stage(day: DayVersion, pending: DeliveryRecord, deliveries: Deliveries, days: LedgerDays) -> DeliveryRecord:
+    """Write a day of a delivery that is not visible yet; returns its record with the day marked."""
+    _write(day, pending.sequence, days)
+    replaced = pending.staged.get(day.usage_date, day.version)
+    if replaced != day.version:
+        # Usage moved since. Before the record forgets that version; a delivery cannot become visible with one that expires.
+        days.discard(day.usage_date, replaced, pending.sequence)
+    try:
+        return deliveries.mark_staged(pending, day.usage_date, day.version)
+    except LedgerConflict:
+        days.discard(day.usage_date, day.version, pending.sequence)
+        raise
+
+
+def _complete(pending: DeliveryRecord, pointers: Mapping[date, DayPointer], days: LedgerDays) -> Sequence[DayPointer]:
+    """The pointers that make a delivery visible; none while a day of it is missing."""
+    if not pending.is_staged:
+        return ()
     staged = [days.staged(usage_date, version) for usage_date, version in sorted(pending.staged.items())]
     for pointer in staged:
         billed = pending.day(pointer.usage_date)
@@ -136,5 +158,32 @@ def _publish(pending: DeliveryRecord, pointers: Mapping[date, DayPointer], days:
         current = pointers.get(pointer.usage_date)
         if current is not None and current.sequence > pending.sequence:
             raise LedgerConflict(f"{pointer.usage_date} is already billed by a newer delivery than {pending.execution_id}")
-    days.flip(staged, replacing=pointers, publishing=pending)
-    return tuple(p.usage_date for p in staged)
+    return staged
+
+
+def _adjustment(
+    billing: DeliveryRecord,
+    known: Sequence[DeliveryRecord],
+    pointers: Mapping[date, DayPointer],
+    new: Sequence[DayPointer],
+    days: LedgerDays,
+) -> Adjustment | None:
+    """What the new pointers change in a month that was closed; None while it is not, which costs no read."""
+    closed = candidates(billing, known, pointers, new)
+    if not closed:
+        return None
+    replaced = [pointers[p.usage_date] for p in closed if p.usage_date in pointers and pointers[p.usage_date].is_billed]
+    sums_before = {dimension: days.sums(replaced, dimension) for dimension in BREAKDOWN}
+    sums_after = {dimension: days.sums(closed, dimension) for dimension in BREAKDOWN}
+    return adjust(billing, pointers, closed, sums_before, sums_after)
+
+
+def _discard_overtaken(usage_date: date, known: Sequence[DeliveryRecord], deliveries: Deliveries, days: LedgerDays) -> None:
+    """Give versions of a day an expiry that were written for deliveries which a newer one overtook.
+
+    Only those of the message's own day: nobody else writes versions of it meanwhile.
+    """
+    for record in known:
+        if record.outcome is DeliveryOutcome.SUPERSEDED and usage_date in record.staged:
+            days.discard(usage_date, record.staged[usage_date], record.sequence)
+            deliveries.forget_staged(record, usage_date)

@@ -6,15 +6,37 @@ Nothing becomes visible here: the changed days are allocated and staged one by o
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import date, timedelta
+from dataclasses import dataclass, replace
+from datetime import date, datetime, timedelta
 
 from attribution.charges import sum_costs
-from attribution.deliveries import DeliveryOutcome, DeliveryRecord, IngestedReport, Manifest, billed_days
-from attribution.errors import DeliveryRefused
-from attribution.ports import AllocationQueue, CostReports, Deliveries, LedgerDays, StoredObject
+from attribution.deliveries import (
+    DeliveryOutcome,
+    DeliveryRecord,
+    IngestedReport,
+    Manifest,
+    PinnedFile,
+    billed_days,
+    content_of,
+)
+from attribution.errors import DeliveryIncomplete, DeliveryRefused
+from attribution.ports import AllocationQueue, CostReports, Deliveries, FanOut, LedgerDays, StoredObject
 
 _READ = (DeliveryOutcome.INGESTED, DeliveryOutcome.PUBLISHED)
+_NOTHING = IngestedReport((), (), 0, 0, {})
+
+
+# AWS writes the manifest last: a file that is still missing or newer after this long belongs to no delivery that can be read.
+GIVEN_UP_AFTER = timedelta(minutes=10)
+
+
+@dataclass(frozen=True, slots=True)
+class IngestTerms:
+    """What is configured: when a day counts as billed, from which size files are read apart, and where reports lie."""
+
+    billing_lag: timedelta
+    fan_out_above_bytes: int
+    prefix: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,8 +44,15 @@ class IngestedDelivery:
     """What happened to a delivery."""
 
     record: DeliveryRecord
-    changed_days: tuple[date, ...]
+    changed_days: tuple[date, ...] = ()
     was_known: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class FannedOut:
+    """A large delivery whose files are being read apart. It has no record yet: its event comes again when they are read."""
+
+    execution: str
 
 
 def ingest_cost_report(
@@ -33,24 +62,15 @@ def ingest_cost_report(
     deliveries: Deliveries,
     days: LedgerDays,
     queue: AllocationQueue,
-    billing_lag: timedelta,
-    prefix: str = "",
-) -> IngestedDelivery:
+    fan_out: FanOut,
+    terms: IngestTerms,
+    now: datetime,
+    attempt: str,
+) -> IngestedDelivery | FannedOut:
     """Ingest the delivery whose manifest landed. The same delivery again finds itself recorded."""
     manifest = reports.manifest(source)
     known = deliveries.of_period(manifest.period)
-    _require_one_export(manifest, known, prefix)
-    # A refused delivery is read again: what refused it may have been put right.
-    same = next(
-        (
-            r
-            for r in known
-            if r.execution_id == manifest.execution_id
-            and r.manifest_etag == manifest.etag
-            and r.outcome is not DeliveryOutcome.REFUSED
-        ),
-        None,
-    )
+    same = next((r for r in known if _is_of(r, manifest) and r.outcome is not DeliveryOutcome.REFUSED), None)
     if same is not None:
         # The attempt that recorded it may have ended before it could say so.
         _supersede_older(same, known, deliveries)
@@ -60,22 +80,80 @@ def ingest_cost_report(
     overtaken_by = max((r for r in known if r.outcome in _READ and r.sequence > manifest.sequence), key=_sequence, default=None)
     if overtaken_by is not None:
         reason = f"overtaken by execution {overtaken_by.execution_id}"
-        record = _record(manifest, IngestedReport((), (), 0, 0, {}), DeliveryOutcome.SUPERSEDED, (), reason)
+        record = _record(manifest, _NOTHING, DeliveryOutcome.SUPERSEDED, (), reason)
         deliveries.record(record)
-        return IngestedDelivery(record, ())
-
-    report = reports.ingest(manifest)
+        return IngestedDelivery(record)
+    try:
+        _require_one_export(manifest, known, terms.prefix)
+        files = _pin(manifest, reports, now)
+        report = _reread(files, known, reports)
+        if report is None:
+            unread = _to_fan_out(manifest, files, reports, terms)
+            if unread:
+                return FannedOut(fan_out.start(manifest, unread, attempt=attempt))
+            # The charges of a day are stored before the record that names them: those are not written again.
+            stored = frozenset(day.origin for r in known for day in r.report.days)
+            report = reports.ingest(manifest, files, stored)
+    except DeliveryRefused as refused:
+        deliveries.record(_record(manifest, _NOTHING, DeliveryOutcome.REFUSED, (), str(refused)))
+        raise
     refusal = _refusal(report, known)
     if refusal:
         deliveries.record(_record(manifest, report, DeliveryOutcome.REFUSED, (), refusal))
         raise DeliveryRefused(f"delivery {manifest.execution_id} of {manifest.export} {manifest.period}: {refusal}")
-    _verify(manifest, report)
+    changed = _changed_days(manifest, report, known, days, terms.billing_lag)
+    outcome = DeliveryOutcome.INGESTED if changed else DeliveryOutcome.PUBLISHED
+    record = _record(manifest, report, outcome, changed)
+    deliveries.record(record)
+    _supersede_older(record, known, deliveries)
+    queue.delivery_ingested(record, changed)
+    return IngestedDelivery(record, changed)
 
+
+def _is_of(record: DeliveryRecord, manifest: Manifest) -> bool:
+    return record.execution_id == manifest.execution_id and record.manifest_etag == manifest.etag
+
+
+def _pin(manifest: Manifest, reports: CostReports, now: datetime) -> tuple[PinnedFile, ...]:
+    """The files as they are now. What does not become whole is given up, lest it holds back the deliveries after it."""
+    try:
+        return reports.pin(manifest)
+    except DeliveryIncomplete as incomplete:
+        if now - manifest.written_at < GIVEN_UP_AFTER:
+            raise
+        raise DeliveryRefused(f"{incomplete}; replay the delivery once it is whole") from incomplete
+
+
+def _reread(files: Sequence[PinnedFile], known: Sequence[DeliveryRecord], reports: CostReports) -> IngestedReport | None:
+    """What a delivery of the same content was found to say: files with the same ETags are not read twice by the same reader."""
+    content = content_of(files)
+    for record in known:
+        if record.outcome in _READ and record.report.content == content and record.report.reader == reports.reader:
+            return replace(record.report, files=tuple(files))
+    return None
+
+
+def _to_fan_out(
+    manifest: Manifest, files: Sequence[PinnedFile], reports: CostReports, terms: IngestTerms
+) -> tuple[PinnedFile, ...]:
+    """The files to be read by functions of their own: those of a large delivery of which no reading is kept yet."""
+    if sum(f.size for f in files) <= terms.fan_out_above_bytes:
+        return ()
+    return tuple(f for f in files if not reports.is_read(manifest, f))
+
+
+def _changed_days(
+    manifest: Manifest,
+    report: IngestedReport,
+    known: Sequence[DeliveryRecord],
+    days: LedgerDays,
+    billing_lag: timedelta,
+) -> tuple[date, ...]:
     billed = set(billed_days(manifest.period, manifest.written_at, billing_lag))
     pointers = days.pointers(manifest.period)
     # An older delivery that is about to become visible may do so after `pointers` was read: its days count as changed.
     in_motion = {day for r in known if r.outcome is DeliveryOutcome.INGESTED for day in r.changed_days}
-    changed = tuple(
+    return tuple(
         d.usage_date
         for d in report.days
         if d.usage_date in billed
@@ -85,23 +163,17 @@ def ingest_cost_report(
             or pointers[d.usage_date].made_from.get("origin") != d.origin
         )
     )
-    outcome = DeliveryOutcome.INGESTED if changed else DeliveryOutcome.PUBLISHED
-    record = _record(manifest, report, outcome, changed)
-    deliveries.record(record)
-    _supersede_older(record, known, deliveries)
-    queue.delivery_ingested(record, changed)
-    return IngestedDelivery(record, changed)
 
 
 def _refusal(report: IngestedReport, known: Sequence[DeliveryRecord]) -> str:
     """Why a report that was read is not used; empty for one that is."""
-    if report.rejected:
+    if report.rejected_count:
         first = report.rejected[0]
         return f"{report.rejected_count} rows cannot be read; the first: {first.file} row {first.row}: {first.reason}"
     had_rows = any(r.report.rows_in_scope for r in known if r.outcome is DeliveryOutcome.PUBLISHED)
     if had_rows and not report.rows_in_scope:
         return "it has no row of Bedrock, and an earlier one had: a bill does not vanish; check the export's filter"
-    return ""
+    return _unproven(report)
 
 
 def _supersede_older(record: DeliveryRecord, known: Sequence[DeliveryRecord], deliveries: Deliveries) -> None:
@@ -128,18 +200,16 @@ def _require_one_export(manifest: Manifest, known: Sequence[DeliveryRecord], pre
         )
 
 
-def _verify(manifest: Manifest, report: IngestedReport) -> None:
-    """The days of a report must sum to what the engine summed over all rows in scope."""
+def _unproven(report: IngestedReport) -> str:
+    """The days of a report must sum to what the engine summed over all rows in scope: how they do not, or nothing."""
     currencies = {currency for day in report.days for currency in day.totals}
     by_currency = {
         currency: sum_costs(day.totals[currency] for day in report.days if currency in day.totals)
         for currency in sorted(currencies)
     }
-    if by_currency != dict(report.totals) or sum(d.row_count for d in report.days) != report.rows_in_scope:
-        raise DeliveryRefused(
-            f"delivery {manifest.execution_id} of {manifest.export} {manifest.period}: the days sum to {by_currency}, "
-            f"the files to {dict(report.totals)}: nothing of it is used"
-        )
+    if by_currency == dict(report.totals) and sum(d.row_count for d in report.days) == report.rows_in_scope:
+        return ""
+    return f"the days sum to {by_currency}, the files to {dict(report.totals)}: nothing of it is used"
 
 
 def _record(

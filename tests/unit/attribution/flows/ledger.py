@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 
-from attribution.allocation import allocate_day, estimate_day
-from attribution.charges import Basis, Costs, OriginCharge, sum_costs
+from attribution.allocation import allocate_day, estimate_day, totals_by_currency
+from attribution.canonical import content_hash
+from attribution.charges import Basis, Costs, OriginCharge
 from attribution.days import DayVersion, make_day_version, usage_fingerprint
-from attribution.deliveries import DayOfDelivery, DeliveryOutcome, DeliveryRecord, IngestedReport, Manifest, billed_days
+from attribution.deliveries import (
+    DayOfDelivery,
+    DeliveryOutcome,
+    DeliveryRecord,
+    IngestedReport,
+    Manifest,
+    PinnedFile,
+    ReportKind,
+    billed_days,
+)
 from attribution.errors import LedgerConflict
 from attribution.flows.allocate_charges import AllocatedDay, allocate_charges
-from attribution.flows.ingest_cost_report import IngestedDelivery, ingest_cost_report
+from attribution.flows.ingest_cost_report import FannedOut, IngestedDelivery, IngestTerms, ingest_cost_report
 from attribution.meters import TokenKind
 from attribution.periods import BillingPeriod
 from attribution.ports import StoredObject
@@ -26,6 +36,7 @@ from tests.fakes import (
     FakeClock,
     FakeCostReports,
     FakeDeliveries,
+    FakeFanOut,
     FakeLedgerDays,
     FakeOriginCharges,
     FakePolicy,
@@ -57,6 +68,10 @@ class Ledger:
         self.crashes = Crashes()
         self.origin_charges = FakeOriginCharges()
         self.reports = FakeCostReports()
+        self.fan_out = FakeFanOut()
+        self.fan_out_above_bytes = 10**9
+        self.billing_lag = LAG
+        self.now = FIRST_WRITTEN + timedelta(days=30)
         self.deliveries = FakeDeliveries(self.crashes)
         self.days = FakeLedgerDays(self.deliveries, FakeClock(), self.crashes)
         self.counters = FakeUsageCounters()
@@ -66,19 +81,39 @@ class Ledger:
 
     def write_delivery(self, number: int, content: Content) -> StoredObject:
         """Put the files of the n-th delivery of November into the bucket."""
-        written_at = FIRST_WRITTEN + timedelta(days=number)
-        days = []
-        for usage_date, revision in zip(DAYS, content.revisions, strict=True):
-            charges = charges_of(usage_date, revision, content.is_final)
-            origin = self.origin_charges.write(usage_date, charges)
-            totals = {"USD": sum_costs(c.costs for c in charges)}
-            days.append(DayOfDelivery(usage_date, origin, totals, len(charges), 1, content.is_final))
-        report = IngestedReport((), tuple(days), 3, 3, {"USD": sum_costs(d.totals["USD"] for d in days)})
+        days = zip(DAYS, content.revisions, strict=True)
+        charges = {day: charges_of(day, revision, content.is_final) for day, revision in days}
+        return self.write_charges(number, FIRST_WRITTEN + timedelta(days=number), charges)
+
+    def write_charges(self, number: int, written_at: datetime, charges: Mapping[date, Sequence[OriginCharge]]) -> StoredObject:
+        """Put the files of a delivery of November into the bucket that has these charges."""
         name = f"execution-{number}"
-        manifest = Manifest("cur", NOVEMBER, name, "bills", f"{name}-Manifest.json", f"etag-{number}", written_at, (), ())
+        days = tuple(
+            DayOfDelivery(
+                usage_date,
+                self.origin_charges.write(usage_date, of_day),
+                totals_by_currency(of_day),
+                len(of_day),
+                1,
+                all(c.is_final for c in of_day),
+            )
+            for usage_date, of_day in charges.items()
+        )
+        files = (PinnedFile(f"{name}-00001.parquet", content_hash([d.origin for d in days]), 1000),)
+        totals = totals_by_currency([charge for of_day in charges.values() for charge in of_day])
+        report = IngestedReport(files, days, len(days), len(days), totals)
+        manifest = Manifest(
+            ReportKind.CUR_2_0, "cur", NOVEMBER, name, "bills", f"{name}-Manifest.json", f"etag-{number}", written_at, ("file",)
+        )
         return self.reports.put(manifest, report)
 
     def ingest(self, source: StoredObject, prefix: str = "") -> IngestedDelivery:
+        """What the function ingest_cost_report does with a message about a delivery that it reads itself."""
+        ingested = self.hand_over(source, prefix)
+        assert isinstance(ingested, IngestedDelivery)
+        return ingested
+
+    def hand_over(self, source: StoredObject, prefix: str = "", *, attempt: str = "message 1") -> IngestedDelivery | FannedOut:
         """What the function ingest_cost_report does with a message."""
         return ingest_cost_report(
             source,
@@ -86,8 +121,10 @@ class Ledger:
             deliveries=self.deliveries,
             days=self.days,
             queue=self.queue,
-            billing_lag=LAG,
-            prefix=prefix,
+            fan_out=self.fan_out,
+            terms=IngestTerms(self.billing_lag, self.fan_out_above_bytes, prefix),
+            now=self.now,
+            attempt=attempt,
         )
 
     def allocate(self, usage_date: date) -> AllocatedDay:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import date
 from decimal import Decimal
 
 import pytest
@@ -94,10 +95,11 @@ def test_an_attempt_for_a_delivery_that_was_overtaken_meanwhile_loses_and_publis
 
     ledger.deliveries.of_period = overtaken  # type: ignore[method-assign, assignment]
 
-    with pytest.raises(LedgerConflict, match="not waiting any more"):
+    with pytest.raises(LedgerConflict, match="went on"):
         ledger.allocate(DAYS[2])
 
     assert ledger.days.current == {}
+    assert {day for day, _ in ledger.days.expired} == {DAYS[2]}
 
 
 def test_an_older_delivery_that_still_waits_leaves_a_newer_published_one_alone() -> None:
@@ -166,6 +168,37 @@ def test_a_day_that_changes_back_finds_its_earlier_version_alive_again() -> None
 
     assert again.version == first.version == ledger.days.current[DAYS[0]].version
     assert (DAYS[0], again.version) not in ledger.days.expired
+
+
+def unused(ledger: Ledger) -> set[tuple[date, str]]:
+    """Versions that are neither current nor expire."""
+    current = {(day, pointer.version) for day, pointer in ledger.days.current.items()}
+    return set(ledger.days.versions) - ledger.days.expired - current
+
+
+def test_versions_that_were_staged_for_a_delivery_that_was_overtaken_expire() -> None:
+    ledger = Ledger()
+    ledger.ingest(ledger.write_delivery(2, Content((1, 1, 1))))
+    for day in DAYS[:2]:
+        ledger.allocate(day)
+    ledger.settle(ledger.write_delivery(3, Content((2, 1, 1))))
+
+    assert ledger.record_of(2).staged == {}
+    assert {day for day, _ in ledger.days.expired} == {DAYS[0]}
+    assert unused(ledger) == set()
+
+
+def test_a_version_that_was_staged_before_more_usage_came_expires() -> None:
+    ledger = Ledger()
+    ledger.ingest(ledger.write_delivery(2, SAME))
+    ledger.allocate(DAYS[0])
+    ledger.use(DAYS[0], "search", 400)
+
+    ledger.drain([])
+
+    assert set(ledger.days.current) == set(DAYS)
+    assert len(ledger.days.expired) == 1
+    assert unused(ledger) == set()
 
 
 def test_a_billed_day_is_never_estimated_again() -> None:

@@ -10,7 +10,8 @@ import pytest
 
 from attribution.charges import Costs
 from attribution.deliveries import DeliveryOutcome, IngestedReport, RejectedRow
-from attribution.errors import DeliveryRefused
+from attribution.errors import DeliveryIncomplete, DeliveryRefused
+from attribution.flows.ingest_cost_report import GIVEN_UP_AFTER, FannedOut
 from attribution.ports import StoredObject
 from tests.fakes import Crash
 from tests.unit.attribution.flows.ledger import DAYS, NOVEMBER, Content, Ledger
@@ -171,7 +172,8 @@ def test_a_delivery_whose_days_do_not_sum_to_its_files_is_refused(wrong: dict[st
     with pytest.raises(DeliveryRefused, match="the days sum to"):
         ledger.ingest(source)
 
-    assert ledger.deliveries.of_period(NOVEMBER) == []
+    assert ledger.record_of(3).outcome is DeliveryOutcome.REFUSED
+    assert ledger.queue.days == []
 
 
 def test_a_second_export_of_the_same_bill_is_refused_with_the_remedy() -> None:
@@ -183,6 +185,7 @@ def test_a_second_export_of_the_same_bill_is_refused_with_the_remedy() -> None:
 
     with pytest.raises(DeliveryRefused, match="set CostReportPrefix"):
         ledger.ingest(source)
+    assert ledger.deliveries.records[NOVEMBER, "cur-again", "execution-3"].outcome is DeliveryOutcome.REFUSED
 
 
 def test_a_prefix_that_leads_to_another_export_lets_it_take_over() -> None:
@@ -216,3 +219,76 @@ def test_the_day_before_a_delivery_is_left_to_the_estimate() -> None:
     assert ledger.days.current[DAYS[2]].basis == "estimated"
     assert ledger.days.current[DAYS[1]].basis == "billed"
     assert DAYS[2] + timedelta(days=1) not in ledger.days.current
+
+
+# What is read, and where ------------------------------------------------------------------------------------------------
+
+
+def test_a_refresh_whose_files_are_the_same_is_not_read_again() -> None:
+    ledger = Ledger()
+    ledger.settle(ledger.write_delivery(2, SAME))
+
+    ingested = ledger.ingest(ledger.write_delivery(3, SAME))
+
+    assert ledger.reports.reads == ["execution-2"]
+    assert ingested.record.outcome is DeliveryOutcome.PUBLISHED
+    assert [f.key for f in ingested.record.report.files] == ["execution-3-00001.parquet"]
+
+
+def test_the_same_files_are_read_again_by_another_reader() -> None:
+    ledger = Ledger()
+    ledger.settle(ledger.write_delivery(2, SAME))
+    ledger.reports.reader = "reader-2"
+
+    ledger.ingest(ledger.write_delivery(3, SAME))
+
+    assert ledger.reports.reads == ["execution-2", "execution-3"]
+
+
+def test_files_of_which_nothing_could_be_used_are_read_again() -> None:
+    ledger = Ledger()
+    refused = ledger.write_delivery(2, SAME)
+    change(ledger, refused, rejected=(UNREADABLE,), rejected_count=2)
+    with pytest.raises(DeliveryRefused):
+        ledger.ingest(refused)
+
+    ledger.ingest(ledger.write_delivery(3, SAME))
+
+    assert ledger.reports.reads == ["execution-2", "execution-3"]
+
+
+def test_a_large_delivery_is_read_apart_and_ingested_when_its_event_comes_again() -> None:
+    ledger = Ledger()
+    ledger.fan_out_above_bytes = 999
+    source = ledger.write_delivery(2, SAME)
+
+    first = ledger.hand_over(source, attempt="message 1")
+    again = ledger.hand_over(source, attempt="message 2")
+
+    assert first == FannedOut("execution of message 1")
+    assert again == FannedOut("execution of message 2"), "nothing was read yet"
+    assert ledger.fan_out.started["message 1"] == ("execution-2-00001.parquet",)
+    assert ledger.deliveries.of_period(NOVEMBER) == [] and ledger.reports.reads == []
+    ledger.reports.kept.add("execution-2-00001.parquet")
+    ledger.settle(source)
+    assert ledger.record_of(2).outcome is DeliveryOutcome.PUBLISHED
+
+
+def test_a_delivery_that_is_not_whole_is_waited_for_and_then_refused() -> None:
+    ledger = Ledger()
+    source = ledger.write_delivery(2, SAME)
+    written_at = ledger.reports.contents[source.key][0].written_at
+    ledger.reports.torn.add(source.key)
+
+    ledger.now = written_at + GIVEN_UP_AFTER - timedelta(seconds=1)
+    with pytest.raises(DeliveryIncomplete):
+        ledger.ingest(source)
+    assert ledger.deliveries.of_period(NOVEMBER) == []
+
+    ledger.now = written_at + GIVEN_UP_AFTER
+    with pytest.raises(DeliveryRefused, match="a file is missing; replay the delivery once it is whole"):
+        ledger.ingest(source)
+    assert ledger.record_of(2).outcome is DeliveryOutcome.REFUSED
+    ledger.reports.torn.clear()
+    ledger.settle(source)
+    assert ledger.record_of(2).outcome is DeliveryOutcome.PUBLISHED

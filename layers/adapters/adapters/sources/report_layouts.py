@@ -1,0 +1,434 @@
+"""What the columns of a report mean, for each kind of report, as SQL over one data file's own columns.
+
+Every kind is brought to the same fields, so that the same bill gives the same origin charges whichever report tells it. Columns
+may be missing, renamed by hand-written exports or, in legacy reports, come and go with the month: a field without its column is
+empty, and `notes` says what that costs.
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Protocol
+
+from attribution.deliveries import ReportKind
+from attribution.money import SCALE
+
+DECIMAL = f"DECIMAL(38, {SCALE})"
+
+# Digits of a number that a double can carry; a text with more of them is no double's, and is taken exactly or not at all.
+_DIGITS_OF_A_DOUBLE = 17
+
+TEXT_FIELDS = (
+    "account_id",
+    "region",
+    "line_item_type",
+    "billing_entity",
+    "product_code",
+    "usage_type",
+    "operation",
+    "iam_principal",
+    "resource_id",
+    "pricing_unit",
+    "description",
+    "product_name",
+    "tags",
+    "currency",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Which rows are Bedrock's: `bedrock_rows.toml`."""
+
+    version: str
+    product_code_prefix: str
+    product_name_contains: str
+    resource_prefixes: tuple[str, ...]
+    mentions_contain: str
+
+
+@cache
+def selection() -> Selection:
+    """The selection that this release reads with."""
+    document = tomllib.loads((Path(__file__).parent / "bedrock_rows.toml").read_text())
+    return Selection(**document | {"resource_prefixes": tuple(document["resource_prefixes"])})
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A column of a data file: what the file calls it, how SQL names it, and the engine's type."""
+
+    name: str
+    sql: str
+    type: str = "VARCHAR"
+
+
+class ColumnTwice(ValueError):
+    """A file has a column that is read twice: taking either could be wrong."""
+
+
+class Columns:
+    """A file's columns by the name that the layout asks for; also SQL where it is missing. Remembers what was used."""
+
+    def __init__(self, columns: Iterable[Column], canonical: Mapping[str, str], *, null_text: str = "") -> None:
+        self._by_name: dict[str, Column] = {}
+        self._twice: set[str] = set()
+        self._null_text = null_text
+        self.used: set[str] = set()
+        self.all = tuple(columns)
+        for column in self.all:
+            name = canonical[column.name]
+            if name in self._by_name:
+                self._twice.add(name)
+            self._by_name.setdefault(name, column)
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._by_name
+
+    def _find(self, *names: str) -> Column | None:
+        for name in names:
+            column = self._by_name.get(name)
+            if column is not None:
+                if name in self._twice:
+                    raise ColumnTwice(name)
+                self.used.add(column.name)
+                return column
+        return None
+
+    def text(self, *names: str) -> str:
+        """The text of the first of these columns that the file has; empty where it has none."""
+        column = self._find(*names)
+        return self._text(column) if column else "''"
+
+    def _text(self, column: Column) -> str:
+        text = column.sql if column.type == "VARCHAR" else f"CAST({column.sql} AS VARCHAR)"
+        return f"coalesce(nullif({text}, '{self._null_text}'), '')" if self._null_text else f"coalesce({text}, '')"
+
+    def timestamp(self, name: str) -> str:
+        column = self._find(name)
+        if column is None:
+            return "CAST(NULL AS TIMESTAMP)"
+        return column.sql if column.type == "TIMESTAMP" else f"TRY_CAST({column.sql} AS TIMESTAMP)"
+
+    def number(self, name: str) -> str:
+        """The exact decimal of a double's shortest text, or of the text itself; NULL where it is neither, or empty."""
+        column = self._find(name)
+        if column is None:
+            return f"CAST(NULL AS {DECIMAL})"
+        if column.type.startswith("DECIMAL"):
+            return f"TRY_CAST({column.sql} AS {DECIMAL})"
+        if column.type == "DOUBLE":
+            return f"TRY_CAST(CAST({column.sql} AS VARCHAR) AS {DECIMAL})"
+        text = self._text(column)
+        exact = f"TRY_CAST(nullif({text}, '') AS {DECIMAL})"
+        return f"CASE WHEN length({text}) > {_DIGITS_OF_A_DOUBLE} AND {_inexact(text)} THEN NULL ELSE {exact} END"
+
+    def amount(self, name: str) -> str:
+        return f"coalesce({self.number(name)}, 0)"
+
+    def broken(self, name: str) -> str:
+        """Whether a row has something in this column that cannot become an exact decimal."""
+        column = self._find(name)
+        return f"({self.number(name)} IS NULL AND {self._text(column)} <> '')" if column else "false"
+
+    def entry(self, name: str, key: str) -> str:
+        """One value of a map column; JSON text where the file is CSV."""
+        column = self._find(name)
+        if column is None:
+            return "''"
+        if column.type.startswith("MAP"):
+            return f"coalesce({column.sql}['{key}'], '')"
+        text = self._text(column)
+        return f"CASE WHEN json_valid({text}) THEN coalesce(json_extract_string({text}, '$.\"{key}\"'), '') ELSE '' END"
+
+    def map_text(self, name: str) -> str:
+        """A map column as JSON text."""
+        column = self._find(name)
+        if column is None:
+            return "''"
+        return f"coalesce(CAST(to_json({column.sql}) AS VARCHAR), '')" if column.type.startswith("MAP") else self._text(column)
+
+    def object_text(self, keys: Sequence[tuple[str, str]]) -> str:
+        """JSON text of the columns (first of each pair) that have a value, under their keys (second)."""
+        parts = []
+        for name, key in keys:
+            column = self._find(name)
+            if column is not None:
+                quoted = key.replace("'", "''")
+                parts.append(f"CASE WHEN {self._text(column)} <> '' THEN json_object('{quoted}', {self._text(column)}) END")
+        if not parts:
+            return "''"
+        merged = ", ".join(f"coalesce({part}, '{{}}')" for part in parts)
+        return f"CAST(json_merge_patch('{{}}', {merged}) AS VARCHAR)"
+
+
+def _inexact(text: str) -> str:
+    """Whether a number has more digits than a double, and digits that the scale would round away."""
+    mantissa = f"regexp_extract({text}, '^[-+]?([0-9.]*)', 1)"
+    digits = f"length(trim(replace({mantissa}, '.', ''), '0'))"
+    exponent = f"coalesce(TRY_CAST(regexp_extract({text}, '[eE]([-+]?[0-9]+)$', 1) AS INTEGER), 0)"
+    places = f"length(rtrim(split_part({mantissa}, '.', 2), '0')) - {exponent}"
+    return f"{digits} > {_DIGITS_OF_A_DOUBLE} AND {places} > {SCALE}"
+
+
+@dataclass(frozen=True, slots=True)
+class Mapped:
+    """A data file's rows in the common fields, as SQL. `amounts` are the columns that must hold numbers."""
+
+    started_at: str
+    is_final: str
+    quantity: str
+    text: Mapping[str, str]
+    costs: Mapping[str, str]
+    broken: Mapping[str, str]
+    # Rows that AWS bills as Bedrock, and rows of other sellers that may be: those that say so, and those without a name, which
+    # their product code decides. No row is of both.
+    is_of_aws: str
+    is_of_others: str
+    says_bedrock: str
+    # Rows of neither that speak of Bedrock, told by narrow columns alone; and whether a row of other sellers does.
+    is_mention: str
+    speaks_of_bedrock: str
+    used: frozenset[str]
+    notes: tuple[str, ...] = ()
+    unknown: tuple[str, ...] = ()
+    missing: tuple[str, ...] = field(default=())
+
+
+class Layout(Protocol):
+    """How one kind of report is read."""
+
+    def columns(self, columns: Sequence[Column]) -> Columns: ...
+    def map(self, columns: Columns) -> Mapped: ...
+
+
+# CUR 2.0 and legacy CUR ---------------------------------------------------------------------------------------------------
+
+REQUIRED = (
+    "line_item_usage_start_date",
+    "line_item_usage_account_id",
+    "line_item_line_item_type",
+    "line_item_product_code",
+    "line_item_usage_type",
+    "line_item_unblended_cost",
+)
+# Every amount that is read; text that is no number in one of them refuses the delivery.
+AMOUNTS = (
+    "line_item_unblended_cost",
+    "line_item_net_unblended_cost",
+    "line_item_usage_amount",
+    "pricing_public_on_demand_cost",
+    "savings_plan_savings_plan_effective_cost",
+    "savings_plan_net_savings_plan_effective_cost",
+    "savings_plan_total_commitment_to_date",
+    "savings_plan_used_commitment",
+    "reservation_effective_cost",
+    "reservation_net_effective_cost",
+    "reservation_unused_amortized_upfront_fee_for_billing_period",
+    "reservation_net_unused_amortized_upfront_fee_for_billing_period",
+    "reservation_unused_recurring_fee",
+    "reservation_net_unused_recurring_fee",
+)
+_OPTIONAL = {
+    "line_item_resource_id": "inference profiles are unknown: recreate the export with INCLUDE_RESOURCES",
+    "line_item_usage_amount": "quantities are unknown",
+    "bill_billing_entity": "Marketplace rows are told by their product name alone",
+    "bill_invoice_id": "days never become final",
+    "line_item_operation": "operations are unknown",
+    "line_item_line_item_description": "units of Marketplace rows are unknown",
+    "line_item_currency_code": "amounts are taken as USD",
+    "pricing_unit": "token counts are unknown",
+    "pricing_public_on_demand_cost": "list cost is unknown",
+}
+_OPTIONAL_IN_CUR_2_0 = {
+    "line_item_iam_principal": "callers are unknown: recreate the export with INCLUDE_IAM_PRINCIPAL_DATA",
+    "tags": "principal and account tags are unknown: select the column `tags` in the export",
+}
+_CATEGORIES = (
+    "identity_",
+    "bill_",
+    "line_item_",
+    "product_",
+    "pricing_",
+    "reservation_",
+    "savings_plan_",
+    "split_line_item_",
+    "capacity_reservation_",
+    "discount_",
+    "resource_tags_",
+    "cost_category_",
+)
+_MAPS = frozenset({"product", "tags", "resource_tags", "cost_category", "discount"})
+_PARTITIONS = frozenset({"billing_period", "year", "month"})
+_AMORTIZED = """CASE {type}
+    WHEN 'SavingsPlanCoveredUsage' THEN {sp_effective}
+    WHEN 'SavingsPlanRecurringFee' THEN {sp_total} - {sp_used}
+    WHEN 'SavingsPlanNegation' THEN 0
+    WHEN 'SavingsPlanUpfrontFee' THEN 0
+    WHEN 'DiscountedUsage' THEN {ri_effective}
+    WHEN 'RIFee' THEN {ri_unused_upfront} + {ri_unused_recurring}
+    WHEN 'Fee' THEN CASE WHEN {ri_arn} <> '' THEN 0 ELSE {cost} END
+    ELSE {cost} END"""
+
+
+def snake_case(name: str) -> str:
+    """A legacy column as the Parquet reports and CUR 2.0 spell it: `lineItem/UsageAccountId` -> `line_item_usage_account_id`.
+
+    Every capital begins a word, also in `reservation/ReservationARN` -> `reservation_reservation_a_r_n`.
+    """
+    words = re.sub(r"(?<=[^/_])(?=[A-Z])", "_", name.replace(" ", "_"))
+    return re.sub(r"[^a-z0-9]+", "_", words.lower()).strip("_")
+
+
+class CurLayout:
+    """Cost and Usage Reports: CUR 2.0, whose schema is fixed, and its predecessor, whose columns follow usage and tags."""
+
+    def __init__(self, kind: ReportKind) -> None:
+        self._is_legacy = kind is ReportKind.LEGACY_CUR
+
+    def columns(self, columns: Sequence[Column]) -> Columns:
+        return Columns(columns, {c.name: c.name if _is_tag(c.name) else snake_case(c.name) for c in columns})
+
+    def map(self, columns: Columns) -> Mapped:
+        name = self._product_name(columns)
+        code, entity = columns.text("line_item_product_code"), columns.text("bill_billing_entity")
+        resource = columns.text("line_item_resource_id")
+        chosen = selection()
+        is_of_aws = of_family(code)
+        # AISPL, the seller in India, bills services of AWS and of others alike.
+        elsewhere = f"{entity} <> 'AWS'" if "bill_billing_entity" in columns else _opaque(code)
+        text = {
+            "account_id": columns.text("line_item_usage_account_id"),
+            "region": columns.text("product_region_code", "product_region"),
+            "line_item_type": columns.text("line_item_line_item_type"),
+            "billing_entity": entity,
+            "product_code": code,
+            "usage_type": columns.text("line_item_usage_type"),
+            "operation": columns.text("line_item_operation"),
+            "iam_principal": columns.text("line_item_iam_principal"),
+            "resource_id": resource,
+            "pricing_unit": columns.text("pricing_unit"),
+            "description": columns.text("line_item_line_item_description"),
+            "product_name": name,
+            "tags": self._tags(columns),
+            "currency": f"upper(coalesce(nullif({columns.text('line_item_currency_code')}, ''), 'USD'))",
+        }
+        by_resource = " OR ".join(f"starts_with({resource}, '{prefix}')" for prefix in chosen.resource_prefixes)
+        says_bedrock = f"({name} ILIKE '%{chosen.product_name_contains}%' OR {by_resource})"
+        speaks = mentions(code, text["usage_type"], columns.text("product_servicecode"), text["description"])
+        optional = _OPTIONAL if self._is_legacy else _OPTIONAL | _OPTIONAL_IN_CUR_2_0
+        notes = [f"no `{name}`: {consequence}" for name, consequence in optional.items() if name not in columns]
+        if "product" not in columns and "product_product_name" not in columns:
+            notes.append("no `product`: Marketplace models are unknown: select the column `product` in the export")
+        if "product_region_code" not in columns and "product_region" not in columns:
+            notes.append("no `product_region_code`: Regions are unknown")
+        if self._is_legacy:
+            notes.append("legacy reports name no callers: create a CUR 2.0 export with INCLUDE_IAM_PRINCIPAL_DATA")
+        return Mapped(
+            started_at=columns.timestamp("line_item_usage_start_date"),
+            is_final=f"{columns.text('bill_invoice_id')} <> ''",
+            quantity=columns.amount("line_item_usage_amount"),
+            text=text,
+            costs=_costs(columns),
+            broken={name: columns.broken(name) for name in AMOUNTS if name in columns},
+            is_of_aws=is_of_aws,
+            is_of_others=f"NOT ({is_of_aws}) AND {elsewhere} AND ({says_bedrock} OR {name} = '' OR {speaks})",
+            says_bedrock=says_bedrock,
+            is_mention=f"NOT ({is_of_aws}) AND NOT ({elsewhere}) AND {speaks}",
+            speaks_of_bedrock=speaks,
+            used=frozenset(columns.used),
+            notes=tuple(notes),
+            unknown=tuple(c.name for c in columns.all if not _is_known(c.name)),
+            missing=tuple(name for name in REQUIRED if name not in columns),
+        )
+
+    def _product_name(self, columns: Columns) -> str:
+        if "product_product_name" in columns or "product" not in columns:
+            return columns.text("product_product_name")
+        return columns.entry("product", "product_name")
+
+    def _tags(self, columns: Columns) -> str:
+        if "tags" in columns:
+            return columns.map_text("tags")
+        if "resource_tags" in columns:
+            return columns.map_text("resource_tags")
+        return columns.object_text([(c.name, key) for c in columns.all if (key := _tag_key(c.name))])
+
+
+_TAG = re.compile(
+    r"^(?P<source>resourceTags/|resource_tags_|costCategory/|cost_category_|iamPrincipal/|iam_principal_)(?P<key>.+)$"
+)
+
+
+def _is_tag(name: str) -> bool:
+    return _TAG.match(name) is not None
+
+
+def _tag_key(name: str) -> str:
+    """The key of a tag column as the map `tags` of CUR 2.0 has it; empty for a column that is no tag."""
+    found = _TAG.match(name)
+    if found is None:
+        return ""
+    source, key = found["source"], found["key"]
+    if not source.startswith("resource"):
+        return f"{'costCategory' if source.startswith('cost') else 'iamPrincipal'}/{key}"
+    if key.startswith(("iamPrincipal/", "accountTag/", "userAttribute/")):
+        return key
+    return f"resourceTags/{key.removeprefix('user:')}" if "/" in name else key
+
+
+def _is_known(name: str) -> bool:
+    canonical = snake_case(name)
+    return canonical.startswith(_CATEGORIES) or canonical in _MAPS or canonical in _PARTITIONS or _is_tag(name)
+
+
+def of_family(code: str) -> str:
+    return f"{code} LIKE '{selection().product_code_prefix}%'"
+
+
+def _opaque(code: str) -> str:
+    """Whether a product code is none of those that AWS gives its own services."""
+    return f"NOT regexp_matches({code}, '^(?i)(amazon|aws)')"
+
+
+def mentions(*texts: str) -> str:
+    """Whether one of these texts speaks of Bedrock."""
+    word = selection().mentions_contain
+    return "(" + " OR ".join(f"{text} ILIKE '%{word}%'" for text in texts if text != "''") + ")"
+
+
+def _costs(columns: Columns) -> dict[str, str]:
+    """Each cost metric: CUR's own columns, and the amortization that AWS's Cloud Intelligence dashboards use."""
+    cost = columns.number("line_item_unblended_cost")
+    net_cost = f"coalesce({columns.number('line_item_net_unblended_cost')}, {cost})"
+    gross = {
+        "type": columns.text("line_item_line_item_type"),
+        "sp_effective": columns.amount("savings_plan_savings_plan_effective_cost"),
+        "sp_total": columns.amount("savings_plan_total_commitment_to_date"),
+        "sp_used": columns.amount("savings_plan_used_commitment"),
+        "ri_effective": columns.amount("reservation_effective_cost"),
+        "ri_unused_upfront": columns.amount("reservation_unused_amortized_upfront_fee_for_billing_period"),
+        "ri_unused_recurring": columns.amount("reservation_unused_recurring_fee"),
+        "ri_arn": columns.text("reservation_reservation_a_r_n"),
+    }
+    net = gross | {
+        field_name: f"coalesce({columns.number(column)}, {gross[field_name]})"
+        for field_name, column in {
+            "sp_effective": "savings_plan_net_savings_plan_effective_cost",
+            "ri_effective": "reservation_net_effective_cost",
+            "ri_unused_upfront": "reservation_net_unused_amortized_upfront_fee_for_billing_period",
+            "ri_unused_recurring": "reservation_net_unused_recurring_fee",
+        }.items()
+    }
+    return {
+        "list_cost": columns.amount("pricing_public_on_demand_cost"),
+        "billed_cost": cost,
+        "net_billed_cost": net_cost,
+        "effective_cost": _AMORTIZED.format(cost=cost, **gross),
+        "net_effective_cost": _AMORTIZED.format(cost=net_cost, **net),
+    }

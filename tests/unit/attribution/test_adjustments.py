@@ -1,0 +1,251 @@
+"""Adjustments: when a month is closed, what counts as one, and that they explain every change of a closed month."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from attribution.adjustments import (
+    ACCOUNTS_NAMED,
+    BREAKDOWN,
+    OTHER_ACCOUNTS,
+    Adjustment,
+    DaySums,
+    adjust,
+    candidates,
+    is_closed,
+)
+from attribution.allocation import allocate_day
+from attribution.charges import Basis, Costs, OriginCharge, sum_costs
+from attribution.days import DayPointer, DayVersion, make_day_version
+from attribution.deliveries import DayOfDelivery, DeliveryOutcome, DeliveryRecord, IngestedReport
+from attribution.errors import ConservationViolated
+from attribution.periods import BillingPeriod
+from tests.unit.attribution.examples import DAY, TEAM, origin_charge
+from tests.unit.attribution.strategies import origin_charges
+
+NOVEMBER = BillingPeriod(2026, 11)
+OVER = datetime(2026, 12, 1, tzinfo=UTC)
+DAYS = tuple(DAY + timedelta(days=n) for n in range(3))
+OPEN, INVOICED = False, True
+
+
+def record(
+    written_at: datetime,
+    days: Mapping[date, bool] | None = None,
+    outcome: DeliveryOutcome = DeliveryOutcome.PUBLISHED,
+    execution_id: str = "e",
+) -> DeliveryRecord:
+    """A delivery with these days, each of which is invoiced or not."""
+    known = tuple(DayOfDelivery(day, f"origin of {day}", {}, 1, 1, is_final) for day, is_final in (days or {}).items())
+    report = IngestedReport((), known, 1, 1, {})
+    sequence = f"{written_at.isoformat()}#{execution_id}"
+    return DeliveryRecord("cur", NOVEMBER, execution_id, sequence, "key", "etag", outcome, report, tuple(days or ()))
+
+
+BILLED_ON_TIME = record(OVER + timedelta(days=2), dict.fromkeys(DAYS[:2], OPEN))
+INVOICED_IN_PART = record(OVER + timedelta(days=4), {DAYS[0]: INVOICED, DAYS[1]: OPEN})
+INVOICED_IN_FULL = record(OVER + timedelta(days=4), dict.fromkeys(DAYS[:2], INVOICED))
+
+
+@pytest.mark.parametrize(
+    ("earlier", "days_after_the_end", "closed"),
+    [
+        pytest.param([BILLED_ON_TIME], 14, [], id="two weeks are not over"),
+        pytest.param([BILLED_ON_TIME], 14.01, DAYS, id="two weeks are over"),
+        pytest.param([INVOICED_IN_FULL], 5, DAYS, id="the invoice is issued"),
+        pytest.param([INVOICED_IN_PART], 5, DAYS[:1], id="a day is invoiced"),
+        pytest.param([INVOICED_IN_FULL, record(OVER + timedelta(days=6), dict.fromkeys(DAYS[:2], OPEN))], 7, DAYS,
+                     id="invoiced once, and in a later delivery not"),
+        pytest.param([replace(INVOICED_IN_FULL, outcome=DeliveryOutcome.REFUSED)], 5, [], id="invoiced, but refused"),
+        pytest.param([], 5, [], id="a first bill that is late"),
+        pytest.param([], 400, DAYS[:2], id="a bill of old that nothing is known of"),
+        pytest.param([record(OVER - timedelta(days=5), dict.fromkeys(DAYS[:2], INVOICED))], 5, [],
+                     id="invoiced before the month was over"),
+    ],
+)  # fmt: skip
+def test_a_month_is_closed_when_its_invoice_is_issued_or_two_weeks_are_over(
+    earlier: list[DeliveryRecord], days_after_the_end: float, closed: Sequence[date]
+) -> None:
+    delivery = record(OVER + timedelta(days=days_after_the_end), execution_id="late")
+
+    found = [day for day in DAYS if is_closed(day, was_billed=day != DAYS[2], delivery=delivery, known=[*earlier, delivery])]
+
+    assert found == list(closed)
+
+
+# Two bills of the same days -----------------------------------------------------------------------------------------------
+
+
+accounts = st.sampled_from(["111122223333", "444455556666", "777788889999"])
+bills = st.lists(
+    st.builds(lambda charge, account: replace(charge, account_id=account), origin_charges, accounts),
+    max_size=4,
+    unique_by=lambda charge: charge.digest(),
+)
+months = st.tuples(*[bills] * len(DAYS))
+Bill = Sequence[OriginCharge]
+
+
+def version(usage_date: date, bill: Bill, basis: Basis = Basis.BILLED) -> DayVersion:
+    """The day as allocation makes it from its bill."""
+    charges = [replace(charge, usage_date=usage_date) for charge in bill]
+    origin = "" if basis is Basis.ESTIMATED else repr(charges)
+    return make_day_version(usage_date, basis, allocate_day(charges, [], [TEAM]), [TEAM], origin=origin, usage="u")
+
+
+def pointer(day: DayVersion) -> DayPointer:
+    return DayPointer(day.usage_date, day.version, day.basis, day.totals, day.made_from, OVER)
+
+
+def sums(*days: DayVersion) -> DaySums:
+    return {dimension: {day.usage_date: day.sums[dimension] for day in days} for dimension in BREAKDOWN}
+
+
+def adjusted(before: Sequence[DayVersion], after: Sequence[DayVersion]) -> Adjustment | None:
+    """What a delivery changes that gives days of a closed month these versions."""
+    delivery = record(OVER + timedelta(days=30))
+    billed = [day for day in before if day.basis is not Basis.ESTIMATED]
+    return adjust(
+        delivery, {day.usage_date: pointer(day) for day in before}, [pointer(d) for d in after], sums(*billed), sums(*after)
+    )
+
+
+def total(days: Sequence[DayVersion], currency: str) -> Costs:
+    return sum_costs(day.totals[currency] for day in days if currency in day.totals)
+
+
+@given(months, months)
+def test_an_adjustment_is_the_whole_difference_and_its_parts_sum_to_it(before: Sequence[Bill], after: Sequence[Bill]) -> None:
+    earlier = [version(day, bill) for day, bill in zip(DAYS, before, strict=True)]
+    later = [version(day, bill) for day, bill in zip(DAYS, after, strict=True)]
+
+    made = adjusted(earlier, later)
+
+    for currency in ("USD", "EUR"):
+        difference = total(later, currency) - total(earlier, currency)
+        if made is None or currency not in made.totals:
+            assert difference == Costs()
+            continue
+        assert made.totals[currency].before == total(earlier, currency)
+        assert made.totals[currency].after == total(later, currency)
+        assert sum_costs(changes[currency].difference for changes in made.days.values() if currency in changes) == difference
+        for parts in (made.by_line_item_type, made.by_account):
+            assert sum_costs(costs for (_, of), costs in parts.items() if of == currency) == difference
+    for day, old, new in zip(DAYS, earlier, later, strict=True):
+        if made is None or day not in made.days:
+            assert all(same_costs(old, new, dimension) for dimension in BREAKDOWN)
+
+
+def same_costs(old: DayVersion, new: DayVersion, dimension: str) -> bool:
+    """Whether two versions differ in no cost by a dimension, whatever they differ in else."""
+    keys = {*old.sums[dimension], *new.sums[dimension]}
+    return all(costs_of(old, dimension, key) == costs_of(new, dimension, key) for key in keys)
+
+
+def costs_of(day: DayVersion, dimension: str, key: tuple[str, str]) -> Costs:
+    found = day.sums[dimension].get(key)
+    return found.costs if found else Costs()
+
+
+def bill(*charges: tuple[str, str], **changes: object) -> Bill:
+    """Charges by line item type and amount."""
+    return [origin_charge(line_item_type=kind, costs=Costs.uniform(Decimal(cost)), **changes) for kind, cost in charges]
+
+
+USAGE = bill(("Usage", "3.30"))
+REFUNDED = bill(("Usage", "3.30"), ("Refund", "-12.40"))
+
+
+def test_a_late_refund_is_seen_as_one() -> None:
+    before = [version(day, USAGE) for day in DAYS]
+
+    made = adjusted(before, [version(DAYS[1], REFUNDED)])
+
+    assert made is not None
+    assert made.by_line_item_type == {("Refund", "USD"): Costs.uniform(Decimal("-12.40"))}
+    assert made.by_account == {("111122223333", "USD"): Costs.uniform(Decimal("-12.40"))}
+    assert {day: (c["USD"].before.billed_cost, c["USD"].after.billed_cost) for day, c in made.days.items()} == {
+        DAYS[1]: (Decimal("3.30"), Decimal("-9.10"))
+    }
+    assert (made.totals["USD"].before.billed_cost, made.totals["USD"].after.billed_cost) == (Decimal("9.90"), Decimal("-2.50"))
+    assert (made.period, made.execution_id) == (NOVEMBER, "e")
+
+
+def test_invoice_ids_alone_adjust_nothing() -> None:
+    invoiced = version(DAY, bill(("Usage", "3.30"), is_final=True), Basis.FINAL)
+
+    assert adjusted([version(DAY, USAGE)], [invoiced]) is None
+
+
+def test_cost_that_moves_between_accounts_is_an_adjustment_of_nothing() -> None:
+    elsewhere = version(DAY, bill(("Usage", "3.30"), account_id="444455556666"))
+
+    made = adjusted([version(DAY, USAGE)], [elsewhere])
+
+    assert made is not None
+    assert made.totals["USD"].difference == made.days[DAY]["USD"].difference == Costs()
+    assert made.by_line_item_type == {}
+    assert made.by_account == {
+        ("111122223333", "USD"): Costs.uniform(Decimal("-3.30")),
+        ("444455556666", "USD"): Costs.uniform(Decimal("3.30")),
+    }
+
+
+def test_a_change_in_one_metric_is_an_adjustment_and_another_currency_has_no_part_in_it() -> None:
+    euros = bill(("Usage", "5"), currency="EUR")
+    discounted = [origin_charge(costs=replace(Costs.uniform(Decimal("3.30")), net_effective_cost=Decimal("3.20")))]
+
+    made = adjusted([version(DAY, [*USAGE, *euros])], [version(DAY, [*discounted, *euros])])
+
+    assert made is not None
+    assert {key: costs.net_effective_cost for key, costs in made.by_line_item_type.items()} == {
+        ("Usage", "USD"): Decimal("-0.10")
+    }
+    assert set(made.totals) == set(made.days[DAY]) == {"USD"}
+    assert made.totals["USD"].difference.billed_cost == 0
+
+
+def test_what_was_estimated_was_not_billed() -> None:
+    made = adjusted([version(DAY, USAGE, Basis.ESTIMATED)], [version(DAY, REFUNDED)])
+
+    assert made is not None
+    assert made.totals["USD"].before == made.days[DAY]["USD"].before == Costs()
+    assert made.totals["USD"].after == Costs.uniform(Decimal("-9.10"))
+
+
+def test_of_very_many_accounts_the_largest_differences_are_named_and_the_rest_is_summed() -> None:
+    numbers = range(1, ACCOUNTS_NAMED + 4)
+    charges = [origin_charge(account_id=f"{n:012}", costs=Costs.uniform(Decimal(n))) for n in numbers]
+
+    made = adjusted([], [version(DAY, charges)])
+
+    assert made is not None
+    assert len(made.by_account) == ACCOUNTS_NAMED + 1
+    assert made.by_account[OTHER_ACCOUNTS, "USD"] == Costs.uniform(Decimal(1 + 2 + 3))
+    assert sum_costs(made.by_account.values()) == made.totals["USD"].difference
+
+
+@pytest.mark.parametrize("dimension", BREAKDOWN)
+def test_a_difference_that_the_sums_do_not_explain_is_refused(dimension: str) -> None:
+    old, new = version(DAY, USAGE), version(DAY, REFUNDED)
+    damaged = {**sums(old), dimension: {DAY: {}}}
+
+    with pytest.raises(ConservationViolated, match=f"sums by {dimension}"):
+        adjust(record(OVER), {DAY: pointer(old)}, [pointer(new)], damaged, sums(new))
+
+
+def test_days_of_an_open_month_and_days_of_the_same_origin_are_no_candidates() -> None:
+    old, new = version(DAY, USAGE), version(DAY, REFUNDED)
+    before = {DAY: pointer(old)}
+    soon, late = record(OVER + timedelta(days=1)), record(OVER + timedelta(days=20))
+
+    assert candidates(late, [], before, [pointer(new)]) == (pointer(new),)
+    assert candidates(soon, [], before, [pointer(new)]) == ()
+    assert candidates(late, [], before, [replace(pointer(old), version="allocated anew")]) == ()
