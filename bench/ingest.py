@@ -2,7 +2,7 @@
 
 Every contender runs in a fresh process of its own, in turn with the others. Those that only read do so from the disk, the
 others from one local S3. CPU is user and system time of the process once it has imported what it needs; tables show medians.
-All that add must find the same sums. At the end, the targets.
+All that add must find the same sums. Ours does more than the others: it decodes usage types, and hashes and stores the charges.
 """
 
 from __future__ import annotations

@@ -33,7 +33,7 @@ _EXTENSION: Mapping[Format, str] = {"parquet": "snappy.parquet", "csv": "csv.gz"
 _SQL_TYPES = {"string": "VARCHAR", "double": "DOUBLE", "timestamp": "TIMESTAMP_MS", "map": "MAP(VARCHAR, VARCHAR)"}
 _EXECUTION = "7d0c6d5e-3f1b-4a86-9c55-0f6a1f2f7a10"
 _DAYS = 30
-# Of a thousand Bedrock rows, those that are not usage; of other services' resources, how many there are.
+# Which of Bedrock's rows are not usage: three of a hundred; and how many resources other services have.
 _IS_CHARGE, _RESOURCES = "b % 1000 < 30", 200_000
 # The largest quantity of a row, and into how many parts the unit interval is cut.
 _MOST, _FINE = 200_000, 1 << 20

@@ -75,3 +75,9 @@ def interleave(world: World, rest: list[Work], newer: Work) -> int:
         world.settle([newer, *rest], faulty=[FUNCTION])
         assert world.visible() == reference, f"the older delivery became visible at write {number} of {writes}"
     return len(moments)
+
+
+def test_one_delivery_handled_by_two_at_once_is_ingested_once(world: World, count_schedules: Callable[[int], None]) -> None:
+    rest, newer = half_staged(world)
+
+    count_schedules(interleave(world, [newer, *rest], newer))

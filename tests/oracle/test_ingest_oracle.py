@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.csv
 import pyarrow.parquet as pq
 import pytest
@@ -28,6 +29,8 @@ FORMATS: tuple[Format, ...] = ("parquet", "csv")
 EXTENSION: Mapping[Format, str] = {"parquet": "snappy.parquet", "csv": "csv.gz"}
 LARGE = Spec(rows=1_000_000, bedrock_percent=5, files=4)
 SMALL = Spec(rows=20_000, bedrock_percent=10, files=1)
+# Tax and discount rows of a Marketplace model, of which only rows in other files tell that it is Bedrock's.
+NAMELESS = ("Tax", "EdpDiscount", "BundledDiscount", "PrivateRateDiscount")
 OTHER_SERVICES = Spec(rows=20_000, bedrock_percent=0, files=1, seed=2)
 
 
@@ -61,6 +64,7 @@ class Layout:
     column_seed: int = 0
     rows_of_others: int = 0
     files: int = 1
+    has_nameless_apart: bool = False
     codec: str = "snappy"
     row_group_rows: int = 20_000
     with_dictionary: bool = True
@@ -74,7 +78,8 @@ SAME_BILL = {
     "its columns in another order": Layout(column_seed=1),
     "rows of other services added": Layout(rows_of_others=20_000),
     "split into files": Layout(files=7),
-    "each file read by a function of its own": Layout(files=3, is_read_apart=True),
+    "rows without a product name in a file of their own": Layout(has_nameless_apart=True),
+    "each file read by a function of its own": Layout(files=3, has_nameless_apart=True, is_read_apart=True),
     "another codec": Layout(codec="zstd"),
     "small row groups": Layout(row_group_rows=700, with_dictionary=False, codec="none"),
     "CSV": Layout(format="csv"),
@@ -82,7 +87,8 @@ SAME_BILL = {
     "CSV, its columns in another order": Layout(format="csv", column_seed=1),
     "CSV, rows of other services added": Layout(format="csv", rows_of_others=20_000),
     "CSV, split into files": Layout(format="csv", files=7),
-    "CSV, each file read by a function of its own": Layout(format="csv", files=3, is_read_apart=True),
+    "CSV, rows without a product name in a file of their own": Layout(format="csv", has_nameless_apart=True),
+    "CSV, each file read by a function of its own": Layout(format="csv", files=3, has_nameless_apart=True, is_read_apart=True),
     "CSV, hardly compressed": Layout(format="csv", gzip_level=1),
     "CSV of several gzip members": Layout(format="csv", gzip_members=4),
 }
@@ -93,6 +99,7 @@ LAYOUTS = st.builds(
     column_seed=st.integers(0, 3),
     rows_of_others=st.sampled_from([0, 1, 5_000]),
     files=st.integers(1, 5),
+    has_nameless_apart=st.booleans(),
     codec=st.sampled_from(["none", "snappy", "gzip", "zstd"]),
     row_group_rows=st.sampled_from([400, 5_000, 50_000]),
     with_dictionary=st.booleans(),
@@ -167,10 +174,16 @@ def _laid_out(rows: Any, others: Any, layout: Layout) -> list[DataFile]:
         table = table.take(random.Random(layout.row_seed).sample(range(len(table)), len(table)))
     if layout.column_seed:
         table = table.select(random.Random(layout.column_seed).sample(table.column_names, table.num_columns))
-    size = -(-len(table) // layout.files)
-    parts = [table.slice(first, size) for first in range(0, len(table), size)]
+    is_nameless = pc.is_in(table.column("line_item_line_item_type"), pa.array(NAMELESS))
+    wholes = [table.filter(is_nameless), table.filter(pc.invert(is_nameless))] if layout.has_nameless_apart else [table]
+    parts = [part for whole in wholes for part in _split(whole, layout.files)]
     write: Callable[[Any, Layout, Path], None] = _write_parquet if layout.format == "parquet" else _write_csv
     return [DataFile(EXTENSION[layout.format], partial(write, part, layout)) for part in parts]
+
+
+def _split(table: Any, files: int) -> list[Any]:
+    size = -(-len(table) // files)
+    return [table.slice(first, size) for first in range(0, len(table), size)]
 
 
 def _read_parquet(path: Path) -> Any:

@@ -100,6 +100,8 @@ _IN_SCOPE = (
     f"""standing = {_SELECTED} OR (standing = {_DECIDED_BY_CODE} AND product_code IN (SELECT product_code FROM codes))"""
 )
 _ROWS_AT_ONCE = 10_000
+# Maps are compared as maps; only their groups become text.
+_AS_TEXT = "CASE WHEN typeof(tags) LIKE 'MAP%' THEN coalesce(CAST(to_json(tags) AS VARCHAR), '') ELSE CAST(tags AS VARCHAR) END"
 _SUMS = ("quantity", *COST_METRICS)
 _GROUPS = f"""CREATE TABLE groups (
     standing TINYINT, speaks BOOLEAN, usage_date DATE, is_outside BOOLEAN,
@@ -192,32 +194,41 @@ class ReportEngine:
 
     def _add(self, source: str, mapped: Mapped) -> None:
         """Group the rows of a source that are Bedrock's, may be, or speak of it."""
+        exact = "".join(f", {number} AS {name}" for name, number in mapped.numbers.items())
         self._engine.execute(
-            f"""INSERT INTO groups BY NAME
-            SELECT {", ".join(_GROUPED)}, count(*) AS row_count, {_summed()}
-            FROM (SELECT {self._fields(mapped, _standing(mapped))} FROM {source} WHERE {_is_candidate(mapped)}) GROUP BY ALL"""
+            f"""INSERT INTO groups BY NAME SELECT * REPLACE ({_AS_TEXT} AS tags) FROM (
+                SELECT {", ".join(_GROUPED)}, count(*) AS row_count, {_summed()}
+                FROM (SELECT {self._fields(mapped)} FROM (
+                    SELECT *, {_standing(mapped)} AS standing{exact} FROM {source}
+                    WHERE {mapped.may_be_of_bedrock} AND {_is_candidate(mapped)}))
+                GROUP BY ALL)"""
         )
 
     def _add_counting(self, source: str, mapped: Mapped) -> int:
         """The same for a source that can be read once only: the other rows become one group, which is counted and dropped."""
-        standing = f"CASE WHEN {_is_candidate(mapped)} THEN {_standing(mapped)} END"
+        standing = (
+            f"CASE WHEN {mapped.may_be_of_bedrock} THEN CASE WHEN {_is_candidate(mapped)} THEN {_standing(mapped)} END END"
+        )
+        exact = "".join(
+            f", CASE WHEN standing IS NOT NULL THEN {number} END AS {name}" for name, number in mapped.numbers.items()
+        )
         self._engine.execute(
             f"""CREATE TEMP TABLE reading AS
             SELECT {", ".join(_GROUPED)}, count(*) AS row_count, {_summed()}
-            FROM (SELECT {self._fields(mapped, "standing", when="standing IS NOT NULL")}
-                  FROM (SELECT *, {standing} AS standing FROM {source})) GROUP BY ALL;
+            FROM (SELECT {self._fields(mapped, when="standing IS NOT NULL")}
+                  FROM (SELECT *{exact} FROM (SELECT *, {standing} AS standing FROM {source}))) GROUP BY ALL;
             INSERT INTO groups BY NAME SELECT * FROM reading WHERE standing IS NOT NULL"""
         )
         (rows,) = self._one("SELECT coalesce(sum(row_count), 0) FROM reading")
         self._engine.execute("DROP TABLE reading")
         return int(rows)
 
-    def _fields(self, mapped: Mapped, standing: str, when: str = "") -> str:
-        """The common fields of a row; of a row for which `when` does not hold, none."""
+    def _fields(self, mapped: Mapped, when: str = "") -> str:
+        """The common fields of a row whose `standing` and exact numbers are known; where `when` does not hold, none."""
         first, last = f"DATE '{self._period.first_day}'", f"DATE '{self._period.last_day}'"
         day = f"CAST({mapped.started_at} AS DATE)"
         fields = {
-            "speaks": mapped.speaks_of_bedrock,
+            "speaks": f"CASE WHEN standing = {_SELECTED} THEN false ELSE {mapped.speaks_of_bedrock} END",
             # A row without a date is broken; it is never booked.
             "usage_date": f"least(greatest(coalesce({day}, {first}), {first}), {last})",
             "is_outside": f"coalesce({day} NOT BETWEEN {first} AND {last}, false)",
@@ -229,7 +240,7 @@ class ReportEngine:
         }
         if when:
             fields = {name: f"CASE WHEN {when} THEN {field} END" for name, field in fields.items()}
-        return ", ".join(f"{field} AS {name}" for name, field in ({"standing": standing} | fields).items())
+        return ", ".join(f"{field} AS {name}" for name, field in ({"standing": "standing"} | fields).items())
 
     def _reading(self, rows_read: int, mapped: Mapped, rejected: Callable[[], list[Rejected]]) -> FileReading:
         (broken,) = self._one("SELECT coalesce(sum(broken), 0) FROM groups")
@@ -248,9 +259,11 @@ class ReportEngine:
             f"WHEN {broken} THEN '{name} is not an exact decimal number'" for name, broken in mapped.broken.items()
         )
         reason = f"CASE WHEN {mapped.started_at} IS NULL THEN 'no usage start date' {reasons} END"
+        exact = "".join(f", {number} AS {name}" for name, number in mapped.numbers.items())
         found = self._engine.execute(
             f"""SELECT row_in_file, {reason}, {mapped.text["product_code"]}, ({mapped.is_of_aws}) OR {mapped.says_bedrock}
-            FROM {numbered} WHERE (({mapped.is_of_aws}) OR ({mapped.is_of_others})) AND {_is_broken(mapped)}
+            FROM (SELECT *{exact} FROM {numbered})
+            WHERE (({mapped.is_of_aws}) OR ({mapped.is_of_others})) AND {_is_broken(mapped)}
             ORDER BY row_in_file LIMIT {_REJECTED_SHOWN}"""
         ).fetchall()
         return [Rejected(int(row), reason, code, bool(is_selected)) for row, reason, code, is_selected in found]

@@ -31,8 +31,9 @@ _PARQUET = b"PAR1"
 _FOOTER_GUESS = 256 * 1024
 # Below this, one request for the whole file is faster than several for its parts.
 _WHOLE_BELOW = 4 * 1024 * 1024
-# Two chunks with a smaller gap are fetched at once: a request costs about as long as these bytes.
-_GAP = 512 * 1024
+# Two chunks with a smaller gap are fetched at once. On files of 164 MB: 51 requests and 48 % of the bytes; with four times
+# the gap 18 requests and 52 %.
+_GAP = 128 * 1024
 _LARGEST_RANGE = 16 * 1024 * 1024
 _REQUESTS_AT_ONCE = 8
 # Reports compress to a tenth or a thirtieth; nothing that AWS writes comes near this.

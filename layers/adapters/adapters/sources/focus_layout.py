@@ -23,6 +23,8 @@ OPTIONAL = {
     "x_ServiceCode": "Bedrock is told by the service's name alone",
     "x_Operation": "operations are unknown",
 }
+# Where a row may say that it is Bedrock's, or speak of it.
+_TELLING = ("ServiceName", "x_ServiceCode", "x_UsageType", "SkuMeter", "ChargeDescription")
 # The columns of the specification, 1.0 to 1.2, and those that AWS adds.
 KNOWN = frozenset(
     """AvailabilityZone BilledCost BillingAccountId BillingAccountName BillingAccountType BillingCurrency BillingPeriodEnd
@@ -86,6 +88,8 @@ class FocusLayout:
                 "net_effective_cost": effective,
             },
             broken={amount: columns.broken(amount) for amount in AMOUNTS if amount in columns},
+            may_be_of_bedrock=f"({of_family(columns.raw('x_ServiceCode'))} OR {mentions(*map(columns.raw, _TELLING))})",
+            numbers=columns.numbers,
             is_of_aws=is_of_aws,
             is_of_others=f"NOT ({is_of_aws}) AND {named}",
             says_bedrock=named,

@@ -80,6 +80,8 @@ class Columns:
         self._twice: set[str] = set()
         self._null_text = null_text
         self.used: set[str] = set()
+        # Each number is converted once for a row, by an inner query, and then named.
+        self.numbers: dict[str, str] = {}
         self.all = tuple(columns)
         for column in self.all:
             name = canonical[column.name]
@@ -115,15 +117,26 @@ class Columns:
             return "CAST(NULL AS TIMESTAMP)"
         return column.sql if column.type == "TIMESTAMP" else f"TRY_CAST({column.sql} AS TIMESTAMP)"
 
+    def raw(self, name: str) -> str:
+        """A column as it is, NULL where it is missing: a condition on it is tested once for each text of a dictionary."""
+        column = self._find(name)
+        return column.sql if column else "CAST(NULL AS VARCHAR)"
+
     def number(self, name: str) -> str:
         """The exact decimal of a double's shortest text, or of the text itself; NULL where it is neither, or empty."""
         column = self._find(name)
         if column is None:
             return f"CAST(NULL AS {DECIMAL})"
+        self.numbers[f"exact_{name}"] = self._exact(column)
+        return f"exact_{name}"
+
+    def _exact(self, column: Column) -> str:
         if column.type.startswith("DECIMAL"):
             return f"TRY_CAST({column.sql} AS {DECIMAL})"
         if column.type == "DOUBLE":
-            return f"TRY_CAST(CAST({column.sql} AS VARCHAR) AS {DECIMAL})"
+            # Most amounts of commitments are zero, and texts are slow.
+            exact = f"TRY_CAST(CAST({column.sql} AS VARCHAR) AS {DECIMAL})"
+            return f"CASE WHEN {column.sql} = 0 THEN CAST(0 AS {DECIMAL}) ELSE {exact} END"
         text = self._text(column)
         exact = f"TRY_CAST(nullif({text}, '') AS {DECIMAL})"
         return f"CASE WHEN length({text}) > {_DIGITS_OF_A_DOUBLE} AND {_inexact(text)} THEN NULL ELSE {exact} END"
@@ -134,7 +147,10 @@ class Columns:
     def broken(self, name: str) -> str:
         """Whether a row has something in this column that cannot become an exact decimal."""
         column = self._find(name)
-        return f"({self.number(name)} IS NULL AND {self._text(column)} <> '')" if column else "false"
+        if column is None:
+            return "false"
+        is_there = f"{self._text(column)} <> ''" if column.type == "VARCHAR" else f"{column.sql} IS NOT NULL"
+        return f"({self.number(name)} IS NULL AND {is_there})"
 
     def entry(self, name: str, key: str) -> str:
         """One value of a map column; JSON text where the file is CSV."""
@@ -147,11 +163,11 @@ class Columns:
         return f"CASE WHEN json_valid({text}) THEN coalesce(json_extract_string({text}, '$.\"{key}\"'), '') ELSE '' END"
 
     def map_text(self, name: str) -> str:
-        """A map column as JSON text."""
+        """A map column as JSON text; a map itself stays one until its rows are grouped."""
         column = self._find(name)
         if column is None:
             return "''"
-        return f"coalesce(CAST(to_json({column.sql}) AS VARCHAR), '')" if column.type.startswith("MAP") else self._text(column)
+        return column.sql if column.type.startswith("MAP") else self._text(column)
 
     def object_text(self, keys: Sequence[tuple[str, str]]) -> str:
         """JSON text of the columns (first of each pair) that have a value, under their keys (second)."""
@@ -186,12 +202,15 @@ class Mapped:
     text: Mapping[str, str]
     costs: Mapping[str, str]
     broken: Mapping[str, str]
+    # What every candidate meets, on columns as they are; and how `text`, `costs` and the rest name numbers.
+    may_be_of_bedrock: str
+    numbers: Mapping[str, str]
     # Rows that AWS bills as Bedrock, and rows of other sellers that may be: those that say so, and those without a name, which
     # their product code decides. No row is of both.
     is_of_aws: str
     is_of_others: str
     says_bedrock: str
-    # Rows of neither that speak of Bedrock, told by narrow columns alone; and whether a row of other sellers does.
+    # Rows of neither that speak of Bedrock; and whether a row does.
     is_mention: str
     speaks_of_bedrock: str
     used: frozenset[str]
@@ -336,6 +355,8 @@ class CurLayout:
             text=text,
             costs=_costs(columns),
             broken={name: columns.broken(name) for name in AMOUNTS if name in columns},
+            may_be_of_bedrock=self._may_be(columns),
+            numbers=columns.numbers,
             is_of_aws=is_of_aws,
             is_of_others=f"NOT ({is_of_aws}) AND {elsewhere} AND ({says_bedrock} OR {name} = '' OR {speaks})",
             says_bedrock=says_bedrock,
@@ -346,6 +367,12 @@ class CurLayout:
             unknown=tuple(c.name for c in columns.all if not _is_known(c.name)),
             missing=tuple(name for name in REQUIRED if name not in columns),
         )
+
+    def _may_be(self, columns: Columns) -> str:
+        code, entity = columns.raw("line_item_product_code"), columns.raw("bill_billing_entity")
+        elsewhere = f"{entity} IS DISTINCT FROM 'AWS'" if "bill_billing_entity" in columns else _opaque(code)
+        names = ("line_item_product_code", "line_item_usage_type", "product_servicecode", "line_item_line_item_description")
+        return f"({of_family(code)} OR {code} IS NULL OR {elsewhere} OR {mentions(*map(columns.raw, names))})"
 
     def _product_name(self, columns: Columns) -> str:
         if "product_product_name" in columns or "product" not in columns:
