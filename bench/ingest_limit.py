@@ -13,7 +13,7 @@ from pathlib import Path
 import duckdb
 import pyarrow.parquet as pq
 
-from adapters.sources.cost_report_query import ReportEngine
+from adapters.sources.cost_report_query import CHUNK_OFFSET, ReportEngine
 from attribution.deliveries import ReportKind
 from attribution.periods import BillingPeriod
 from bench.measuring import measured, tell
@@ -28,7 +28,7 @@ def needed_columns(file: Path) -> list[str]:
     ):
         wanted = {offset for offset, _ in engine.chunks(file, ReportKind.CUR_2_0)}
         chunks = metadata.execute(
-            """SELECT least(coalesce(dictionary_page_offset, data_page_offset), data_page_offset), path_in_schema
+            f"""SELECT {CHUNK_OFFSET}, path_in_schema
             FROM parquet_metadata(?)""",
             [str(file)],
         ).fetchall()

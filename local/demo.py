@@ -206,13 +206,13 @@ def show(running: Pipeline, month: Month, delivery: Delivery, estimated: Spend, 
     )
     console.print(chargeback(estimated, billed, owned))
     console.print(
-        "[dim]Estimates know the requests that invocation logs hold, at list price. Batch jobs, the mantle endpoint,[/]"
+        "[dim]Estimates know the requests that invocation logs hold or CloudTrail counts, at list price. Batch jobs, mantle,[/]"
     )
     console.print("[dim]provisioned capacity, guardrails, tax and credits come with the bill.[/]")
     seen = month.truth().coverage
     console.print(
         f"[dim]{seen.requests} calls: {seen.logged} logged (in {seen.log_records} records), "
-        f"{seen.in_cloudtrail} in CloudTrail; {estimated.requests} of those logged have counts to estimate from.[/]"
+        f"{seen.in_cloudtrail} in CloudTrail; {estimated.requests} have counts to estimate from, in one or the other.[/]"
     )
     console.print()
     console.print("[bold]Unallocated, by reason[/]")

@@ -40,9 +40,12 @@ _RETENTION_DAYS = 760
 _QUEUES = (
     "InvocationLogQueue",
     "ApiCallQueue",
+    "TrailQueue",
     "CostReportQueue",
     "ReconcileQueue",
     "AllocationQueue",
+    "DirectoryQueue",
+    "RepriceQueue",
     "BudgetQueue",
     "AlertRetryQueue",
 )
@@ -53,6 +56,7 @@ _DEAD_LETTERS = (
     "CostReportDeadLetters",
     "ReconcileDeadLetters",
     "AllocationDeadLetters",
+    "DirectoryDeadLetters",
     "BudgetDeadLetters",
     "AlertDeadLetters",
     "UndeliveredEvents",
@@ -128,7 +132,7 @@ class Pipeline:
 
     def load_prices(self, offers: Mapping[str, bytes]) -> int:
         """Load AWS Price List offer files, as `bedrock-costs prices load` does."""
-        prices = DynamoPrices(self.ledger)
+        prices = DynamoPrices(self.ledger, clock)
         return sum(prices.store(read_offer(body, code).prices) for code, body in offers.items())
 
     def apply_policy(self, document: PolicyDocument) -> None:

@@ -9,11 +9,13 @@ from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Se
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
+from typing import Any
 
 from attribution.adjustments import Adjustment
 from attribution.alerts import Alert, AlertKey
 from attribution.allocation import CostCategory, totals_by_currency
 from attribution.budgets import Budget
+from attribution.calibration import Calibration, Place, Pricing
 from attribution.canonical import content_hash
 from attribution.charges import Costs, OriginCharge
 from attribution.days import DayPointer, DayVersion, Sum
@@ -26,10 +28,11 @@ from attribution.deliveries import (
     ReportKind,
     content_of,
 )
+from attribution.directory import Described, DirectoryEntry, kind_of, region_of_arn
 from attribution.errors import DeliveryIncomplete, InputRejected, LedgerConflict
 from attribution.periods import BillingPeriod
-from attribution.ports import IssuedSession, ListedManifest, MeteredRecord, Posted, StoredObject
-from attribution.prices import Price, PriceList
+from attribution.ports import IssuedSession, ListedManifest, Posted, StoredObject, TrailEvent, UnpricedUsage
+from attribution.prices import OfferReading, Price, PriceList, PublishedOffer, changed_prices
 from attribution.usage import Counters, Invocation, InvocationKey, Metered, Observed, Pairs, Usage, UsageKey, with_session_tags
 
 TRANSACTION_ACTIONS = 100
@@ -80,6 +83,7 @@ class Written:
 
     is_new: bool
     conflicts: bool = False
+    replaces: bool = False
 
 
 class FakeInvocations:
@@ -102,12 +106,13 @@ class FakeInvocations:
     def record_observed(self, key: InvocationKey, observed: Observed, *, awaits_session: bool) -> Written:
         self.before_observed()
         item = self.items.get(key, Invocation(key))
-        if item.observed is not None:
-            return Written(False, item.observed.iam_principal != observed.iam_principal)
+        if item.observed is not None and item.observed.revision >= observed.revision:
+            return Written(False)
         self.items[key] = replace(item, observed=observed)
+        self.awaiting.pop(key, None)
         if awaits_session:
             self.awaiting[key] = observed.access_key_id
-        return Written(True)
+        return Written(item.observed is None, replaces=item.observed is not None)
 
     def remember_session(self, session: IssuedSession) -> None:
         self.sessions[session.access_key_id] = session.session_tags
@@ -128,25 +133,180 @@ class FakeInvocations:
         return self.items.get(key)
 
 
-class FakeInvocationLogs:
-    """`InvocationLogs`: the records of each object, broken ones among them."""
+def unpriced_as(item: Invocation) -> UnpricedUsage | None:
+    """The day and model under which an item awaits a price, if the half that counts has none of something."""
+    if item.metered is not None:
+        half, used = item.metered, UnpricedUsage(item.metered.usage_date, item.metered.model)
+        return used if any(k.cost is None for k in half.kinds.values()) else None
+    if item.observed is not None and any(k.cost is None for k in item.observed.kinds.values()):
+        return UnpricedUsage(item.observed.timestamp.date(), item.observed.model_id)
+    return None
 
-    def __init__(self, objects: Mapping[str, Sequence[MeteredRecord | InputRejected]]) -> None:
-        self._objects = objects
 
-    def read(self, source: StoredObject) -> Iterator[MeteredRecord | InputRejected]:
-        return iter(self._objects[str(source)])
+class FakeUnpricedInvocations:
+    """`UnpricedInvocations` over the items of `FakeInvocations`; every change is kept as its stream shows it.
+
+    `stale` are items that the index still shows although they are priced.
+    """
+
+    def __init__(self, invocations: FakeInvocations, crashes: Crashes | None = None) -> None:
+        self.items = invocations.items
+        self.stream: list[tuple[Invocation, Invocation]] = []
+        self.stale: dict[InvocationKey, UnpricedUsage] = {}
+        self.before_replace: Callable[[], None] = lambda: None
+        self._crashes = crashes or Crashes()
+
+    def unpriced(self, usage: UnpricedUsage, *, after: str, limit: int) -> Sequence[InvocationKey]:
+        marked = {key: unpriced_as(item) for key, item in self.items.items()} | dict(self.stale)
+        return sorted((k for k, u in marked.items() if u == usage and str(k) > after), key=str)[:limit]
+
+    def get(self, key: InvocationKey) -> Invocation | None:
+        return self.items.get(key)
+
+    def replace_metered(self, key: InvocationKey, before: Metered, after: Metered) -> bool:
+        return self._replace(key, lambda item: item.metered == before, metered=after)
+
+    def replace_observed(self, key: InvocationKey, before: Observed, after: Observed) -> bool:
+        return self._replace(key, lambda item: item.metered is None and item.observed == before, observed=after)
+
+    def _replace(self, key: InvocationKey, is_as_read: Callable[[Invocation], bool], **half: Any) -> bool:
+        callback, self.before_replace = self.before_replace, lambda: None
+        callback()
+        with self._crashes.write():
+            old = self.items[key]
+            if not is_as_read(old):
+                return False
+            self.items[key] = replace(old, **half)
+            self.stream.append((old, self.items[key]))
+        return True
+
+    def forget_unpriced(self, invocation: Invocation, usage: UnpricedUsage) -> None:
+        with self._crashes.write():
+            self.stale.pop(invocation.key, None)
+
+
+class FakeRepriceQueue:
+    """`RepriceQueue`: what was asked for, in order."""
+
+    def __init__(self, crashes: Crashes | None = None) -> None:
+        self.asked: list[tuple[UnpricedUsage, str]] = []
+        self._crashes = crashes or Crashes()
+
+    def reprice(self, usage: UnpricedUsage, *, after: str = "") -> None:
+        with self._crashes.write():
+            self.asked.append((usage, after))
+
+
+class FakeBedrockModels:
+    """`BedrockModels`: what exists, what is forbidden, and what the listing does not show yet."""
+
+    region = "us-east-1"
+
+    def __init__(self, *existing: Described) -> None:
+        self.existing = {described.arn: described for described in existing}
+        self.forbidden: set[str] = set()
+        self.unlisted: set[str] = set()
+
+    def inference_profiles(self) -> Iterator[Described]:
+        for arn, described in sorted(self.existing.items()):
+            if kind_of(arn) == "inference-profile" and region_of_arn(arn) == self.region and arn not in self.unlisted:
+                yield described
+
+    def describe(self, arn: str) -> Described | None:
+        if arn in self.forbidden:
+            raise PermissionError(arn)
+        return self.existing.get(arn)
+
+
+class FakePriceOffers:
+    """`PriceOffers`: an offer, or why it cannot be read, by code."""
+
+    def __init__(self, **offers: PublishedOffer | Exception) -> None:
+        self.offers = offers
+
+    @property
+    def codes(self) -> Sequence[str]:
+        return tuple(self.offers)
+
+    def read(self, code: str) -> PublishedOffer:
+        offer = self.offers[code]
+        if isinstance(offer, Exception):
+            raise offer
+        return offer
+
+
+class FakePriceStore:
+    """`PriceStore` and `CalibrationStore`."""
+
+    def __init__(self, crashes: Crashes | None = None) -> None:
+        self.prices: list[Price] = []
+        self.read: dict[str, OfferReading] = {}
+        self.calibrations: list[Calibration] = []
+        self._crashes = crashes or Crashes()
+
+    def store(self, prices: Iterable[Price]) -> int:
+        with self._crashes.write():
+            changed = changed_prices(self.prices, prices)
+            places = {(p.meter, p.region, p.effective_from) for p in changed}
+            self.prices = [p for p in self.prices if (p.meter, p.region, p.effective_from) not in places] + changed
+        return len(changed)
+
+    def record_reading(self, reading: OfferReading) -> None:
+        with self._crashes.write():
+            self.read[reading.code] = reading
+
+    def readings(self) -> Sequence[OfferReading]:
+        return list(self.read.values())
+
+    def all_calibrations(self) -> Sequence[Calibration]:
+        return list(self.calibrations)
+
+    def replace_calibrations(self, before: Sequence[Calibration], after: Sequence[Calibration]) -> None:
+        with self._crashes.write():
+            self.calibrations = [c for c in self.calibrations if c not in before] + list(after)
+
+
+class FakeTrailFiles:
+    """`TrailFiles`: the events of each file, broken ones among them."""
+
+    def __init__(self, files: Mapping[str, Sequence[TrailEvent | InputRejected | None]]) -> None:
+        self._files = files
+
+    def read(self, source: StoredObject) -> Iterator[TrailEvent | InputRejected | None]:
+        return iter(self._files[str(source)])
 
 
 class FakePrices:
-    """`Prices`."""
+    """`Prices` and `EstimatePrices`."""
 
     def __init__(self, *prices: Price) -> None:
         self._prices = prices
+        self.calibrations: dict[Place, Calibration] = {}
 
     def load(self, models: Iterable[str]) -> PriceList:
         wanted = set(models)
         return PriceList(p for p in self._prices if p.meter.model in wanted)
+
+    def pricing(self, places: Iterable[tuple[str, str]]) -> Pricing:
+        wanted = set(places)
+        prices = PriceList(p for p in self._prices if (p.meter.model, p.region) in wanted)
+        return Pricing(prices, {place: c for place, c in self.calibrations.items() if (place[0].model, place[1]) in wanted})
+
+
+class FakeDirectory:
+    """`Directory`."""
+
+    def __init__(self, *entries: DirectoryEntry) -> None:
+        self._entries = {entry.arn: entry for entry in entries}
+
+    def find(self, arns: Iterable[str]) -> Mapping[str, DirectoryEntry]:
+        return {arn: self._entries[arn] for arn in arns if arn in self._entries}
+
+    def of_kind(self, kind: str) -> Sequence[DirectoryEntry]:
+        return [entry for arn, entry in sorted(self._entries.items()) if kind_of(arn) == kind]
+
+    def put(self, entry: DirectoryEntry) -> None:
+        self._entries[entry.arn] = entry
 
 
 class FakeQuarantine:
@@ -204,13 +364,17 @@ class FakeUsageCounters:
 
 
 class FakeAllocationQueue:
-    """`AllocationQueue`: the days that were asked for, in order, and why."""
+    """`AllocationQueue` and `DayRequests`: the days that were asked for, in order."""
 
     def __init__(self, crashes: Crashes | None = None) -> None:
         self.days: list[date] = []
         self._crashes = crashes or Crashes()
 
     def usage_changed(self, days: Iterable[date]) -> None:
+        with self._crashes.write():
+            self.days.extend(days)
+
+    def requested(self, days: Iterable[date]) -> None:
         with self._crashes.write():
             self.days.extend(days)
 
@@ -379,7 +543,8 @@ class FakeDeliveries:
 
 
 def _delivery_key(record: DeliveryRecord) -> tuple[BillingPeriod, str, str]:
-    return record.period, record.export, record.execution_id
+    again = f"#{record.reading}" if record.reading else ""
+    return record.period, record.export, record.execution_id + again
 
 
 class FakeLedgerDays:

@@ -1,7 +1,8 @@
 """CloudTrail records of the month: EventBridge envelopes, and the same records as trail files.
 
 Records come in the order of their arrival, which is not the order of the calls: a session's STS record may follow the
-calls made with it, some records arrive twice with the same `eventID`, and a few calls have no record at all.
+calls made with it, some records arrive twice with the same `eventID`, a few lack what a correction brings later, and a few
+calls have no record at all.
 """
 
 from __future__ import annotations
@@ -118,11 +119,31 @@ def _arrivals(month: Month) -> Iterator[_Arrival]:
             continue
         record = call_record(month, request, sessions[session])
         arrived_at = request.time + timedelta(seconds=40 + request.index % 200)
+        if _is_corrected(request):
+            correction = _correction(record)
+            heapq.heappush(pending, (arrived_at + timedelta(minutes=12), f"{correction['eventID']}#0", correction))
+            record = {name: value for name, value in record.items() if name != "additionalEventData"}
         for copy in range(request.cloudtrail_copies):
             delay = timedelta(minutes=7 * copy)
             heapq.heappush(pending, (arrived_at + delay, f"{record['eventID']}#{copy}", record))
     while pending:
         yield heapq.heappop(pending)
+
+
+def _is_corrected(request: Request) -> bool:
+    return request.index % 59 == 21 and request.call.operation.startswith("Converse")
+
+
+def _correction(record: Record) -> Record:
+    """The record again, as CloudTrail adds what was missing in it."""
+    addendum = {
+        "reason": "UPDATED_DATA",
+        "updatedFields": "additionalEventData",
+        "originalRequestID": record["requestID"],
+        "originalEventID": record["eventID"],
+    }
+    ids = {name: uuid_of("correction", name, record[name]) for name in ("requestID", "eventID")}
+    return record | ids | {"addendum": addendum}
 
 
 def _announcements(month: Month, request: Request, issued_at: datetime) -> Iterator[_Arrival]:

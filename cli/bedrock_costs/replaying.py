@@ -110,23 +110,27 @@ class ReadEvents:
     rejected: list[str] = field(default_factory=list)
 
 
-def read_event_files(paths: Sequence[Path]) -> ReadEvents:
-    """The CloudTrail events of files in any of the shapes that AWS hands them out in."""
-    from adapters.sources.cloudtrail import parse_event
+def read_event_files(paths: Sequence[Path], tag_keys: Sequence[str]) -> ReadEvents:
+    """The CloudTrail events of files in any of the shapes that AWS hands them out in, without their session tokens.
+
+    Sessions count that carry tags under `tag_keys`.
+    """
+    from adapters.sources.cloudtrail import folded, parse_event, projected
 
     found = ReadEvents()
+    read_keys = folded(tag_keys)
     for path in paths:
         for where, value in _values(path):
             for event in _events(where, value, found.rejected):
                 try:
-                    parsed = parse_event(event["detail"], ())
+                    parsed = parse_event(json.dumps(event["detail"]), read_keys)
                 except InputRejected as rejected:
                     found.rejected.append(f"{where}: {rejected.reason}")
                     continue
                 if parsed is None:
                     found.skipped += 1
                 else:
-                    found.events.append(event)
+                    found.events.append(event | {"detail": projected(event["detail"])})
     return found
 
 

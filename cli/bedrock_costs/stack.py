@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from adapters.ledger_days import DynamoLedgerDays
     from adapters.policy import DynamoPolicy
     from adapters.prices import DynamoPrices
+    from adapters.queues import SqsDirectoryTasks
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +104,16 @@ class Stack:
                 return [key.strip() for key in parameter["ParameterValue"].split(",") if key.strip()]
         return None
 
+    @property
+    def trail_location(self) -> Location | None:
+        """Where CloudTrail's files are read from; None where the stack reads none."""
+        return self.location("TrailLocation") if "TrailLocation" in self._outputs else None
+
+    @property
+    def log_group(self) -> str | None:
+        """The log group that the stack is subscribed to; None where it is to none."""
+        return self._outputs.get("InvocationLogGroup")
+
     def output(self, name: str) -> str:
         """One output of the stack."""
         try:
@@ -147,7 +158,13 @@ class Stack:
         """Known prices."""
         from adapters.prices import DynamoPrices
 
-        return DynamoPrices(self.ledger)
+        return DynamoPrices(self.ledger, now)
+
+    def directory_tasks(self) -> SqsDirectoryTasks:
+        """Where the stack is asked to bring its directory up to date."""
+        from adapters.queues import SqsDirectoryTasks
+
+        return SqsDirectoryTasks(self.client("sqs"), self.output("DirectoryQueue"))
 
     def invocations(self) -> DynamoInvocations:
         """Single requests, for reading: the time to live is for writers."""

@@ -24,6 +24,7 @@ deliveries = wiring.deliveries(settings)
 days = wiring.ledger_days(settings)
 counters = wiring.usage_counters(settings)
 policy = wiring.policy(settings)
+prices = wiring.prices(settings)
 announcements = wiring.announcements()
 quarantine = wiring.quarantine(settings)
 redelivery = wiring.redelivery()
@@ -38,6 +39,7 @@ def allocate(body: str, name: str) -> None:
         days=days,
         counters=counters,
         policy=policy,
+        prices=prices,
         announcements=announcements,
     )
     count("DaysChanged", len(outcome.flipped))

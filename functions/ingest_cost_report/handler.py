@@ -2,7 +2,7 @@
 
 Trigger  S3 "Object Created" on a manifest, by way of EventBridge and an SQS FIFO queue: one delivery at a time.
 Effect   the origin charges of each usage day in the work bucket, the delivery's record, a request to allocate changed days.
-Retry    safe: a delivery is known by its execution id, and its charges lie under the hash of their content.
+Retry    safe: a delivery is known by its execution and its manifest, and its charges lie under the hash of their content.
 """
 
 from __future__ import annotations

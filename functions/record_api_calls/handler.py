@@ -1,8 +1,9 @@
 """Record who made a Bedrock call, and the session tags of the credentials it was made with.
 
-Trigger  Bedrock inference calls and STS sessions in CloudTrail, by way of EventBridge and SQS.
-Effect   the observed half of an item in Invocations; remembered sessions.
-Retry    safe: each half of an item is written once, a session is the same whenever it is remembered.
+Trigger  Bedrock inference calls, changes and STS sessions in CloudTrail, by way of EventBridge and SQS; S3 "Object Created" of
+         trail files, likewise.
+Effect   the observed half of an item in Invocations; remembered sessions; metrics of changes that an operator should know of.
+Retry    safe: of the records of a call the same one always stands, a session is the same whenever it is remembered.
 """
 
 from __future__ import annotations
@@ -12,38 +13,97 @@ from typing import Any
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from adapters import wiring
-from adapters.contracts import ApiCall, read
+from adapters.contracts import ObjectCreated, read
 from adapters.messages import process_messages
 from adapters.observability import count, logger, metrics
 from adapters.settings import RecordApiCalls, load
-from adapters.sources.cloudtrail import parse_event
-from attribution.flows.record_api_calls import link_session, record_api_call
+from adapters.sources.cloudtrail import S3TrailFiles, folded, is_trail_file, parse_event, read_message
+from attribution.directory import INFERENCE_PROFILE, kind_of
+from attribution.flows.record_api_calls import RecordedCalls, link_session, record_api_call, record_trail_file
+from attribution.ports import Change, StoredObject
 
 settings = load(RecordApiCalls)
+tag_keys = folded(settings.allocation_tag_keys)
+trail_files = S3TrailFiles(wiring.client("s3"), settings.trail_bucket, settings.trail_prefix, settings.allocation_tag_keys)
 invocations = wiring.invocations(settings)
+prices = wiring.prices(settings)
+directory = wiring.directory(settings)
 quarantine = wiring.quarantine(settings)
 redelivery = wiring.redelivery()
 relinking = wiring.relinking(settings)
+directory_tasks = wiring.directory_tasks(settings)
+
+METRICS = {
+    Change.LOGGING_CHANGED: "InvocationLoggingChanged",
+    Change.LOGGING_DELETED: "InvocationLoggingDeleted",
+    Change.INFERENCE_PROFILES: "InferenceProfilesChanged",
+    Change.BATCH_JOB: "BatchJobsCreated",
+}
 
 
-def record_event(body: str, name: str) -> None:
-    message = read(ApiCall, body, name)
+def record_message(body: str, name: str) -> None:
+    message = read_message(body, name)
     if message.relink_access_key_id:
         linked = link_session(message.relink_access_key_id, invocations=invocations)
         count("SessionsLinkedLate", linked.linked)
-        return
-    event = parse_event(message.detail, settings.allocation_tag_keys)
+    elif message.is_about_an_object:
+        record_file(read(ObjectCreated, body, name).source)
+    else:
+        record_event(message.detail)
+
+
+def record_event(record: Any) -> None:
+    event = parse_event(record, tag_keys)
     if event is None:
-        logger.info("event ignored", reason="neither an inference call nor an issued session")
+        logger.info("event ignored", reason="it says nothing about who used a model")
         return
-    outcome = record_api_call(event, invocations=invocations, oldest=wiring.oldest_recordable(settings))
-    if outcome.relink:
-        relinking.relink(outcome.relink)
-    count("ApiCallsRecorded", outcome.recorded)
-    count("ApiCallsTooOld", outcome.too_old)
+    oldest = wiring.oldest_recordable(settings)
+    follow_up(record_api_call(event, invocations=invocations, prices=prices, directory=directory, oldest=oldest))
+
+
+def record_file(source: StoredObject) -> None:
+    if not is_trail_file(source.key):
+        logger.info("object ignored", object=str(source), reason="not a trail file")
+        return
+    outcome = record_trail_file(
+        source,
+        trail_files=trail_files,
+        invocations=invocations,
+        prices=prices,
+        directory=directory,
+        quarantine=quarantine,
+        oldest=wiring.oldest_recordable(settings),
+    )
+    follow_up(outcome)
+    logger.info("trail file recorded", extra={"object": str(source), **outcome.counts()})
+
+
+def follow_up(outcome: RecordedCalls) -> None:
+    relinking.relink(outcome.relink)
+    for metric, value in (
+        ("ApiCallsRecorded", outcome.recorded),
+        ("ApiCallsCorrected", outcome.replaced),
+        ("ApiCallsNotLogged", outcome.uncovered),
+        ("ApiCallsTooOld", outcome.too_old),
+        ("InputRejected", outcome.rejected),
+    ):
+        count(metric, value)
+    for change in outcome.changes:
+        count(METRICS[change.change])
+        logger.info(
+            change.change.value,
+            event_name=change.event_name,
+            account=change.account_id,
+            changed_in=change.region,
+            resource=change.resource,
+            event_id=change.event_id,
+            made_at=change.made_at.isoformat(),
+        )
+        if change.change is Change.INFERENCE_PROFILES and kind_of(change.resource) == INFERENCE_PROFILE:
+            directory_tasks.model(change.resource)
 
 
 @logger.inject_lambda_context
 @metrics.log_metrics
 def lambda_handler(event: dict[str, Any], context: LambdaContext) -> Any:
-    return process_messages(event, context, record_event, quarantine, redelivery)
+    return process_messages(event, context, record_message, quarantine, redelivery)

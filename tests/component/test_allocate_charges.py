@@ -16,7 +16,7 @@ from attribution.adjustments import ACCOUNTS_NAMED, Adjustment, Change
 from attribution.charges import Basis, Costs
 from attribution.days import DayPointer, make_day_version
 from attribution.deliveries import DeliveryOutcome, DeliveryRecord, IngestedReport
-from attribution.errors import ConservationViolated
+from attribution.errors import ConservationViolated, LedgerConflict
 from attribution.periods import BillingPeriod
 from tests.support import inputs
 from tests.support.stack import FAILED_NONE, Stack, held_back, load_event, messages, windowed
@@ -103,10 +103,12 @@ def test_a_lone_message_that_fails_returns_to_its_queue(stack: Stack, monkeypatc
     assert stack.items("LedgerTable") == []
 
 
-def bill(stack: Stack, refresh: int = 0, days: int = 3) -> None:
-    """Ingest a delivery that is written early enough to bill only the first days of the month."""
+def bill(stack: Stack, refresh: int = 0, days: int = 3, *, is_again: bool = False) -> None:
+    """Ingest a delivery that is written early enough to bill only the first days of the month; or once more, an hour later."""
     delivery = inputs.deliveries()[refresh]
-    written_at = inputs.month().start + timedelta(days=days + 1, hours=refresh)
+    if is_again:
+        delivery = inputs.executed_again(delivery, "c0ffee00-0000-4000-8000-000000000000")
+    written_at = inputs.month().start + timedelta(days=days + 1, hours=refresh + is_again)
     assert inputs.ingest(stack, inputs.deliver(stack, delivery, written_at=written_at)) == FAILED_NONE
 
 
@@ -167,12 +169,14 @@ def test_a_bill_replaces_the_estimate_whose_version_expires(stack: Stack) -> Non
 def test_a_restatement_of_a_closed_month_is_an_adjustment_that_explains_every_cent(stack: Stack) -> None:
     """The month's invoice is issued; a month later come a refund and the correction of a row."""
     *_, closing, restated = inputs.deliveries(restated=True)
-    inputs.ingest(stack, inputs.deliver(stack, closing))
+    first, second = closing.truth.bedrock_by_day, restated.truth.bedrock_by_day
+    days = sorted(day for day in second if second[day] != first[day])
+    inputs.ingest(stack, inputs.deliver(stack, inputs.of_days(closing, days)))
     inputs.allocate_everything(stack)
-    assert {p.basis for p in pointers(stack).values()} == {Basis.FINAL}
+    assert {day.isoformat() for day, p in pointers(stack).items() if p.basis is Basis.FINAL} == set(days)
     assert days_of(stack).adjustments(inputs.PERIOD) == []
 
-    inputs.ingest(stack, inputs.deliver(stack, restated))
+    inputs.ingest(stack, inputs.deliver(stack, inputs.of_days(restated, days)))
     inputs.allocate_everything(stack)
 
     (adjustment,) = days_of(stack).adjustments(inputs.PERIOD)
@@ -183,26 +187,32 @@ def test_a_restatement_of_a_closed_month_is_an_adjustment_that_explains_every_ce
         if after[kind] != before.get(kind, Sums())
     }
     assert adjustment.by_line_item_type["Refund", "USD"].billed_cost == Decimal("-37.41")
-    assert adjustment.totals["USD"].before.billed_cost == closing.truth.bedrock.unblended_cost
-    assert adjustment.totals["USD"].after.billed_cost == restated.truth.bedrock.unblended_cost
+    assert {day.isoformat(): change["USD"].after.billed_cost for day, change in adjustment.days.items()} == {
+        day: second[day].unblended_cost for day in days
+    }
+    total = restated.truth.bedrock.unblended_cost - closing.truth.bedrock.unblended_cost
+    assert adjustment.totals["USD"].difference.billed_cost == total
     assert adjustment.changed_at == stack.now
     assert stack.metrics()["ClosedMonthAdjusted"] == 1
     (line,) = stack.said("closed month adjusted")
-    assert line["usage_dates"] == [day.isoformat() for day in adjustment.days]
-    assert Decimal(line["billed_cost"]["USD"]) == adjustment.totals["USD"].difference.billed_cost
+    assert line["usage_dates"] == days
+    assert Decimal(line["billed_cost"]["USD"]) == total
 
 
-def test_versions_that_were_staged_for_an_overtaken_delivery_expire_and_those_in_use_do_not(stack: Stack) -> None:
+@pytest.mark.parametrize("is_other", [True, False])
+def test_versions_that_were_staged_for_an_overtaken_delivery_expire_unless_the_newer_one_uses_them(
+    stack: Stack, is_other: bool
+) -> None:
     bill(stack)
     for message in stack.drain("AllocationQueue")[:2]:
         stack.run(FUNCTION, inputs.allocation_event([message]))
-    bill(stack, refresh=2)
+    bill(stack, refresh=2 if is_other else 0, is_again=not is_other)
 
     inputs.allocate_everything(stack)
 
     current = {f"DAY#{day}#{pointer.version}" for day, pointer in pointers(stack).items()}
     versions = [item for item in stack.items("LedgerTable") if item["pk"].startswith("DAY#")]
-    assert {item["pk"] for item in versions} > current
+    assert len({item["pk"] for item in versions} - current) == (2 if is_other else 0)
     assert {item["pk"] for item in versions if "expires_at" not in item} == current
     staged = {i["outcome"]: set(i["staged"]) for i in stack.items("LedgerTable") if i["pk"].startswith("DELIVERY#")}
     assert staged == {"superseded": set(), "published": {"2026-02-01", "2026-02-02", "2026-02-03"}}
@@ -229,6 +239,8 @@ def test_a_whole_month_its_delivery_and_the_largest_adjustment_become_visible_at
 
     assert len(days_of(stack).pointers(october)) == 31
     assert days_of(stack).adjustments(october) == [replace(adjustment, changed_at=stack.now)]
+    with pytest.raises(LedgerConflict):
+        days_of(stack).flip([], replacing={}, adjustment=adjustment)
 
 
 def test_usage_that_arrives_after_the_bill_moves_no_money(stack: Stack) -> None:

@@ -361,6 +361,9 @@ SELECTED = {
     "marketplace usage under a code of AWS": CLAUDE
     | {"bill_billing_entity": "AWS", "line_item_product_code": "AmazonBedrockFoundationModels"},
     "marketplace of AISPL": CLAUDE | {"bill_billing_entity": "AISPL"},
+    "the european sovereign cloud": CLAUDE
+    | {"product": "{}", "line_item_resource_id": "arn:aws-eusc:bedrock:eusc-de-east-1::foundation-model/amazon.nova-pro-v1:0"},
+    "a name in the map beside an empty column": CLAUDE | {"product_product_name": "", "line_item_resource_id": ""},
 }
 
 
@@ -392,9 +395,18 @@ def test_a_nameless_row_is_selected_by_the_code_that_another_file_names(bills: B
 
 
 MENTIONED = {
+    "operation": STORAGE | {"line_item_operation": "BedrockEvaluation"},
+    "resource": STORAGE | {"line_item_resource_id": "arn:aws:bedrock:us-east-1:000123456789:agent/A1"},
     "support": STORAGE | {"line_item_line_item_description": "Consulting on Amazon Bedrock"},
     "usage type": STORAGE | {"line_item_usage_type": "USE1-VendedLog-BedrockAgents"},
     "service code": STORAGE | {"product_servicecode": "AmazonBedrockSomething"},
+    "a product map in another form": CLAUDE
+    | {
+        "product": "{product_name=Claude 3.5 Sonnet (Amazon Bedrock Edition)}",
+        "line_item_resource_id": "",
+        "line_item_product_code": "7x524th30q694o538qndh9ucht",
+    },
+    "an opaque code that AWS itself bills": CLAUDE | {"bill_billing_entity": "AWS"},
     "marketplace": CLAUDE
     | {
         "product": '{"product_name": "Prompt Guard"}',
@@ -472,3 +484,28 @@ def test_the_published_focus_rows_are_read_without_loss(bills: Bills, service: s
         expected = sum((Decimal(row[column]) for row in in_scope), Decimal(0))
         assert sum((getattr(c.costs, metric) for c in found.charges), Decimal(0)) == expected
     assert all("NULL" not in (c.resource_id, c.region, c.pricing_unit) for c in found.charges)
+
+
+def test_a_focus_row_whose_resource_is_bedrocks_is_selected_without_its_service_name(bills: Bills) -> None:
+    row = {
+        "ChargePeriodStart": "2026-04-10T00:00:00Z",
+        "SubAccountId": "000123456789",
+        "ChargeCategory": "Usage",
+        "ServiceName": "Claude 3.5 Sonnet",
+        "BilledCost": "1.5",
+        "ResourceId": "arn:aws:bedrock:us-west-2::foundation-model/anthropic.claude-3-5-sonnet-20240620-v1:0",
+    }
+    key = f"{DATA}/cur-00001.csv.gz"
+    bills.put(key, gzip.compress(csv_of([row, row | {"ResourceId": "documents"}])))
+
+    found = bills.deliver(MANIFEST, data_export([key], columns=list(row)))
+
+    assert (found.report.rows_read, found.only.costs.billed_cost) == (2, Decimal("1.5"))
+
+
+def test_an_account_that_a_tool_took_for_a_number_has_its_zeros_back(bills: Bills) -> None:
+    assert bills.read(NOVA | {"line_item_usage_account_id": "123456789"}).only.account_id == "000123456789"
+
+
+def test_a_usage_row_without_a_usage_type_is_unclassified_under_a_name(bills: Bills) -> None:
+    assert list(bills.read(NOVA | {"line_item_usage_type": ""}).report.unclassified) == ["(no usage type)"]

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import gzip
 import io
+import random
 import struct
+import threading
 import zipfile
+from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -67,6 +72,110 @@ def test_a_file_without_a_header_line_is_not_read_as_one_with_another(tmp_path: 
     assert "lacks" in read(tmp_path, "\n".join([row(), row()]) + "\n")[0].refusal
 
 
+@pytest.mark.parametrize("start", ["\n", "\r\n", " \n"])
+def test_a_file_that_begins_with_an_empty_line_is_not_taken_for_an_empty_file(tmp_path: Path, start: str) -> None:
+    assert "its first line is empty" in read(tmp_path, start + lines(row()))[0].refusal
+
+
+def parquet(columns: list[tuple[str, object]], **options: object) -> bytes:
+    body = io.BytesIO()
+    arrays = [value if isinstance(value, pa.Array) else pa.array([value]) for _, value in columns]
+    pq.write_table(pa.Table.from_arrays(arrays, names=[name for name, _ in columns]), body, **options)
+    return body.getvalue()
+
+
+PLAIN = list(zip(HEADER.split(","), row().split(","), strict=True))
+
+
+@pytest.mark.parametrize("again", ["line_item_unblended_cost", "Line_Item_Unblended_Cost"])
+@pytest.mark.parametrize("is_first", [True, False])
+def test_a_parquet_column_that_is_there_twice_is_not_chosen_from(tmp_path: Path, again: str, is_first: bool) -> None:
+    columns = [(again, "7"), *PLAIN] if is_first else [*PLAIN, (again, "7")]
+
+    assert "more than once" in refusal(tmp_path, parquet(columns), "cur.snappy.parquet")
+
+
+@pytest.mark.parametrize(
+    "name", ["standing", "exact_line_item_unblended_cost", "billed_cost", "speaks", "c0", "select", "a\"b'c"]
+)
+def test_a_parquet_column_called_like_one_of_the_querys_own_is_not_taken_for_it(tmp_path: Path, name: str) -> None:
+    _, merged = read_bytes(tmp_path, parquet([(name, "100"), *PLAIN]), "cur.snappy.parquet")
+
+    assert merged.totals["USD"].billed_cost == Decimal("1.5")
+
+
+def test_nested_parquet_columns_do_not_shift_the_names_of_those_behind_them(tmp_path: Path) -> None:
+    nested = pa.array([{"a": {"b": 1}, "c": [1, 2]}])
+
+    _, merged = read_bytes(tmp_path, parquet([("discount", nested), *PLAIN]), "cur.snappy.parquet")
+
+    assert merged.totals["USD"].billed_cost == Decimal("1.5")
+
+
+def test_a_parquet_bomb_is_refused_before_it_expands(tmp_path: Path) -> None:
+    bomb = parquet([*PLAIN, ("tags", "0" * 200_000_000)], compression="zstd")
+    assert len(bomb) < 100_000
+
+    assert "decompression bomb" in refusal(tmp_path, bomb, "cur.snappy.parquet")
+
+
+def test_a_damaged_parquet_file_is_refused_wherever_the_damage_is(tmp_path: Path) -> None:
+    columns = [(name, pa.array([value] * 500)) for name, value in PLAIN]
+    whole = parquet(columns, compression="snappy")
+    chance = random.Random(7)
+    for number in range(150):
+        damaged = bytearray(whole)
+        for _ in range(3):
+            damaged[chance.randrange(len(whole))] ^= 1 << chance.randrange(8)
+        directory = tmp_path / str(number)
+        directory.mkdir()
+
+        reading, merged = read_bytes(directory, bytes(damaged), "cur.snappy.parquet")
+
+        assert reading.refusal or reading.rejected or merged.rows_in_scope <= 500
+
+
+def test_a_reader_that_never_opens_the_pipe_does_not_keep_its_feeder(tmp_path: Path) -> None:
+    path = tmp_path / "data-file"
+    path.write_bytes(gzip.compress(lines(*[row()] * 20_000).encode()))
+    expanded = Expanded(path, "cur.csv.gz")
+
+    for _ in range(300):
+        with expanded.pipe():
+            pass
+
+    assert threading.active_count() < 20
+
+
+def test_a_broken_row_is_named_behind_any_number_of_others_that_do_not_count(tmp_path: Path) -> None:
+    header = HEADER + ",product_product_name"
+    others = [row(cost="NaN", code="9x524th30q694o538qndh9ucht") + ","] * 1001
+
+    reading, merged = read(tmp_path, lines(*others, row(cost="NaN") + ",", header=header))
+
+    assert merged.rows_broken == 1
+    assert [r.row for r in reading.rejected if r.is_selected] == [1002]
+
+
+@pytest.mark.parametrize("days", [("05", "05"), ("05", "06")])
+def test_amounts_of_days_that_add_up_to_too_much_are_refused(tmp_path: Path, days: tuple[str, str]) -> None:
+    rows = [row(cost="9" * 20).replace("02-05", f"02-{day}") for day in days]
+    path = tmp_path / "data-file"
+    path.write_bytes(gzip.compress(lines(*rows).encode()))
+    with ReportEngine(PERIOD, tmp_path, 256) as engine:
+        reading = engine.read_csv(Expanded(path, "cur.csv.gz"), ReportKind.CUR_2_0)
+        if not reading.refusal:
+            with pytest.raises(Unreadable, match="add up to"):
+                engine.merge()
+
+
+@pytest.mark.parametrize("currency", ["usd ", "Dollar", "US", "X" * 100])
+def test_a_currency_that_is_none_is_rejected(tmp_path: Path, currency: str) -> None:
+    reading, _ = read(tmp_path, lines(row() + f",{currency}", header=HEADER + ",line_item_currency_code"))
+
+    assert [r.reason for r in reading.rejected] == ["its currency is not a currency code"]
+
+
 def test_a_column_that_is_there_twice_is_not_chosen_from(tmp_path: Path) -> None:
     twice = lines(row() + ",7", header=HEADER + ",line_item_unblended_cost")
 
@@ -121,6 +230,7 @@ def test_a_compressed_file_of_nothing_has_no_rows(tmp_path: Path) -> None:
         # Forty digits, of which the scale would round some away, and more before the point than a decimal holds.
         "0.1234567890123456789012345678901234567890", "1234567890123456789012345678901234567890",
         "12345678901234567890.1234567890123456789",
+        " 1.5", "1.5 ", "1_000", "0x10", "1e", ".", "--1",
     ],
 )  # fmt: skip
 def test_an_amount_that_is_no_exact_decimal_is_rejected_by_row_and_column(tmp_path: Path, cost: str) -> None:
@@ -162,6 +272,26 @@ def test_amounts_that_add_up_to_more_than_a_decimal_holds_are_refused(tmp_path: 
         else:
             with pytest.raises(Unreadable, match="add up to"):
                 engine.merge()
+
+
+@pytest.mark.parametrize(("value", "is_kept"), [("0.12345678901234567800", True), ("0.12345678901234567891", False)])
+def test_a_decimal_column_of_more_places_is_kept_exactly_or_rejected(tmp_path: Path, value: str, is_kept: bool) -> None:
+    columns = {name: pa.array([text]) for name, text in zip(HEADER.split(","), row().split(","), strict=True)}
+    columns["line_item_unblended_cost"] = pa.array([Decimal(value)], pa.decimal128(38, 20))
+    body = io.BytesIO()
+    pq.write_table(pa.table(columns), body)
+
+    reading, merged = read_bytes(tmp_path, body.getvalue(), "cur.snappy.parquet")
+
+    assert (reading.rejected == ()) == is_kept
+    if is_kept:
+        assert merged.totals["USD"].billed_cost == Decimal(value)
+
+
+def test_rows_without_a_cost_are_counted(tmp_path: Path) -> None:
+    _, merged = read(tmp_path, lines(row(), row(cost="")))
+
+    assert (merged.rows_in_scope, merged.rows_costless) == (2, 1)
 
 
 def test_a_broken_amount_of_another_service_is_none_of_our_business(tmp_path: Path) -> None:
@@ -219,6 +349,23 @@ def test_any_text_in_a_description_leaves_the_sum_as_it_is(tmp_path_factory: pyt
 
 
 # Containers ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("fault", [OSError("disk"), MemoryError()])
+def test_a_fault_while_a_file_is_expanded_is_no_end_of_it(tmp_path: Path, fault: Exception) -> None:
+    """The fault falls between two rows: what came before it reads like a whole file."""
+
+    def parts(path: Path) -> Iterator[bytes]:
+        yield lines(row(), row()).encode()
+        raise fault
+
+    path = tmp_path / "data-file"
+    path.write_bytes(gzip.compress(lines(*[row()] * 10).encode()))
+    expanded = Expanded(path, "cur.csv.gz")
+    expanded._expand = parts
+
+    with ReportEngine(PERIOD, tmp_path, 256) as engine, pytest.raises(type(fault)):
+        engine.read_csv(expanded, ReportKind.CUR_2_0)
 
 
 def test_a_gzip_file_of_several_members_is_read_whole(tmp_path: Path) -> None:
@@ -284,6 +431,14 @@ def test_an_encrypted_archive_is_refused(tmp_path: Path) -> None:
         struct.pack_into("<H", body, body.index(signature) + offset, 1)
 
     assert refusal(tmp_path, bytes(body), "cur.csv.zip") == "is an encrypted archive: AWS delivers none"
+
+
+def test_an_archive_that_is_packed_in_another_way_is_refused(tmp_path: Path) -> None:
+    body = io.BytesIO()
+    with zipfile.ZipFile(body, "w", zipfile.ZIP_LZMA) as written:
+        written.writestr("a.csv", lines(row()))
+
+    assert "compressed in a way" in refusal(tmp_path, body.getvalue(), "cur.csv.zip")
 
 
 def test_an_archive_bomb_is_refused(tmp_path: Path) -> None:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import base64
 import gzip
 import json
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
+from moto import mock_aws
 
+from attribution.usage import InvocationKey
 from tests.support import inputs
 from tests.support.stack import FAILED_NONE, Stack, failed, load_event, messages, object_created
 from truth.objects import CANARY, compress
@@ -155,7 +159,7 @@ def bomb() -> bytes:
     [
         pytest.param(lines(record("r1"), record("r2"))[:-12], "cut short", id="cut-short"),
         pytest.param(b"\x1f\x8bnot gzip at all", "not readable as gzip", id="not-gzip"),
-        pytest.param(b"", "decompression bomb", id="bomb"),
+        pytest.param(b"", "not a log of records", id="bomb"),
         pytest.param(compress(b'[{"requestId": "' + CANARY.encode()), "neither JSON lines nor a JSON array", id="broken-array"),
     ],
 )
@@ -204,13 +208,158 @@ def test_an_object_outside_of_the_configured_place_is_never_read(stack: Stack, b
     assert "nothing is read from there" in stack.notices()[0]["reason"]
 
 
-def test_no_prompt_completion_or_session_token_reaches_any_sink(stack: Stack) -> None:
+def test_requests_that_lack_counters_are_counted_as_unmeasured(stack: Stack) -> None:
+    run(stack, land(stack, "a", lines(record("r1"), record("r2", input={}, output={}))))
+
+    assert (stack.metrics()["InvocationsRecorded"], stack.metrics()["InvocationsUnmeasured"]) == (2, 1)
+
+
+def test_guardrail_units_are_kept_with_the_request_and_cost_nothing_of_the_model_s(stack: Stack) -> None:
+    units = {"topicPolicyUnits": 2, "wordPolicyUnits": 0}
+    trace = {"guardrail": {"inputAssessment": {"g1": {"invocationMetrics": {"usage": units}}}}}
+
+    run(stack, land(stack, "a", lines(record("r1", output={"outputBodyJson": {"trace": trace}, "outputTokenCount": 20}))))
+
+    (item,) = stack.items("InvocationsTable")
+    assert item["metered"]["guardrail_units"] == {"topicPolicyUnits": 2}
+    assert set(item["metered"]["units"]) == {"input", "output"}
+    stored = stack.handler(FUNCTION).invocations.get(InvocationKey("111122223333", "us-east-1", "r1"))
+    assert stored.metered.guardrail_units == (("topicPolicyUnits", 2),)
+
+
+# The subscription ------------------------------------------------------------------------------------------------------
+
+
+GROUP = "/aws/bedrock/invocations"
+STREAM = "aws/bedrock/modelinvocations"
+
+
+@pytest.fixture
+def subscribed() -> Iterator[Stack]:
+    """A stack that is subscribed to a log group as well."""
+    with mock_aws():
+        yield Stack(overrides={"InvocationLogGroup": GROUP})
+
+
+def delivery(*said: object, **changes: Any) -> dict[str, Any]:
+    """Log events as Lambda receives them, with the ids `e0`, `e1` and so on."""
+    messages_of = [text if isinstance(text, str) else json.dumps(text) for text in said]
+    events = [{"id": f"e{n}", "timestamp": 1770301431000, "message": message} for n, message in enumerate(messages_of)]
+    batch = {"messageType": "DATA_MESSAGE", "logGroup": GROUP, "logStream": STREAM, "logEvents": events} | changes
+    return {"awslogs": {"data": base64.b64encode(gzip.compress(json.dumps(batch).encode())).decode()}}
+
+
+def test_log_events_are_recorded_like_the_lines_of_an_object(subscribed: Stack) -> None:
+    assert subscribed.run(FUNCTION, delivery(record("r1"), record("r2"))) is None
+
+    items = subscribed.items("InvocationsTable")
+    assert [item["pk"] for item in items] == [f"111122223333#us-east-1#r{n}" for n in (1, 2)]
+    assert [item["metered"]["log_object"] for item in items] == [f"{GROUP}/{STREAM}#e{n}" for n in (0, 1)]
+    assert subscribed.metrics()["InvocationsRecorded"] == 2
+
+
+def test_every_request_of_the_company_that_comes_both_ways_is_recorded_once(subscribed: Stack) -> None:
+    inputs.load_prices(subscribed)
+    objects = [o for o in inputs.log_objects(subscribed, inputs.month()) if o.body and "/data/" not in o.key]
+    told = [delivery(*gzip.decompress(o.body).decode().splitlines()) for o in objects]
+    half = len(objects) // 2
+    for event in told[:half]:
+        subscribed.run(FUNCTION, event)
+    run(subscribed, *inputs.put_logs(subscribed, objects))
+    before = subscribed.wire_items("InvocationsTable")
+
+    for event in told:
+        subscribed.run(FUNCTION, event)
+
+    logged = {r.request_id for r in inputs.month().requests if r.is_logged}
+    assert {item["pk"]["S"].split("#")[2] for item in before} == logged
+    assert subscribed.wire_items("InvocationsTable") == before
+    assert subscribed.notices() == []
+    assert subscribed.metrics()["InvocationsRecorded"] == len(logged)
+
+
+def test_a_broken_log_event_is_quarantined_by_its_id_and_its_neighbours_count(subscribed: Stack) -> None:
+    event = delivery(record("r1"), '{"requestId": "' + CANARY, "Permissions are correctly set for " + CANARY, record("r2"))
+
+    subscribed.run(FUNCTION, event)
+
+    assert len(subscribed.items("InvocationsTable")) == 2
+    (notice,) = subscribed.notices()
+    assert (notice["source"], notice["reason"]) == (f"{GROUP}/{STREAM}#e1", "not valid JSON")
+    (said,) = subscribed.said("invocations recorded")
+    assert (said["recorded"], said["rejected"], said["ignored"]) == (2, 1, 1)
+
+
+def test_a_test_of_the_subscription_is_not_counted(subscribed: Stack) -> None:
+    subscribed.run(FUNCTION, delivery("CWL CONTROL MESSAGE", messageType="CONTROL_MESSAGE", logGroup="", logStream=""))
+
+    assert subscribed.items("InvocationsTable") == [] and subscribed.notices() == []
+    assert subscribed.metrics()["InputRejected"] == 0
+
+
+@pytest.mark.parametrize(
+    ("event", "reason"),
+    [
+        ({"awslogs": {"data": "not Base64 " + CANARY}}, "not in Base64"),
+        ({"awslogs": {"data": base64.b64encode(gzip.compress(CANARY.encode())).decode()}}, "not log events"),
+        ({"awslogs": {"text": CANARY}}, "not a LogEventsDelivered message: awslogs.data"),
+        (delivery(record("r1"), logGroup="/another/group"), "another log group"),
+    ],
+)
+def test_log_events_that_cannot_be_read_are_quarantined_and_not_tried_again(
+    subscribed: Stack, event: dict[str, Any], reason: str
+) -> None:
+    assert subscribed.run(FUNCTION, event) is None
+
+    (notice,) = subscribed.notices()
+    assert reason in notice["reason"] and notice["source"].startswith("log events of invocation ")
+    assert subscribed.items("InvocationsTable") == []
+    assert CANARY not in json.dumps(notice) + subscribed.log.getvalue()
+
+
+def test_a_stack_without_a_log_group_takes_no_log_events(stack: Stack) -> None:
+    stack.run(FUNCTION, delivery(record("r1"), logGroup=""))
+
+    assert stack.items("InvocationsTable") == []
+    assert "another log group" in stack.notices()[0]["reason"]
+
+
+def test_log_events_that_cannot_be_written_fail_and_the_log_says_what_to_replay(
+    subscribed: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    handler = subscribed.handler(FUNCTION)
+
+    def fails(key: Any, metered: Any) -> Any:
+        raise ConnectionError("the table does not answer")
+
+    monkeypatch.setattr(handler.invocations, "record_metered", fails)
+
+    with pytest.raises(ConnectionError):
+        subscribed.invoke(handler, delivery(record("r1")))
+
+    (said,) = subscribed.said("log events failed")
+    assert (said["log_stream"], said["exception_name"]) == (f"{GROUP}/{STREAM}", "ConnectionError")
+    assert said["span"] == "2026-02-05T14:23:51+00:00 to 2026-02-05T14:23:51+00:00"
+    assert CANARY not in subscribed.log.getvalue()
+
+
+TORN = [
+    "{" + CANARY,
+    record("r3", requestId=7),
+    record("r4", timestamp=CANARY),
+    record("r5", requestMetadata={"other": CANARY}),
+]
+
+
+def test_no_prompt_completion_or_session_token_reaches_any_sink(subscribed: Stack) -> None:
+    stack = subscribed
     inputs.load_prices(stack)
     objects = inputs.log_objects(stack, inputs.month())
     assert any(CANARY.encode() in gzip.decompress(o.body) for o in objects if o.body), "the logs carry no canary"
-    broken = [land(stack, "cut", lines(record("r1"))[:-9]), land(stack, "torn", lines("{" + CANARY, record("r2", requestId=7)))]
+    broken = [land(stack, "cut", lines(record("r1"))[:-9]), land(stack, "torn", lines(*TORN))]
 
     run(stack, *inputs.put_logs(stack, objects), *broken)
+    stack.run(FUNCTION, delivery(*(r | {"requestId": f"w{n}"} if isinstance(r, dict) else r for n, r in enumerate(TORN))))
     trail = inputs.trail_events(inputs.month())
     stack.run("record_api_calls", messages("record_api_calls", [*trail, {"detail": CANARY}]))
 

@@ -41,6 +41,8 @@ def test_a_fault_at_any_write_of_a_restatement_leaves_the_ledger_of_an_undisturb
 ) -> None:
     """The month is closed: the reader sees the new bill with its adjustment, or neither."""
     world.settle(ingested(world))
+    # The days without a charge are billed before, so that the schedules are of the days that change.
+    world.settle([world.delivery(0, hours=AFTER_CLOSE - 24, execution_id="c0ffee00-0000-4000-8000-000000000000")])
     world.reader.close_month()
     assert world.invoke(world.delivery(2, hours=AFTER_CLOSE))
     work = world.asked()
@@ -95,6 +97,8 @@ def test_two_deliveries_of_a_closed_month_at_once_are_accounted_for(
 ) -> None:
     """The newer one takes back what the older one says, which may have become visible or not."""
     world.settle(ingested(world))
+    # The days without a charge are billed before, so that the schedules are of the days that change.
+    world.settle([world.delivery(0, hours=AFTER_CLOSE - 24, execution_id="c0ffee00-0000-4000-8000-000000000000")])
     world.reader.close_month()
     assert world.invoke(world.delivery(2, hours=AFTER_CLOSE))
     older = world.asked()

@@ -42,7 +42,7 @@ def _prefix(stack: Stack, parameter: str) -> str:
 
 def load_prices(stack: Stack) -> None:
     """Load the company's price lists, as `bedrock-costs prices load` does."""
-    prices = DynamoPrices(stack.table("LedgerTable"))
+    prices = DynamoPrices(stack.table("LedgerTable"), lambda: stack.now)
     for code, body in price_list.offers(month()).items():
         prices.store(read_offer(body, code).prices)
 
@@ -205,6 +205,18 @@ def tiny(refresh: int, days: int) -> Delivery:
             table = pq.read_table(io.BytesIO(stored.body))
             few = _parquet(table.take(_few_rows(table, days)))
             delivery = _bend(delivery, lambda _, few=few: few, number)  # type: ignore[misc]
+    return delivery
+
+
+def of_days(delivery: Delivery, days: Iterable[str]) -> Delivery:
+    """A Parquet delivery with the rows of these usage days alone."""
+    wanted = set(days)
+    for number, stored in enumerate(delivery.objects):
+        if stored.key.endswith(".parquet") and stored.body:
+            table = pq.read_table(io.BytesIO(stored.body))
+            started = table.column("line_item_usage_start_date").to_pylist()
+            kept = _parquet(table.take([n for n, start in enumerate(started) if start.date().isoformat() in wanted]))
+            delivery = _bend(delivery, lambda _, kept=kept: kept, number)  # type: ignore[misc]
     return delivery
 
 

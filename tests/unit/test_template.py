@@ -16,6 +16,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import boto3
 import pytest
 import yaml
 
@@ -469,11 +470,20 @@ def policies() -> Iterator[tuple[str, dict[str, Any]]]:
 KINDS_THAT_ARE_ALTERNATIVES = ("arn:*:states:*:*:express:*:*:*",)
 
 
+@cache
+def is_newer_operation(action: str) -> bool:
+    """Whether boto3, which is newer than parliament's list of actions, knows the operation of that name."""
+    service, _, operation = action.partition(":")
+    return operation in boto3.client(service, "us-east-1").meta.service_model.operation_names  # type: ignore[call-overload]
+
+
 def findings(document: dict[str, Any]) -> Iterator[str]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # parliament's own sources warn when they are compiled
         import parliament
     for finding in parliament.analyze_policy_string(json.dumps(document), ignore_private_auditors=True).findings:
+        if finding.issue == "UNKNOWN_ACTION" and is_newer_operation(str(finding.detail).rpartition(" ")[2]):
+            continue
         if finding.issue != "RESOURCE_MISMATCH" or finding.detail[0]["required_format"] not in KINDS_THAT_ARE_ALTERNATIVES:
             yield f"{finding.issue} {finding.detail}"
 
@@ -707,5 +717,5 @@ def test_nobody_but_aws_can_put_an_event_that_the_cloudtrail_rules_take() -> Non
     rules = [r["Properties"] for r in template()["Resources"].values() if r["Type"] == "AWS::Events::Rule"]
     cloudtrail = [rule for rule in rules if "eventSource" in str(rule.get("EventPattern", ""))]
 
-    assert len(cloudtrail) == 2
+    assert len(cloudtrail) == 3
     assert all(rule["EventPattern"]["source"] == [{"prefix": "aws."}] for rule in cloudtrail)

@@ -46,7 +46,8 @@ def deliveries(
         raise Failure(
             f"no deliveries for {period}",
             "AWS writes the first cost report of a period within a day of its start, and refreshes it daily.",
-            "Check the export in Data Exports; read one that is in S3 already with `bedrock-costs replay deliveries`.",
+            "Look for a manifest of it in `bedrock-costs quarantine`, and check the export in Data Exports; read one that is in "
+            "S3 already with `bedrock-costs replay deliveries`.",
             ExitCode.NOT_READY,
         )
     options.screen.emit(result_of(period, records, options.stack.days().adjustments(period)))
@@ -96,6 +97,18 @@ def _document(record: DeliveryRecord, adjustments: Sequence[Adjustment]) -> dict
             name: {currency: _amounts(costs) for currency, costs in totals.items()}
             for name, totals in report.unclassified.items()
         },
+        "mentions": [
+            {
+                "product_code": m.product_code,
+                "usage_type": m.usage_type,
+                "line_item_type": m.line_item_type,
+                "currency": m.currency,
+                "billed_cost": m.billed_cost,
+                "rows": m.row_count,
+            }
+            for m in report.mentions
+        ],
+        "unknown_columns": list(report.unknown_columns),
         "rejected_count": report.rejected_count,
         "rejected": [{"file": r.file, "row": r.row, "reason": r.reason} for r in report.rejected],
     }
@@ -162,6 +175,10 @@ def _render_findings(record: DeliveryRecord, adjustments: Sequence[Adjustment], 
         f"usage type not decoded: {name}, {money(costs.billed_cost, currency)}"
         for name, totals in report.unclassified.items()
         for currency, costs in totals.items()
+    ]
+    findings += [
+        f"speaks of Bedrock, left out: {m.product_code} {m.usage_type} ({m.line_item_type}), {money(m.billed_cost, m.currency)}"
+        for m in report.mentions
     ]
     findings += [f"row not readable: {r.file} row {r.row}: {r.reason}" for r in report.rejected[:_REJECTED_SHOWN]]
     if report.rejected_count > _REJECTED_SHOWN:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -12,9 +13,10 @@ from attribution.periods import BillingPeriod
 from bedrock_costs.application import Options, options_of
 from bedrock_costs.failures import ExitCode, Failure
 from bedrock_costs.formats import counted
+from bedrock_costs.log_events import read_log_events, record_log_events
 from bedrock_costs.replaying import ObjectInS3, account_of, announcement, listed, read_event_files, require_read, send
 from bedrock_costs.screen import Result, Screen
-from bedrock_costs.spans import parse_period
+from bedrock_costs.spans import parse_instant, parse_period
 from bedrock_costs.stack import Location, Stack, now
 
 commands = typer.Typer(
@@ -41,6 +43,76 @@ def objects(
     chosen = [item for item in found if is_records_object(item.key)]
     _require_some(chosen, f"no invocation log object under {uri}", others + len(found))
     _replay(options, "InvocationLogQueue", chosen, Location.parse(uri).bucket, others + len(found) - len(chosen), dry_run)
+
+
+@commands.command()
+def trail(
+    ctx: typer.Context,
+    uri: Annotated[
+        str | None, typer.Argument(metavar="[S3_URI]", help="s3://bucket/prefix of trail files. Default: the stack's trail.")
+    ] = None,
+    dry_run: DryRun = False,
+) -> None:
+    """Have the CloudTrail files under a prefix read again.
+
+    Calls that are known change nothing.
+
+    Example: bedrock-costs replay trail s3://example-trail/AWSLogs/111122223333/CloudTrail/us-east-1/2026/10/05/
+    """
+    from adapters.sources.cloudtrail import is_trail_file
+
+    options = options_of(ctx)
+    allowed = options.stack.trail_location
+    if allowed is None:
+        raise Failure(
+            f"stack {options.stack.name!r} reads no trail",
+            "It hears of calls through EventBridge alone.",
+            "Deploy it with the parameter TrailBucket, or send exported events with `bedrock-costs replay events`.",
+            ExitCode.NOT_READY,
+        )
+    place = Location.parse(uri) if uri else allowed
+    found, others = _listed(options.stack, place, allowed)
+    chosen = [item for item in found if is_trail_file(item.key)]
+    _require_some(chosen, f"no CloudTrail file under {place}", others + len(found))
+    _replay(options, "TrailQueue", chosen, place.bucket, others + len(found) - len(chosen), dry_run)
+
+
+@commands.command("log-events")
+def log_events(
+    ctx: typer.Context,
+    first: Annotated[datetime, typer.Option("--from", parser=parse_instant, metavar="TIME", help="From when on. UTC.")],
+    last: Annotated[datetime, typer.Option("--to", parser=parse_instant, metavar="TIME", help="Until when, included. UTC.")],
+    dry_run: DryRun = False,
+) -> None:
+    """Have invocation logs in CloudWatch Logs recorded again, between two times.
+
+    They carry prompts: they go from the log group to the function in memory, and through no queue.
+
+    Example: bedrock-costs replay log-events --from 2026-10-05T14:00 --to 2026-10-05T15:30
+    """
+    options = options_of(ctx)
+    log_group = options.stack.log_group
+    if log_group is None:
+        raise Failure(
+            f"stack {options.stack.name!r} is subscribed to no log group",
+            "It reads invocation logs from S3 alone.",
+            "Deploy it with the parameter InvocationLogGroup, or replay objects with `bedrock-costs replay objects`.",
+            ExitCode.NOT_READY,
+        )
+    if last < first:
+        raise typer.BadParameter(f"--to {last.isoformat()} is before --from {first.isoformat()}")
+    found = sent = 0
+    for batch in read_log_events(options.stack, log_group, first, last):
+        found += len(batch)
+        sent += 0 if dry_run else record_log_events(options.stack, log_group, batch, sent)
+    if not found:
+        raise Failure(
+            f"no log event in {log_group} from {first.isoformat()} to {last.isoformat()}",
+            "The log may not go back so far.",
+            "Check the times, which are UTC, and the retention of the log group.",
+            ExitCode.NOT_READY,
+        )
+    _tell(options, "log event", found, sent, 0, (), (), dry_run)
 
 
 @commands.command()
@@ -112,15 +184,15 @@ def events(
     """Send CloudTrail events from files.
 
     They may be EventBridge events, trail files, or what `aws cloudtrail lookup-events` prints, one JSON value or one a line.
-    Events that are neither Bedrock inference calls nor issued STS sessions are left out.
+    Of each event only what is read is sent, never a session token. Events that say nothing about who used a model are left out.
 
     Example: bedrock-costs replay events lookup.json
     """
     options = options_of(ctx)
-    read = read_event_files(files)
+    read = read_event_files(files, options.stack.stored_tag_keys or ())
     if not read.events and not read.rejected:
         raise Failure(
-            "there is no inference call and no issued session in these files",
+            "no inference call, session with tags, or change is in these files",
             f"{counted(read.skipped, 'other event')} in them.",
             "Export the events of bedrock.amazonaws.com and sts.amazonaws.com.",
             ExitCode.NOT_READY,

@@ -160,7 +160,7 @@ def make_report(stack: Stack, span: Span, by: str | None, metric: str) -> Report
         metric=metric,
         freshness=Freshness.of(span, pointers),
         by_currency=dict(sorted(by_currency.items())),
-        notes=_notes(pointers, dimension),
+        notes=_notes(pointers, dimension, metric),
         adjustments=[
             adjusted
             for period in span.periods()
@@ -219,14 +219,17 @@ def _prove(pointer: DayPointer, sums: Mapping[tuple[str, str], Sum]) -> None:
         )
 
 
-def _notes(pointers: Sequence[DayPointer], dimension: str) -> tuple[str, ...]:
+def _notes(pointers: Sequence[DayPointer], dimension: str, metric: str) -> tuple[str, ...]:
+    notes = []
     without = [p for p in pointers if dimension not in p.sum_chunks]
-    if not without:
-        return ()
-    return (
-        f"{counted(len(without), 'day')} from {without[0].usage_date} on were allocated before {dimension!r} was defined and"
-        " count as unallocated here until they are allocated again.",
-    )
+    if without:
+        notes.append(
+            f"{counted(len(without), 'day')} from {without[0].usage_date} on were allocated before {dimension!r} was defined and"
+            " count as unallocated here until they are allocated again."
+        )
+    if metric == Metric.LIST:
+        notes.append("The bill states no public price for Marketplace models: their billed days count as zero in list cost.")
+    return tuple(notes)
 
 
 def result_of(made: Report) -> Result:

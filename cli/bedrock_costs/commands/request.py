@@ -147,9 +147,11 @@ def _agreed(charges: list[AllocatedCharge], own: CategoryValue) -> CategoryValue
     return stated[0] if len({value.value for value in stated}) == 1 else None
 
 
-def _cost(metered: Metered) -> Decimal | None:
-    """The cost of a request; None where a part of it has no price."""
-    costs = [priced.cost for priced in metered.kinds.values()]
+def _cost(half: Metered | Observed) -> Decimal | None:
+    """The cost of a request; None where a part of it has no price, or nothing says what was used."""
+    if not half.kinds and (isinstance(half, Observed) or "unmeasured" in half.flags):
+        return None
+    costs = [priced.cost for priced in half.kinds.values()]
     return None if any(cost is None for cost in costs) else total(cost for cost in costs if cost is not None)
 
 
@@ -160,12 +162,13 @@ def result_of(invocation: Invocation, owners: list[dict[str, object]]) -> Result
         "account": key.account_id,
         "region": key.region,
         "request_id": key.request_id,
+        "state": invocation.state,
         "metered": _metered(metered) if metered else None,
         "observed": _observed(observed) if observed else None,
         "owners": owners,
     }
-    kinds = document["metered"]["token_kinds"] if metered else []
-    currency = metered.currency if metered else ""
+    half = document["metered"] or document["observed"]
+    kinds, currency = (half["token_kinds"], half["currency"]) if half else ([], "")
     rows = [(k["token_kind"], k["units"], k["unit_price"], k["cost"], currency) for k in kinds]
     return Result(document, HEADER, rows, lambda screen: _render(document, screen))
 
@@ -181,28 +184,45 @@ def _metered(metered: Metered) -> dict[str, Any]:
         "inference_profile": metered.inference_profile,
         "iam_principal": metered.iam_principal,
         "request_metadata": dict(metered.request_metadata),
-        "cost": _cost(metered),
-        "currency": metered.currency,
-        "price_source": metered.price_source,
-        "token_kinds": [
-            {"token_kind": kind.value, "units": priced.units, "unit_price": priced.unit_price, "cost": priced.cost}
-            for kind, priced in metered.kinds.items()
-        ],
-        "flags": list(metered.flags),
+        **_used(metered),
         "error_code": metered.error_code,
         "log_object": metered.log_object,
     }
+
+
+def _used(half: Metered | Observed) -> dict[str, Any]:
+    """What was used and what it cost, as one half of the request says."""
+    return {
+        "cost": _cost(half),
+        "currency": half.currency,
+        "price_source": half.price_source,
+        "token_kinds": [
+            {"token_kind": kind.value, "units": priced.units, "unit_price": priced.unit_price, "cost": priced.cost}
+            for kind, priced in half.kinds.items()
+        ],
+        "flags": list(half.flags),
+    }
+
+
+_CALLER_SHOWN = (
+    "role", "session_name", "source_identity", "identity_type", "invoked_by", "issued_to", "on_behalf_of", "project",
+    "inference_region",
+)  # fmt: skip
 
 
 def _observed(observed: Observed) -> dict[str, Any]:
     return {
         "timestamp": observed.timestamp,
         "event_name": observed.event_name,
+        "event_id": observed.event_id,
         "iam_principal": observed.iam_principal,
-        "role": observed.role,
-        "session_name": observed.session_name,
-        "source_identity": observed.source_identity,
+        "identity_name": observed.identity_name,
+        **{name: getattr(observed, name) for name in _CALLER_SHOWN},
+        "has_bearer_token": observed.has_bearer_token,
+        "is_uncovered": observed.is_uncovered,
         "session_tags": dict(observed.session_tags),
+        "request_metadata": dict(observed.request_metadata),
+        **_used(observed),
         "error_code": observed.error_code,
     }
 
@@ -214,32 +234,46 @@ def _render(document: dict[str, Any], screen: Screen) -> None:
     metered, observed = document["metered"], document["observed"]
     fields: list[tuple[str, str]] = []
     if metered:
-        cost = "not known: a part has no price" if metered["cost"] is None else _exact(metered["cost"], metered["currency"])
-        fields += [("cost", f"{cost} (estimated)"), ("time", f"{metered['timestamp']}")]
+        fields += [("cost", _priced(metered, "estimated")), ("time", f"{metered['timestamp']}")]
         fields += [(name.replace("_", " "), metered[name]) for name in _METERED_SHOWN if metered[name]]
         fields += [("request metadata", _pairs(metered["request_metadata"]))]
         fields += [("price source", metered["price_source"] or "–"), ("flags", ", ".join(metered["flags"]) or "–")]
         fields += [("error", metered["error_code"])] if metered["error_code"] else []
         fields += [("log object", metered["log_object"])]
+    elif observed["token_kinds"]:
+        fields += [("cost", _priced(observed, "provisional: counted by CloudTrail, no log record has arrived"))]
+        fields += [("price source", observed["price_source"] or "–")]
     else:
-        fields += [("cost", "not known: no log record has arrived")]
-    if observed:
-        fields += [("seen by CloudTrail", f"{observed['event_name']} at {instant(observed['timestamp'])}")]
-        fields += [("caller", observed["iam_principal"]), ("session tags", _pairs(observed["session_tags"]))]
-        fields += [("source identity", observed["source_identity"])] if observed["source_identity"] else []
-        fields += [("CloudTrail error", observed["error_code"])] if observed["error_code"] else []
-    else:
-        fields += [("seen by CloudTrail", "not yet")]
+        why = "no invocation log covers such calls" if observed["is_uncovered"] else "no log record has arrived"
+        fields += [("cost", f"not known: {why}")]
+    fields += _caller_fields(observed) if observed else [("seen by CloudTrail", "not yet")]
     for owner in document["owners"]:
         fields.append((owner["cost_category"], _owner(owner)))
     screen.grid(fields_grid(f"{document['account']}/{document['region']}/{document['request_id']}", fields))
-    if metered:
+    half = metered or observed
+    if half["token_kinds"]:
         rows = [
-            (k["token_kind"], number(k["units"]), k["unit_price"] or "unpriced", _exact(k["cost"], metered["currency"]))
-            for k in metered["token_kinds"]
+            (k["token_kind"], number(k["units"]), k["unit_price"] or "unpriced", _exact(k["cost"], half["currency"]))
+            for k in half["token_kinds"]
         ]
         columns = [Column("token kind"), Column("units", is_number=True), Column("price"), Column("cost", is_number=True)]
-        screen.grid(Grid("metered", columns, rows))
+        screen.grid(Grid("metered" if metered else "provisional", columns, rows))
+
+
+def _priced(half: dict[str, Any], basis: str) -> str:
+    if half["cost"] is None:
+        return "not known: a part has no price" if half["token_kinds"] else "not known: nothing says what was used"
+    return f"{_exact(half['cost'], half['currency'])} ({basis})"
+
+
+def _caller_fields(observed: dict[str, Any]) -> list[tuple[str, str]]:
+    fields = [("seen by CloudTrail", f"{observed['event_name']} at {instant(observed['timestamp'])}")]
+    fields += [("caller", observed["iam_principal"] or observed["identity_name"] or "–")]
+    fields += [("session tags", _pairs(observed["session_tags"]))]
+    fields += [(name.replace("_", " "), observed[name]) for name in _CALLER_SHOWN if observed[name]]
+    fields += [("bearer token", "yes: called with a Bedrock API key")] if observed["has_bearer_token"] else []
+    fields += [("CloudTrail error", observed["error_code"])] if observed["error_code"] else []
+    return fields
 
 
 def _owner(owner: dict[str, Any]) -> str:

@@ -68,8 +68,23 @@ def read_status(stack: Stack, period: BillingPeriod, today: date) -> dict[str, A
         ),
         "newest_period_with_data": str(period) if pointers else _newest_period(stack, BillingPeriod.of(today)),
         "capture": _capture(stack, pointers),
+        "price_list": _if_allowed(lambda: _price_list(stack)),
         "quarantined": _if_allowed(lambda: len(notice_times(stack))),
         "dead_letters": _if_allowed(lambda: _dead_letters(stack)),
+    }
+
+
+def _price_list(stack: Stack) -> dict[str, Any]:
+    """When the offers of the price list were last read: the one that was read least lately tells how fresh prices are."""
+    from adapters.sources.price_list import OFFERS
+
+    readings = {reading.code: reading for reading in stack.prices().readings()}
+    missing = [code for code in OFFERS if code not in readings]
+    oldest = None if missing else min(readings[code].read_at for code in OFFERS)
+    return {
+        "read_at": oldest,
+        "published_on": {code: reading.published_on for code, reading in sorted(readings.items())},
+        "never_read": missing,
     }
 
 
@@ -156,9 +171,18 @@ def _flat(document: dict[str, Any]) -> list[tuple[str, object]]:
     ]
     rows += [(f"days_{basis}", count) for basis, count in document["days"].items()]
     rows += [(f"capture_percent {c['cost_category']} {c['currency']}", c["capture_percent"]) for c in document["capture"]]
+    rows += [("price_list_read_at", (document["price_list"] or {}).get("read_at"))]
     rows += [("quarantined", document["quarantined"])]
     rows += [(f"dead_letters {name}", depth) for name, depth in (document["dead_letters"] or {}).items()]
     return rows
+
+
+def _price_list_text(found: dict[str, Any] | None, no_permission: str) -> str:
+    if found is None:
+        return no_permission
+    if found["never_read"]:
+        return f"{', '.join(found['never_read'])} never read; `bedrock-costs prices sync` reads it"
+    return f"read {instant(found['read_at'])}, published {max(found['published_on'].values())}"
 
 
 def _render(document: dict[str, Any], screen: Screen) -> None:
@@ -179,6 +203,7 @@ def _render(document: dict[str, Any], screen: Screen) -> None:
         ("newest delivery", delivery),
         ("days", counts),
         ("as of", instant(document["as_of"]) if document["as_of"] else no_day),
+        ("price list", _price_list_text(document["price_list"], no_permission)),
         ("quarantine", no_permission if quarantined is None else f"{quarantined:,}"),
         ("dead letters", waiting),
     ]

@@ -20,6 +20,7 @@ from attribution.charges import (
     Costs,
     Evidence,
     OriginCharge,
+    PriceBasis,
 )
 from attribution.meters import Meter, Routing, Tier, TokenKind
 from attribution.periods import BillingPeriod
@@ -116,24 +117,28 @@ _ALLOCATED_TEXT = (
 
 def allocated_to_json(charge: AllocatedCharge) -> Json:
     """An allocated charge as one JSON object."""
-    return {name: getattr(charge, name) for name in _ALLOCATED_TEXT} | {
-        "usage_date": charge.usage_date,
-        "meter": _meter_to_json(charge.meter),
-        "categories": [
-            {
-                "category": c.category,
-                "value": c.value,
-                "evidence": [c.evidence.kind, c.evidence.value] if c.evidence else None,
-                "disagreed": [[e.kind, e.value] for e in c.disagreed],
-                "reason": c.reason,
-            }
-            for c in charge.categories
-        ],
-        "confidence": charge.confidence,
-        "units": charge.units,
-        "requests": charge.requests,
-        "costs": costs_to_json(charge.costs),
-    }
+    return (
+        {name: getattr(charge, name) for name in _ALLOCATED_TEXT}
+        | {
+            "usage_date": charge.usage_date,
+            "meter": _meter_to_json(charge.meter),
+            "categories": [
+                {
+                    "category": c.category,
+                    "value": c.value,
+                    "evidence": [c.evidence.kind, c.evidence.value] if c.evidence else None,
+                    "disagreed": [[e.kind, e.value] for e in c.disagreed],
+                    "reason": c.reason,
+                }
+                for c in charge.categories
+            ],
+            "confidence": charge.confidence,
+            "units": charge.units,
+            "requests": charge.requests,
+            "costs": costs_to_json(charge.costs),
+        }
+        | ({"price_basis": charge.price_basis} if charge.price_basis else {})
+    )
 
 
 def allocated_from_json(stored: Json) -> AllocatedCharge:
@@ -156,6 +161,7 @@ def allocated_from_json(stored: Json) -> AllocatedCharge:
         units=Decimal(stored["units"]) if stored["units"] is not None else None,
         requests=stored["requests"],
         costs=costs_from_json(stored["costs"]),
+        price_basis=PriceBasis(stored["price_basis"]) if "price_basis" in stored else None,
     )
 
 

@@ -48,20 +48,14 @@ class ObjectCreated(Contract):
         return StoredObject(self.detail.bucket.name, item.key, item.etag, item.version_id)
 
 
-class ApiCall(Contract):
-    """A CloudTrail record as EventBridge delivers it (`AWS API Call via CloudTrail`), also when it is replayed.
+class _LogData(Contract):
+    data: str
 
-    Or, with `relink_access_key_id` instead of a record, a request to look again for the calls made with these credentials.
-    """
 
-    detail: dict[str, Any] = {}
-    relink_access_key_id: str = ""
+class LogEventsDelivered(Contract):
+    """Log events as a subscription of CloudWatch Logs delivers them: gzip in Base64."""
 
-    @model_validator(mode="after")
-    def _is_one_of_both(self) -> ApiCall:
-        if bool(self.detail) == bool(self.relink_access_key_id):
-            raise ValueError("either a CloudTrail record or credentials to look for")
-        return self
+    awslogs: _LogData
 
 
 class DataFileToRead(Contract):
@@ -109,6 +103,27 @@ class ScheduledEvent(Contract):
     """A schedule's event as EventBridge delivers it: it says no more than that it is time."""
 
     detail_type: Literal["Scheduled Event"] = Field(alias="detail-type")
+
+
+class DirectoryTask(Contract):
+    """Something of the directory to be brought up to date; `arn` names it where the task is one model."""
+
+    task: Literal["prices", "models", "model", "pricing", "calibration"]
+    arn: Annotated[str, Field(max_length=2048)] = ""
+
+    @model_validator(mode="after")
+    def _names_a_model_or_nothing(self) -> DirectoryTask:
+        if (self.task == "model") != bool(self.arn):
+            raise ValueError("an ARN goes with the task `model`, and with no other")
+        return self
+
+
+class RepriceInvocations(Contract):
+    """Requests of one usage day and model that are to be priced, those behind `after`."""
+
+    usage_date: UsageDate
+    model: Annotated[str, Field(min_length=1, max_length=2048)]
+    after: str = ""
 
 
 class AlertRetry(Contract):

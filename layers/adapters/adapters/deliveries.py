@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from datetime import date
 from decimal import Decimal
+from itertools import accumulate, islice
 from typing import Any
 
 from adapters.codec import totals_from_json, totals_to_json
@@ -27,8 +28,9 @@ from attribution.periods import BillingPeriod
 # Enough for an operator to see what is wrong; the counts are complete.
 _REJECTED_SHOWN = 50
 _MENTIONS_SHOWN = 200
-# An item holds 400 KB. The manifest lists all files of a larger delivery; their sizes and versions are kept for these.
-_FILES_SHOWN = 500
+_UNCLASSIFIED_SHOWN = 200
+# An item holds 400 KB. The manifest lists all files of a larger delivery; their sizes and versions are kept for the first.
+_FILES_BYTES = 100_000
 
 
 class DynamoDeliveries:
@@ -114,11 +116,10 @@ def _item(record: DeliveryRecord) -> Item:
         "manifest_etag": record.manifest_etag,
         "outcome": record.outcome.value,
         "reason": record.reason,
+        "reading": record.reading,
         "changed_days": [day.isoformat() for day in record.changed_days],
         "staged": {day.isoformat(): version for day, version in record.staged.items()},
-        "files": [
-            {"key": f.key, "etag": f.etag, "size": f.size, "version_id": f.version_id} for f in report.files[:_FILES_SHOWN]
-        ],
+        "files": [{"key": f.key, "etag": f.etag, "size": f.size, "version_id": f.version_id} for f in _first(report.files)],
         "days": [
             {
                 "usage_date": d.usage_date.isoformat(),
@@ -134,9 +135,12 @@ def _item(record: DeliveryRecord) -> Item:
         "rows_in_scope": report.rows_in_scope,
         "totals": totals_to_json(report.totals),
         "rejected_count": report.rejected_count,
+        "rows_outside": report.rows_outside,
         "rejected": [{"file": r.file, "row": r.row, "reason": r.reason} for r in report.rejected[:_REJECTED_SHOWN]],
         "notes": list(report.notes),
-        "unclassified": {name: totals_to_json(totals) for name, totals in report.unclassified.items()},
+        "unclassified": {
+            name: totals_to_json(totals) for name, totals in islice(report.unclassified.items(), _UNCLASSIFIED_SHOWN)
+        },
         "mentions": [
             asdict(mention) | {"billed_cost": number_text(mention.billed_cost)} for mention in report.mentions[:_MENTIONS_SHOWN]
         ],
@@ -144,6 +148,12 @@ def _item(record: DeliveryRecord) -> Item:
         "content": report.content,
         "reader": report.reader,
     }
+
+
+def _first(files: Sequence[PinnedFile]) -> Iterator[PinnedFile]:
+    """As many files as an item can name."""
+    sizes = accumulate(len(f.key.encode()) + len(f.etag) + len(f.version_id) + 50 for f in files)
+    return (f for f, size in zip(files, sizes, strict=True) if size <= _FILES_BYTES)
 
 
 def _record(item: Mapping[str, Any]) -> DeliveryRecord:
@@ -164,6 +174,7 @@ def _record(item: Mapping[str, Any]) -> DeliveryRecord:
         rows_in_scope=integer(item["rows_in_scope"]),
         totals=totals_from_json(item["totals"]),
         rejected_count=integer(item["rejected_count"]),
+        rows_outside=integer(item["rows_outside"]),
         rejected=tuple(RejectedRow(r["file"], integer(r["row"]), r["reason"]) for r in item["rejected"]),
         notes=tuple(item["notes"]),
         unclassified={name: totals_from_json(totals) for name, totals in sorted(item["unclassified"].items())},
@@ -187,4 +198,5 @@ def _record(item: Mapping[str, Any]) -> DeliveryRecord:
         changed_days=tuple(date.fromisoformat(day) for day in item["changed_days"]),
         staged={date.fromisoformat(day): version for day, version in item["staged"].items()},
         reason=item["reason"],
+        reading=integer(item["reading"]),
     )

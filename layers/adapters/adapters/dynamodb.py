@@ -107,6 +107,10 @@ class Table:
                 return
         raise LedgerConflict(f"{conflict} (DynamoDB kept cancelling the transaction)")
 
+    def delete(self, **key: str) -> None:
+        """Remove one item; one that is not there stays so."""
+        self.client.delete_item(TableName=self.name, Key=to_wire(key))
+
     def batch_put(self, items: Iterable[Item]) -> None:
         """Write whole items; a repeat writes the same bytes again."""
         requests = [{"PutRequest": {"Item": to_wire(item)}} for item in items]

@@ -1,14 +1,15 @@
 """Invocations in DynamoDB: one item per request, each half written once by a conditional update.
 
 An item holds `metered` and `observed` as maps. A call whose credentials' STS event is not known yet also carries
-`awaiting_access_key`, the key of a sparse index; remembered sessions are items of their own, `SESSION#<access key id>`.
+`awaiting_access_key`, the key of a sparse index, and one without a price `unpriced`, the key of another. Remembered sessions
+are items of their own, `SESSION#<access key id>`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -17,20 +18,47 @@ from botocore.exceptions import ClientError
 from adapters.dynamodb import Item, Table, from_wire, integer, to_wire
 from attribution.canonical import pairs
 from attribution.meters import Routing, Tier, TokenKind
-from attribution.ports import IssuedSession
-from attribution.usage import Invocation, InvocationKey, Metered, Observed, Pairs, PricedKind
+from attribution.ports import IssuedSession, UnpricedUsage
+from attribution.usage import FIRST_RECORD, Invocation, InvocationKey, Metered, Observed, Pairs, PricedKind
 
-AWAITING_INDEX = "awaiting-session"
+AWAITING_INDEX, UNPRICED_INDEX = "awaiting-session", "unpriced"
 # Temporary credentials live up to 36 hours (GetFederationToken); calls made with them arrive late by as much again.
 SESSION_TTL = timedelta(hours=72)
 
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """What a conditional write did."""
+    """What a conditional write did. `conflicts` says that other values stand, `replaces` that lesser ones stood until now."""
 
     is_new: bool
     conflicts: bool = False
+    replaces: bool = False
+
+
+def _key(pk: str) -> InvocationKey:
+    return InvocationKey(*pk.split("#", 2))
+
+
+def _is_unpriced(kinds: Mapping[TokenKind, PricedKind]) -> bool:
+    return any(priced.cost is None for priced in kinds.values())
+
+
+def _unpriced(usage_date: date, model: str) -> str:
+    """What a request without a price is found by: everything that a price may come to be known for at once."""
+    return f"{usage_date.isoformat()}#{model}"
+
+
+def _kinds_to_map(kinds: Mapping[TokenKind, PricedKind]) -> Item:
+    return {
+        "units": {kind.value: priced.units for kind, priced in kinds.items()},
+        "costs": {kind.value: priced.cost for kind, priced in kinds.items() if priced.cost is not None},
+        "unit_prices": {kind.value: priced.unit_price for kind, priced in kinds.items() if priced.unit_price},
+    }
+
+
+def _kinds_from_map(stored: Mapping[str, Any]) -> dict[TokenKind, PricedKind]:
+    units, costs, unit_prices = stored["units"], stored["costs"], stored["unit_prices"]
+    return {TokenKind(k): PricedKind(integer(n), costs.get(k), unit_prices.get(k, "")) for k, n in units.items()}
 
 
 def metered_to_map(metered: Metered) -> Item:
@@ -44,9 +72,7 @@ def metered_to_map(metered: Metered) -> Item:
         "tier": metered.tier.value,
         "inference_profile": metered.inference_profile,
         "iam_principal": metered.iam_principal,
-        "units": {kind.value: priced.units for kind, priced in metered.kinds.items()},
-        "costs": {kind.value: priced.cost for kind, priced in metered.kinds.items() if priced.cost is not None},
-        "unit_prices": {kind.value: priced.unit_price for kind, priced in metered.kinds.items() if priced.unit_price},
+        **_kinds_to_map(metered.kinds),
         "request_metadata": dict(metered.request_metadata),
         "error_code": metered.error_code,
         "flags": list(metered.flags),
@@ -54,12 +80,12 @@ def metered_to_map(metered: Metered) -> Item:
         "currency": metered.currency,
         "log_object": metered.log_object,
         "fingerprint": metered.fingerprint(),
+        **({"guardrail_units": dict(metered.guardrail_units)} if metered.guardrail_units else {}),
     }
 
 
 def metered_from_map(stored: Mapping[str, Any]) -> Metered:
     """The metered half as read."""
-    units, costs, unit_prices = stored["units"], stored["costs"], stored["unit_prices"]
     return Metered(
         timestamp=datetime.fromisoformat(stored["timestamp"]),
         model_id=stored["model_id"],
@@ -69,42 +95,59 @@ def metered_from_map(stored: Mapping[str, Any]) -> Metered:
         tier=Tier(stored["tier"]),
         inference_profile=stored["inference_profile"],
         iam_principal=stored["iam_principal"],
-        kinds={TokenKind(k): PricedKind(integer(n), costs.get(k), unit_prices.get(k, "")) for k, n in units.items()},
+        kinds=_kinds_from_map(stored),
         request_metadata=pairs(stored["request_metadata"]),
         error_code=stored["error_code"],
         flags=tuple(stored["flags"]),
         price_source=stored["price_source"],
         currency=stored["currency"],
         log_object=stored["log_object"],
+        guardrail_units=tuple(sorted((name, integer(n)) for name, n in stored.get("guardrail_units", {}).items())),
     )
 
 
+# Every item has these, as text.
+_OBSERVED_TEXT = (
+    "event_name", "model_id", "iam_principal", "role", "session_name", "source_identity", "access_key_id", "error_code",
+)  # fmt: skip
+# An item has of these what its record said.
+_OBSERVED_DETAIL = (
+    "event_id", "identity_type", "identity_name", "invoked_by", "issued_to", "on_behalf_of", "has_bearer_token",
+    "is_uncovered", "project", "inference_region", "inference_profile", "price_source",
+)  # fmt: skip
+
+
 def observed_to_map(observed: Observed) -> Item:
-    """The observed half as stored."""
-    return {
-        "timestamp": observed.timestamp.isoformat(),
-        "event_name": observed.event_name,
-        "model_id": observed.model_id,
-        "iam_principal": observed.iam_principal,
-        "role": observed.role,
-        "session_name": observed.session_name,
-        "source_identity": observed.source_identity,
-        "access_key_id": observed.access_key_id,
-        "session_tags": dict(observed.session_tags),
-        "error_code": observed.error_code,
-    }
+    """The observed half as stored. What its record did not say is left out of it, so that most items stay small."""
+    values: Item = {name: getattr(observed, name) for name in _OBSERVED_TEXT}
+    values |= {"timestamp": observed.timestamp.isoformat(), "session_tags": dict(observed.session_tags)}
+    detail: Item = {name: getattr(observed, name) for name in _OBSERVED_DETAIL}
+    detail["request_metadata"] = dict(observed.request_metadata)
+    if observed.revision != FIRST_RECORD:
+        detail["revision"] = observed.revision
+    if observed.routing is not Routing.REGIONAL:
+        detail["routing"] = observed.routing.value
+    if observed.tier is not Tier.STANDARD:
+        detail["tier"] = observed.tier.value
+    if observed.kinds:
+        values |= _kinds_to_map(observed.kinds) | {"currency": observed.currency}
+    return values | {name: value for name, value in detail.items() if value}
 
 
 def observed_from_map(stored: Mapping[str, Any]) -> Observed:
     """The observed half as read."""
-    text = {name: stored[name] for name in ("event_name", "model_id", "iam_principal", "role", "session_name")}
+    detail = {name: stored[name] for name in _OBSERVED_DETAIL if name in stored}
     return Observed(
         timestamp=datetime.fromisoformat(stored["timestamp"]),
-        source_identity=stored["source_identity"],
-        access_key_id=stored["access_key_id"],
         session_tags=pairs(stored["session_tags"]),
-        error_code=stored["error_code"],
-        **text,
+        routing=Routing(stored.get("routing", Routing.REGIONAL)),
+        tier=Tier(stored.get("tier", Tier.STANDARD)),
+        request_metadata=pairs(stored.get("request_metadata", {})),
+        kinds=_kinds_from_map(stored) if "units" in stored else {},
+        currency=stored.get("currency", "USD"),
+        revision=stored.get("revision", FIRST_RECORD),
+        **{name: stored[name] for name in _OBSERVED_TEXT},
+        **detail,
     )
 
 
@@ -133,40 +176,67 @@ class DynamoInvocations:
 
     def record_metered(self, key: InvocationKey, metered: Metered) -> Written:
         """Write the metered half unless it is there; the same values again are a repeat, other values a conflict."""
-        return self._record_half(key, "metered", metered_to_map(metered), "fingerprint")
-
-    def record_observed(self, key: InvocationKey, observed: Observed, *, awaits_session: bool) -> Written:
-        """Write the observed half unless it is there."""
-        awaiting = observed.access_key_id if awaits_session else ""
-        return self._record_half(key, "observed", observed_to_map(observed), "iam_principal", awaiting)
-
-    def _record_half(
-        self, key: InvocationKey, half: str, values: Item, identity: str, awaiting_access_key: str = ""
-    ) -> Written:
-        expression = f"SET {half} = :half, expires_at = :expires_at"
+        values = metered_to_map(metered)
         arguments: Item = {":half": values, ":expires_at": self._expiry(self._ttl)}
-        if awaiting_access_key:
-            expression += ", awaiting_access_key = :awaiting"
-            arguments[":awaiting"] = awaiting_access_key
+        expression = "SET metered = :half, expires_at = :expires_at"
+        if _is_unpriced(metered.kinds):
+            expression += ", unpriced = :unpriced"
+            arguments[":unpriced"] = _unpriced(metered.usage_date, metered.model)
+        else:
+            # The observed half may have been counted without a price until now.
+            expression += " REMOVE unpriced"
         try:
             self._table.client.update_item(
                 TableName=self._table.name,
                 Key=to_wire({"pk": str(key)}),
                 UpdateExpression=expression,
-                ConditionExpression=f"attribute_not_exists({half})",
+                ConditionExpression="attribute_not_exists(metered)",
                 ExpressionAttributeValues=to_wire(arguments),
                 ReturnValuesOnConditionCheckFailure="ALL_OLD",
             )
         except self._table.client.exceptions.ConditionalCheckFailedException as error:
-            stored = self._stored_half(error, key, half)
-            return Written(is_new=False, conflicts=stored.get(identity) != values[identity])
+            stored = self._stored_metered(error, key)
+            return Written(is_new=False, conflicts=stored.get("fingerprint") != values["fingerprint"])
         return Written(is_new=True)
 
-    def _stored_half(self, error: ClientError, key: InvocationKey, half: str) -> Mapping[str, Any]:
+    def _stored_metered(self, error: ClientError, key: InvocationKey) -> Mapping[str, Any]:
         returned: Any = error.response.get("Item")
         item = from_wire(returned) if returned else self._table.get(pk=str(key)) or {}
-        stored: Mapping[str, Any] = item.get(half, {})
+        stored: Mapping[str, Any] = item.get("metered", {})
         return stored
+
+    def record_observed(self, key: InvocationKey, observed: Observed, *, awaits_session: bool) -> Written:
+        """Write the observed half unless one of the same or a greater revision is there."""
+        arguments: Item = {
+            ":half": observed_to_map(observed),
+            ":revision": observed.revision,
+            ":expires_at": self._expiry(self._ttl),
+        }
+        expression = "SET observed = :half, expires_at = :expires_at"
+        if _is_unpriced(observed.kinds):
+            # What the metered half says of its own price stands.
+            expression += ", unpriced = if_not_exists(unpriced, :unpriced)"
+            arguments[":unpriced"] = _unpriced(observed.timestamp.date(), observed.model_id)
+        if awaits_session:
+            expression += ", awaiting_access_key = :awaiting"
+            arguments[":awaiting"] = observed.access_key_id
+        else:
+            expression += " REMOVE awaiting_access_key"
+        # A half without a revision is a first record.
+        without = "observed.revision" if observed.revision > FIRST_RECORD else "observed"
+        try:
+            answer = self._table.client.update_item(
+                TableName=self._table.name,
+                Key=to_wire({"pk": str(key)}),
+                UpdateExpression=expression,
+                ConditionExpression=f"attribute_not_exists({without}) OR observed.revision < :revision",
+                ExpressionAttributeValues=to_wire(arguments),
+                ReturnValues="UPDATED_OLD",
+            )
+        except self._table.client.exceptions.ConditionalCheckFailedException:
+            return Written(is_new=False)
+        replaces = "observed" in answer.get("Attributes", {})
+        return Written(is_new=not replaces, replaces=replaces)
 
     def remember_session(self, session: IssuedSession) -> None:
         """Keep the session tags of issued credentials for as long as calls made with them may arrive."""
@@ -198,8 +268,7 @@ class DynamoInvocations:
         )
         for page in pages:
             for item in page["Items"]:
-                account_id, region, request_id = from_wire(item)["pk"].split("#", 2)
-                found.append(InvocationKey(account_id, region, request_id))
+                found.append(_key(from_wire(item)["pk"]))
         return found
 
     def apply_session_tags(self, key: InvocationKey, access_key_id: str, session_tags: Pairs) -> None:
@@ -214,6 +283,83 @@ class DynamoInvocations:
             )
         except self._table.client.exceptions.ConditionalCheckFailedException:
             return
+
+    def unpriced(self, usage: UnpricedUsage, *, after: str, limit: int) -> Sequence[InvocationKey]:
+        """The requests of a day and model that await a price, in one order, as far as the index shows them."""
+        marker = _unpriced(usage.usage_date, usage.model)
+        request: dict[str, Any] = {
+            "TableName": self._table.name,
+            "IndexName": UNPRICED_INDEX,
+            "KeyConditionExpression": "unpriced = :unpriced" + (" AND pk > :after" if after else ""),
+            "ExpressionAttributeValues": to_wire({":unpriced": marker} | ({":after": after} if after else {})),
+        }
+        pages = self._table.client.get_paginator("query").paginate(**request, PaginationConfig={"MaxItems": limit})
+        return [_key(from_wire(item)["pk"]) for page in pages for item in page["Items"]]
+
+    def replace_metered(self, key: InvocationKey, before: Metered, after: Metered) -> bool:
+        """Give the metered half the model and prices of `after`, unless it has changed since `before` was read."""
+        values: Item = {
+            "model": after.model,
+            "routing": after.routing.value,
+            "tier": after.tier.value,
+            "inference_profile": after.inference_profile,
+            "price_source": after.price_source,
+        }
+        unpriced = _unpriced(after.usage_date, after.model) if _is_unpriced(after.kinds) else ""
+        seen = {"model": before.model, "costs": _kinds_to_map(before.kinds)["costs"]}
+        return self._replace(key, "metered", values | _kinds_to_map(after.kinds), seen, unpriced)
+
+    def replace_observed(self, key: InvocationKey, before: Observed, after: Observed) -> bool:
+        """The same for the observed half, as long as it stands alone."""
+        values: Item = {
+            "model_id": after.model_id,
+            "routing": after.routing.value,
+            "tier": after.tier.value,
+            "inference_profile": after.inference_profile,
+            "price_source": after.price_source,
+        }
+        unpriced = _unpriced(after.timestamp.date(), after.model_id) if _is_unpriced(after.kinds) else ""
+        seen = {"model_id": before.model_id, "costs": _kinds_to_map(before.kinds)["costs"]}
+        return self._replace(
+            key, "observed", values | _kinds_to_map(after.kinds), seen, unpriced, "attribute_not_exists(metered)"
+        )
+
+    def _replace(
+        self, key: InvocationKey, half: str, values: Item, seen: Item, unpriced: str, condition: str = "attribute_exists(pk)"
+    ) -> bool:
+        names = {f"#{name}": name for name in (*values, *seen)}
+        arguments: Item = {f":new_{name}": value for name, value in values.items()}
+        arguments |= {f":seen_{name}": value for name, value in seen.items()}
+        expression = "SET " + ", ".join(f"{half}.#{name} = :new_{name}" for name in values)
+        if unpriced:
+            expression += ", unpriced = :unpriced"
+            arguments[":unpriced"] = unpriced
+        else:
+            expression += " REMOVE unpriced"
+        return self._update(
+            key,
+            UpdateExpression=expression,
+            ConditionExpression=" AND ".join([condition, *(f"{half}.#{name} = :seen_{name}" for name in seen)]),
+            ExpressionAttributeNames=names,
+            ExpressionAttributeValues=to_wire(arguments),
+        )
+
+    def forget_unpriced(self, invocation: Invocation, usage: UnpricedUsage) -> None:
+        """Take a request that has its prices out of the index, unless a half without them came meanwhile."""
+        self._update(
+            invocation.key,
+            UpdateExpression="REMOVE unpriced",
+            ConditionExpression="unpriced = :unpriced" + ("" if invocation.metered else " AND attribute_not_exists(metered)"),
+            ExpressionAttributeValues=to_wire({":unpriced": _unpriced(usage.usage_date, usage.model)}),
+        )
+
+    def _update(self, key: InvocationKey, **request: Any) -> bool:
+        """An update on a condition; whether it held."""
+        try:
+            self._table.client.update_item(TableName=self._table.name, Key=to_wire({"pk": str(key)}), **request)
+        except self._table.client.exceptions.ConditionalCheckFailedException:
+            return False
+        return True
 
     def get(self, key: InvocationKey) -> Invocation | None:
         """One invocation, read consistently."""

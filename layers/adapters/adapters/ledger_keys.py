@@ -32,5 +32,6 @@ def delivery_pk(period: BillingPeriod) -> str:
 
 
 def delivery_sk(record: DeliveryRecord) -> str:
-    """The sort key of one delivery: an execution whose manifest is written anew is another one."""
-    return f"{record.export}#{record.execution_id}#{record.manifest_etag}"
+    """The sort key of one delivery: an execution whose manifest is written anew is another one, and so is another reading."""
+    again = f"#{record.reading}" if record.reading else ""
+    return f"{record.export}#{record.execution_id}#{record.manifest_etag}{again}"

@@ -51,10 +51,7 @@ def process_messages(
         try:
             handle(record.body, f"message {record.message_id}")
         except InputRejected as rejected:
-            # Trying again would not help; an operator finds the notice, and an alarm counts it.
-            quarantine.put(rejected)
-            count("InputRejected")
-            logger.warning("input rejected", source=rejected.source, line=rejected.line, reason=rejected.reason)
+            reject(rejected, quarantine)
         except Exception:
             # The message returns to its queue; what is logged here is the only trace until it reaches the dead-letter queue.
             logger.exception("message failed", message_id=record.message_id)
@@ -63,3 +60,10 @@ def process_messages(
             raise
 
     return process_partial_response(event=event, record_handler=handle_record, processor=processor, context=context)
+
+
+def reject(rejected: InputRejected, quarantine: Quarantine) -> None:
+    """Keep a notice of input that cannot be used. Trying again would not help; an operator finds it, and an alarm counts it."""
+    quarantine.put(rejected)
+    count("InputRejected")
+    logger.warning("input rejected", source=rejected.source, line=rejected.line, reason=rejected.reason)

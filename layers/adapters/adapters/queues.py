@@ -1,10 +1,10 @@
-"""The queues a flow asks for later work: deliveries, days to allocate, alerts to deliver again, sessions to link again."""
+"""The queues a flow asks for later work: deliveries, days to allocate, requests to price, alerts and sessions to try again."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from datetime import date, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +12,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from attribution.alerts import AlertKey
 from attribution.deliveries import DeliveryRecord
-from attribution.ports import ListedManifest, StoredObject
+from attribution.ports import ListedManifest, StoredObject, UnpricedUsage
 
 if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
@@ -148,7 +148,49 @@ class SqsRelinking:
         self._client = client
         self._url = url
 
-    def relink(self, access_key_id: str) -> None:
-        """Bring the session back once the index has caught up."""
-        body = json.dumps({"relink_access_key_id": access_key_id})
-        self._client.send_message(QueueUrl=self._url, MessageBody=body, DelaySeconds=_RELINK_DELAY_SECONDS)
+    def relink(self, access_key_ids: Sequence[str]) -> None:
+        """Bring sessions back once the index has caught up."""
+        for start in range(0, len(access_key_ids), _SEND_BATCH):
+            entries = [
+                {
+                    "Id": str(index),
+                    "MessageBody": json.dumps({"relink_access_key_id": access_key_id}),
+                    "DelaySeconds": _RELINK_DELAY_SECONDS,
+                }
+                for index, access_key_id in enumerate(access_key_ids[start : start + _SEND_BATCH])
+            ]
+            answer = self._client.send_message_batch(QueueUrl=self._url, Entries=entries)  # type: ignore[arg-type]
+            if answer.get("Failed"):
+                raise ConnectionError(f"SQS did not take {len(answer['Failed'])} of {len(entries)} sessions: try again")
+
+
+class SqsRepriceQueue:
+    """`RepriceQueue` on an SQS queue. A message that comes twice finds its requests priced."""
+
+    def __init__(self, client: SQSClient, url: str) -> None:
+        self._client = client
+        self._url = url
+
+    def reprice(self, usage: UnpricedUsage, *, after: str = "") -> None:
+        """Have the requests of a day and model priced, those behind `after`."""
+        body = {"usage_date": usage.usage_date.isoformat(), "model": usage.model, "after": after}
+        self._client.send_message(QueueUrl=self._url, MessageBody=json.dumps(body))
+
+
+class SqsDirectoryTasks:
+    """Asks for something of the directory to be brought up to date now, not only when its schedule says so."""
+
+    def __init__(self, client: SQSClient, url: str) -> None:
+        self._client = client
+        self._url = url
+
+    def model(self, arn: str) -> None:
+        """Have the entry of one ARN brought up to date, such as an inference profile that somebody created or tagged."""
+        self._send({"task": "model", "arn": arn})
+
+    def pricing(self) -> None:
+        """Have unpriced requests priced, because prices were loaded."""
+        self._send({"task": "pricing"})
+
+    def _send(self, body: dict[str, str]) -> None:
+        self._client.send_message(QueueUrl=self._url, MessageBody=json.dumps(body))

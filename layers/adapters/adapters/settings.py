@@ -45,11 +45,15 @@ class RecordInvocations(Ledger, Invocations, WorkBucket):
     allocation_tag_keys: CommaSeparated
     invocation_log_bucket: Name
     invocation_log_prefix: str = ""
+    invocation_log_group: str = ""
 
 
-class RecordApiCalls(Invocations, WorkBucket):
+class RecordApiCalls(Ledger, Invocations, WorkBucket):
     allocation_tag_keys: CommaSeparated
     api_call_queue_url: Name
+    directory_queue_url: Name
+    trail_bucket: str = ""
+    trail_prefix: str = ""
 
 
 class RollUpUsage(Ledger, WorkBucket):
@@ -72,6 +76,17 @@ class ReconcileDeliveries(Ledger, WorkBucket):
     cost_report_bucket: Name
     cost_report_prefix: str = ""
     cost_report_queue_url: Name
+
+
+class SyncDirectory(Ledger, Invocations, WorkBucket):
+    price_list_url: Name
+    reprice_queue_url: Name
+    allocation_queue_url: Name
+    estimate_delay_seconds: int = Field(ge=1, le=900)
+
+
+class RepriceInvocations(Ledger, Invocations, WorkBucket):
+    reprice_queue_url: Name
 
 
 class ReadDataFile(WorkBucket):

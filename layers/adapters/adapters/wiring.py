@@ -23,7 +23,9 @@ from adapters.settings import (
     ReadDataFile,
     ReconcileDeliveries,
     RecordApiCalls,
+    RepriceInvocations,
     RollUpUsage,
+    SyncDirectory,
     WorkBucket,
 )
 from attribution.errors import PolicyInvalid
@@ -34,13 +36,24 @@ if TYPE_CHECKING:
     from adapters.announcements import EventBridgeAnnouncements
     from adapters.channels.slack import SlackWebhook
     from adapters.deliveries import DynamoDeliveries
+    from adapters.directory import DynamoDirectory
     from adapters.fan_out import StepFunctionsFanOut
     from adapters.invocations import DynamoInvocations
     from adapters.ledger_days import DynamoLedgerDays
     from adapters.policy import DynamoPolicy
     from adapters.prices import DynamoPrices
-    from adapters.queues import SqsAlertRetries, SqsAllocationQueue, SqsDeliveryQueue, SqsRedelivery, SqsRelinking
+    from adapters.queues import (
+        SqsAlertRetries,
+        SqsAllocationQueue,
+        SqsDeliveryQueue,
+        SqsDirectoryTasks,
+        SqsRedelivery,
+        SqsRelinking,
+        SqsRepriceQueue,
+    )
+    from adapters.sources.bedrock_models import BedrockModels
     from adapters.sources.cost_report import S3CostReports
+    from adapters.sources.offer_files import HttpPriceOffers
     from adapters.sources.report_listing import S3ReportListing
     from adapters.usage_counters import DynamoUsageCounters
     from adapters.work_bucket import S3OriginCharges, S3Quarantine
@@ -55,9 +68,9 @@ def clock() -> datetime:
 
 
 @cache
-def client(service: str) -> Any:
-    """The one client of a service."""
-    return boto3.client(service, config=_CONFIG)  # type: ignore[call-overload]
+def client(service: str, region: str | None = None) -> Any:
+    """The one client of a service, in the function's own Region unless another is named."""
+    return boto3.client(service, region_name=region, config=_CONFIG)  # type: ignore[call-overload]
 
 
 def ledger_table(settings: Ledger) -> Table:
@@ -81,7 +94,7 @@ def quarantine(settings: WorkBucket) -> S3Quarantine:
     return S3Quarantine(client("s3"), settings.work_bucket, clock)
 
 
-def origin_charges(settings: AllocateCharges) -> S3OriginCharges:
+def origin_charges(settings: AllocateCharges | SyncDirectory) -> S3OriginCharges:
     from adapters.work_bucket import S3OriginCharges
 
     return S3OriginCharges(client("s3"), settings.work_bucket)
@@ -104,7 +117,31 @@ def cost_reports(settings: IngestCostReport | ReadDataFile) -> S3CostReports:
 def prices(settings: Ledger) -> DynamoPrices:
     from adapters.prices import DynamoPrices
 
-    return DynamoPrices(ledger_table(settings))
+    return DynamoPrices(ledger_table(settings), clock)
+
+
+def price_offers(settings: SyncDirectory) -> HttpPriceOffers:
+    from adapters.sources.offer_files import HttpPriceOffers
+
+    return HttpPriceOffers(settings.price_list_url)
+
+
+def directory(settings: Ledger) -> DynamoDirectory:
+    from adapters.directory import DynamoDirectory
+
+    return DynamoDirectory(ledger_table(settings))
+
+
+def bedrock_models() -> BedrockModels:
+    from adapters.sources.bedrock_models import BedrockModels
+
+    return BedrockModels(client)
+
+
+def reprice_queue(settings: SyncDirectory | RepriceInvocations) -> SqsRepriceQueue:
+    from adapters.queues import SqsRepriceQueue
+
+    return SqsRepriceQueue(client("sqs"), settings.reprice_queue_url)
 
 
 def policy(settings: Ledger) -> DynamoPolicy:
@@ -149,7 +186,7 @@ def delivery_queue(settings: ReconcileDeliveries) -> SqsDeliveryQueue:
     return SqsDeliveryQueue(client("sqs"), settings.cost_report_queue_url)
 
 
-def allocation_queue(settings: RollUpUsage | IngestCostReport) -> SqsAllocationQueue:
+def allocation_queue(settings: RollUpUsage | IngestCostReport | SyncDirectory) -> SqsAllocationQueue:
     from adapters.queues import SqsAllocationQueue
 
     return SqsAllocationQueue(client("sqs"), settings.allocation_queue_url, settings.estimate_delay_seconds, clock)
@@ -165,6 +202,12 @@ def relinking(settings: RecordApiCalls) -> SqsRelinking:
     from adapters.queues import SqsRelinking
 
     return SqsRelinking(client("sqs"), settings.api_call_queue_url)
+
+
+def directory_tasks(settings: RecordApiCalls) -> SqsDirectoryTasks:
+    from adapters.queues import SqsDirectoryTasks
+
+    return SqsDirectoryTasks(client("sqs"), settings.directory_queue_url)
 
 
 def redelivery() -> SqsRedelivery:

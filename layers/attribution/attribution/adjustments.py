@@ -21,8 +21,6 @@ from attribution.periods import BillingPeriod, day_end
 # AWS documents that it may update a month for two weeks after its end. No report says when that is over, and one without
 # invoice ids never says that the invoice is issued; so a month counts as closed then, whatever its charges carry.
 CLOSED_AFTER = timedelta(days=14)
-# The longest `BillingLagHours`. A delivery written later than this after a day has billed it, or has said that it cost nothing.
-SETTLED_AFTER = timedelta(days=7)
 # An item holds 400 KB, and an organisation may have thousands of accounts; the others are one sum.
 ACCOUNTS_NAMED = 200
 OTHER_ACCOUNTS = "(other accounts)"
@@ -68,35 +66,36 @@ class Adjustment:
     changed_at: datetime | None = None
 
 
-def is_closed(usage_date: date, *, was_billed: bool, delivery: DeliveryRecord, known: Iterable[DeliveryRecord]) -> bool:
-    """Whether what the ledger says of a day was closed before `delivery` was written.
+def is_closed(usage_date: date, delivery: DeliveryRecord, known: Iterable[DeliveryRecord]) -> bool:
+    """Whether the bill of a day was closed before `delivery` was written; `known` are the deliveries of its period.
 
     A month is closed two weeks after its end, or once a published delivery has an invoice id on every charge; a day of it also
-    once one has them on every charge of the day. `known` are the period's deliveries. A day that the ledger has not billed was
-    closed, at nothing, only if an earlier delivery could have billed it: else this is its first bill.
+    once one has them on every charge of the day.
     """
     over = day_end(delivery.period.last_day)
+    if delivery.written_at > over + CLOSED_AFTER:
+        return True
     earlier = [r for r in known if r.outcome is DeliveryOutcome.PUBLISHED and r.sequence < delivery.sequence]
-    invoiced = [r for r in earlier if r.written_at >= over and any(day.is_final for day in r.report.days)]
-    whole = [r for r in invoiced if all(day.is_final for day in r.report.days)]
-    is_month_closed = bool(whole) or delivery.written_at > over + CLOSED_AFTER
-    if was_billed:
-        return is_month_closed or any(r.basis_of(usage_date) is Basis.FINAL for r in invoiced)
-    was_settled = bool(whole) or any(r.written_at > day_end(usage_date) + SETTLED_AFTER for r in earlier)
-    return is_month_closed and was_settled
+    for record in earlier:
+        charged = [day for day in record.report.days if day.charge_count]
+        is_invoiced = bool(charged) and all(day.is_final for day in charged)
+        if record.written_at >= over and (is_invoiced or record.basis_of(usage_date) is Basis.FINAL):
+            return True
+    return False
 
 
 def candidates(
     delivery: DeliveryRecord, known: Sequence[DeliveryRecord], before: Mapping[date, DayPointer], after: Sequence[DayPointer]
 ) -> tuple[DayPointer, ...]:
-    """Those of the pointers `after` that give a closed day other origin charges than the pointers `before` did."""
+    """Those of the pointers `after` that give a day whose bill was closed other origin charges.
+
+    A delivery says of every day of its period what was charged, if anything: a day that was not billed has its first bill.
+    """
     found = []
     for pointer in after:
         old = before.get(pointer.usage_date)
-        is_restated = old is None or old.made_from["origin"] != pointer.made_from["origin"]
-        if is_restated and is_closed(
-            pointer.usage_date, was_billed=old is not None and old.is_billed, delivery=delivery, known=known
-        ):
+        is_restated = old is not None and old.is_billed and old.made_from["origin"] != pointer.made_from["origin"]
+        if is_restated and is_closed(pointer.usage_date, delivery, known):
             found.append(pointer)
     return tuple(found)
 
@@ -111,16 +110,14 @@ def adjust(
     """The adjustment that lies in giving closed days new pointers; None where no amount changes.
 
     `before` are all pointers of the period, `after` the new ones of closed days. The sums, by `BREAKDOWN`, are those of the
-    billed versions that are replaced and of the new ones. Raises `ConservationViolated` where they do not explain what changes.
+    versions that are replaced and of the new ones. Raises `ConservationViolated` where they do not explain what changes.
     """
     days: dict[date, Mapping[str, Change]] = {}
     parts: dict[str, list[Differences]] = {dimension: [] for dimension in BREAKDOWN}
     for pointer in after:
-        day, old = pointer.usage_date, before.get(pointer.usage_date)
-        # What an estimate said was never billed.
-        earlier = old.totals if old is not None and old.is_billed else {}
+        day, earlier = pointer.usage_date, before[pointer.usage_date].totals
         differences = {
-            dimension: _differences(sums_before[dimension].get(day, {}), sums_after[dimension][day]) for dimension in BREAKDOWN
+            dimension: _differences(sums_before[dimension][day], sums_after[dimension][day]) for dimension in BREAKDOWN
         }
         changes = {
             currency: Change(earlier.get(currency, Costs()), pointer.totals.get(currency, Costs()))

@@ -12,7 +12,17 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
 
-from attribution.charges import AllocatedCharge, CategoryValue, Confidence, Costs, Evidence, OriginCharge, sum_costs
+from attribution.calibration import NO_PRICING, Pricing
+from attribution.charges import (
+    AllocatedCharge,
+    CategoryValue,
+    Confidence,
+    Costs,
+    Evidence,
+    OriginCharge,
+    PriceBasis,
+    sum_costs,
+)
 from attribution.errors import ConservationViolated
 from attribution.meters import TOKEN_KINDS, Meter, TokenKind
 from attribution.money import ZERO, add, split, subtract, total
@@ -263,8 +273,12 @@ def verify_conservation(origin: Sequence[OriginCharge], allocated: Sequence[Allo
         raise ConservationViolated(f"allocated {after} from origin charges of {before}: the day is not published")
 
 
-def estimate_day(usage: Sequence[Usage], categories: Sequence[CostCategory], currency: str = "USD") -> list[AllocatedCharge]:
-    """A day that is not billed yet: each counter's units at their known price, allocated by what the invocations carried."""
+def estimate_day(
+    usage: Sequence[Usage], categories: Sequence[CostCategory], currency: str = "USD", *, pricing: Pricing = NO_PRICING
+) -> list[AllocatedCharge]:
+    """A day that is not billed yet: each counter's units at what they are expected to be billed at, allocated by what the
+    invocations carried.
+    """
     estimated: list[AllocatedCharge] = []
     for item in sorted(usage, key=lambda u: u.key):
         key = item.key
@@ -274,7 +288,7 @@ def estimate_day(usage: Sequence[Usage], categories: Sequence[CostCategory], cur
             units = item.counters.units.get(kind, 0)
             if not units:
                 continue
-            amount = item.counters.estimated.get(kind, ZERO)
+            costs, basis = _estimate(item, kind, pricing)
             estimated.append(
                 AllocatedCharge(
                     origin=key.digest(),
@@ -282,7 +296,7 @@ def estimate_day(usage: Sequence[Usage], categories: Sequence[CostCategory], cur
                     account_id=key.account_id,
                     region=key.region,
                     line_item_type="Usage",
-                    feature="inference" if not item.counters.unpriced.get(kind) else "unpriced",
+                    feature="unpriced" if basis is PriceBasis.UNPRICED else "inference",
                     usage_type="",
                     meter=key.meter(kind),
                     iam_principal=key.iam_principal,
@@ -292,10 +306,19 @@ def estimate_day(usage: Sequence[Usage], categories: Sequence[CostCategory], cur
                     currency=currency,
                     units=Decimal(units),
                     requests=item.requests_counted_with(kind),
-                    costs=Costs.uniform(amount),
+                    costs=costs,
+                    price_basis=basis,
                 )
             )
     return sorted(estimated, key=lambda a: a.digest())
+
+
+def _estimate(item: Usage, kind: TokenKind, pricing: Pricing) -> tuple[Costs, PriceBasis]:
+    amount = item.counters.estimated.get(kind, ZERO)
+    if item.counters.unpriced.get(kind):
+        return Costs.uniform(amount), PriceBasis.UNPRICED
+    key = item.key
+    return pricing.costs_of(amount, item.counters.units[kind], key.meter(kind), key.region, key.usage_date)
 
 
 def unallocated_by_reason(charges: Iterable[AllocatedCharge], category: str) -> Mapping[str, Costs]:

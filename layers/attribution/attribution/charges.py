@@ -138,6 +138,21 @@ class Confidence(StrEnum):
     NONE = "none"
 
 
+class PriceBasis(StrEnum):
+    """What an estimated cost was priced with; a billed charge has none.
+
+    `RECORDED` is the price known when the requests were recorded, where another one is in force by now. `UNPRICED` has units
+    without a price among it.
+    """
+
+    LIST = "list"
+    CALIBRATED = "calibrated"
+    OVERRIDE = "override"
+    SNAPSHOT = "snapshot"
+    RECORDED = "recorded"
+    UNPRICED = "unpriced"
+
+
 @dataclass(frozen=True, slots=True, order=True)
 class Evidence:
     """One statement about an owner: where it was found and what it says."""
@@ -181,6 +196,7 @@ class AllocatedCharge:
     units: Decimal | None
     requests: int
     costs: Costs
+    price_basis: PriceBasis | None = None
 
     def digest(self) -> str:
         """A stable name within its day's version."""

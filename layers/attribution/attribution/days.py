@@ -29,6 +29,8 @@ DIMENSIONS: Mapping[str, Callable[[AllocatedCharge], str]] = {
     "feature": lambda c: c.feature,
     "line_item_type": lambda c: c.line_item_type,
     "iam_principal": lambda c: c.iam_principal,
+    # Empty for what is billed.
+    "price_basis": lambda c: c.price_basis.value if c.price_basis else "",
 }
 
 
@@ -116,6 +118,7 @@ def usage_fingerprint(usage: Sequence[Usage]) -> str:
                 u.counters.errors,
                 u.counters.unmeasured,
                 u.counters.observed_only,
+                u.counters.provisional,
                 sorted((k.value, n) for k, n in u.counters.units.items() if n),
                 sorted((k.value, a) for k, a in u.counters.estimated.items() if a),
                 sorted((k.value, n) for k, n in u.counters.unpriced.items() if n),
@@ -139,14 +142,18 @@ def make_day_version(
     *,
     origin: str,
     usage: str,
+    pricing: str = "",
 ) -> DayVersion:
-    """The version of a day made from `origin` (hash of its origin charges; empty for an estimate) and `usage` (fingerprint)."""
+    """The version of a day made from `origin` (hash of its origin charges; empty for an estimate) and `usage` (fingerprint).
+
+    `pricing` is the fingerprint of what an estimate was priced with; a bill was priced by AWS.
+    """
     made_from = {
         "origin": origin,
         "usage": usage,
         "rules": rules_fingerprint(categories),
         "allocation": str(ALLOCATION_VERSION),
-    }
+    } | ({"pricing": pricing} if pricing else {})
     return DayVersion(
         usage_date=usage_date,
         version=content_hash([usage_date, basis, sorted(made_from.items())])[:32],

@@ -109,6 +109,8 @@ class IngestedReport:
     # Some of the rejected rows, and how many there are.
     rejected: tuple[RejectedRow, ...] = ()
     rejected_count: int = 0
+    # Rows dated outside of the billing period.
+    rows_outside: int = 0
     notes: tuple[str, ...] = ()
     # Money whose usage type nothing decodes, by usage type and currency: kept in the ledger, reported here.
     unclassified: Mapping[str, Mapping[str, Costs]] = field(default_factory=dict)
@@ -134,6 +136,8 @@ class DeliveryRecord:
     changed_days: tuple[date, ...]
     staged: Mapping[date, str] = field(default_factory=dict)
     reason: str = ""
+    # How often another reader had read this delivery before.
+    reading: int = 0
 
     @property
     def written_at(self) -> datetime:

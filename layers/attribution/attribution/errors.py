@@ -8,11 +8,14 @@ AttributionError
 |- DeliveryIncomplete   a delivery is being replaced while it is read: try again later
 |- FanOutFailed         the files of a large delivery were not read: replay it once the cause is removed
 |- ConservationViolated an allocation does not sum to what it was made from: nothing is published
+|- PriceListUnavailable AWS's price list did not answer: known prices stay, try again later
 |- LedgerConflict       somebody else moved the same item first: read again and decide again
 `- PolicyInvalid        a budget, cost category or route that cannot be used
 """
 
 from __future__ import annotations
+
+from datetime import datetime
 
 
 class AttributionError(Exception):
@@ -43,7 +46,11 @@ class DeliveryRefused(AttributionError):
 
 
 class DeliveryIncomplete(AttributionError):
-    """A delivery is still being written, or was replaced while it was read; a later attempt will succeed."""
+    """A delivery is still being written, or was replaced while it was read, since then; a later attempt will succeed."""
+
+    def __init__(self, message: str, *, since: datetime | None = None) -> None:
+        self.since = since
+        super().__init__(message)
 
 
 class FanOutFailed(AttributionError):
@@ -52,6 +59,10 @@ class FanOutFailed(AttributionError):
 
 class ConservationViolated(AttributionError):
     """Allocated and unallocated cost do not sum to the origin charges."""
+
+
+class PriceListUnavailable(AttributionError):
+    """AWS's price list did not answer, or not as it should; the prices that are known stay in force."""
 
 
 class LedgerConflict(AttributionError):

@@ -5,18 +5,22 @@ from __future__ import annotations
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
-from typing import Protocol
+from enum import StrEnum
+from typing import NamedTuple, Protocol
 
 from attribution.adjustments import Adjustment
 from attribution.alerts import Alert, AlertKey
 from attribution.allocation import CostCategory
 from attribution.budgets import Budget
+from attribution.calibration import Calibration, Pricing
 from attribution.charges import Costs, OriginCharge
 from attribution.days import DayPointer, DayVersion, Sum
 from attribution.deliveries import DeliveryRecord, IngestedReport, Manifest, PinnedFile, ReportKind
+from attribution.directory import Described, DirectoryEntry
 from attribution.errors import InputRejected
+from attribution.meters import Tier, TokenKind
 from attribution.periods import BillingPeriod
-from attribution.prices import PriceList
+from attribution.prices import OfferReading, Price, PriceList, PublishedOffer
 from attribution.usage import Counters, Invocation, InvocationKey, Metered, Observed, Pairs, Usage, UsageKey
 
 
@@ -40,25 +44,34 @@ class Recorded(Protocol):
     def is_new(self) -> bool: ...
     @property
     def conflicts(self) -> bool: ...
+    @property
+    def replaces(self) -> bool: ...
 
 
-@dataclass(frozen=True, slots=True)
-class MeteredRecord:
-    """One readable line of an invocation log object, not priced yet."""
+class MeteredRecord(NamedTuple):
+    """One readable record of an invocation log: its model as the caller named it, its units not priced yet.
+
+    `guardrail_units` are by AWS's name of their counter, `flags` as in `Metered`. It is a tuple, because one is made of every
+    logged request, and a frozen dataclass takes ten times as long to make.
+    """
 
     key: InvocationKey
-    metered: Metered
-
-
-class InvocationLogs(Protocol):
-    """Reads invocation log objects."""
-
-    def read(self, source: StoredObject) -> Iterator[MeteredRecord | InputRejected]: ...
+    timestamp: datetime
+    model_id: str
+    operation: str
+    tier: Tier
+    iam_principal: str
+    units: Mapping[TokenKind, int]
+    request_metadata: Pairs = ()
+    error_code: str = ""
+    guardrail_units: tuple[tuple[str, int], ...] = ()
+    flags: tuple[str, ...] = ()
+    log_object: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class ObservedCall:
-    """A Bedrock inference call in CloudTrail."""
+    """A Bedrock inference call in CloudTrail, not priced yet."""
 
     key: InvocationKey
     observed: Observed
@@ -71,6 +84,37 @@ class IssuedSession:
     access_key_id: str
     session_tags: Pairs
     issued_at: datetime
+
+
+class Change(StrEnum):
+    """What somebody did that changes what is recorded, or uses models without a call that is recorded."""
+
+    LOGGING_CHANGED = "invocation logging changed"
+    LOGGING_DELETED = "invocation logging deleted"
+    INFERENCE_PROFILES = "inference profiles or tags changed"
+    BATCH_JOB = "batch inference job created"
+
+
+@dataclass(frozen=True, slots=True)
+class ObservedChange:
+    """A successful control-plane call in CloudTrail that an operator is told of. `resource` is empty where it names none."""
+
+    change: Change
+    event_name: str
+    account_id: str
+    region: str
+    resource: str
+    event_id: str
+    made_at: datetime
+
+
+TrailEvent = ObservedCall | IssuedSession | ObservedChange
+
+
+class TrailFiles(Protocol):
+    """Reads CloudTrail's log files. None stands for a record that says nothing about who used a model."""
+
+    def read(self, source: StoredObject) -> Iterator[TrailEvent | InputRejected | None]: ...
 
 
 class Invocations(Protocol):
@@ -182,6 +226,85 @@ class Prices(Protocol):
     """Known prices."""
 
     def load(self, models: Iterable[str]) -> PriceList: ...
+
+
+class EstimatePrices(Protocol):
+    """What is known now about the price of models in Regions: prices in force, and factors that calibrate them."""
+
+    def pricing(self, places: Iterable[tuple[str, str]]) -> Pricing: ...
+
+
+class PriceOffers(Protocol):
+    """The offers of a price list. Reading one that does not answer raises `PriceListUnavailable`."""
+
+    @property
+    def codes(self) -> Sequence[str]: ...
+    def read(self, code: str) -> PublishedOffer: ...
+
+
+class PriceStore(Protocol):
+    """The list prices that the ledger keeps, and when each offer was last read."""
+
+    def store(self, prices: Iterable[Price]) -> int: ...
+    def record_reading(self, reading: OfferReading) -> None: ...
+    def readings(self) -> Sequence[OfferReading]: ...
+
+
+class Directory(Protocol):
+    """What is known of ARNs that do not name their model."""
+
+    def find(self, arns: Iterable[str]) -> Mapping[str, DirectoryEntry]: ...
+    def of_kind(self, kind: str) -> Sequence[DirectoryEntry]: ...
+    def put(self, entry: DirectoryEntry) -> None: ...
+
+
+class BedrockModels(Protocol):
+    """Bedrock's own answers about ARNs.
+
+    `describe` answers None for what does not exist, and raises `PermissionError` for what this account may not see.
+    """
+
+    @property
+    def region(self) -> str: ...
+    def inference_profiles(self) -> Iterator[Described]: ...
+    def describe(self, arn: str) -> Described | None: ...
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class UnpricedUsage:
+    """Requests of one usage day that were recorded without a price of everything they used, under one model key."""
+
+    usage_date: date
+    model: str
+
+
+class UnpricedInvocations(Protocol):
+    """Recorded requests that await a price."""
+
+    def unpriced(self, usage: UnpricedUsage, *, after: str, limit: int) -> Sequence[InvocationKey]: ...
+    def get(self, key: InvocationKey) -> Invocation | None: ...
+    def replace_metered(self, key: InvocationKey, before: Metered, after: Metered) -> bool: ...
+    def replace_observed(self, key: InvocationKey, before: Observed, after: Observed) -> bool: ...
+    def forget_unpriced(self, invocation: Invocation, usage: UnpricedUsage) -> None: ...
+
+
+class RepriceQueue(Protocol):
+    """Asks for recorded requests to be priced. `after` is the last request that was looked at."""
+
+    def reprice(self, usage: UnpricedUsage, *, after: str = "") -> None: ...
+
+
+class CalibrationStore(Protocol):
+    """Factors learned from the bill."""
+
+    def all_calibrations(self) -> Sequence[Calibration]: ...
+    def replace_calibrations(self, before: Sequence[Calibration], after: Sequence[Calibration]) -> None: ...
+
+
+class DayRequests(Protocol):
+    """Asks for days to be allocated again."""
+
+    def requested(self, days: Iterable[date]) -> None: ...
 
 
 class Policy(Protocol):

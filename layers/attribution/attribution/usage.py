@@ -1,7 +1,8 @@
 """Invocations and the counters they add up to.
 
 An invocation has two halves that arrive in any order: *metered* (from the invocation log: what was used, and what it costs at
-the known price) and *observed* (from CloudTrail: who called, with which session tags). A counter holds the invocations of one
+the known price) and *observed* (from CloudTrail: who called, with which session tags). Some records of CloudTrail count tokens,
+too: while the metered half is missing they stand in for it, and are called provisional. A counter holds the invocations of one
 usage day that share everything an allocation could tell them apart by.
 """
 
@@ -11,12 +12,21 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 from decimal import Decimal
+from typing import Any
 
 from attribution.canonical import content_hash
 from attribution.meters import Meter, Routing, Tier, TokenKind
 from attribution.money import ZERO, add, subtract
 
 Pairs = tuple[tuple[str, str], ...]
+
+# What records count themselves; cache writes as one, whatever their times to live.
+_LOGGED_KINDS = (TokenKind.INPUT, TokenKind.OUTPUT, TokenKind.CACHE_READ)
+_LESS_WITHOUT_BODY = frozenset(("usage_from_body", "unmeasured"))
+_CACHE_WRITES = (TokenKind.CACHE_WRITE, TokenKind.CACHE_WRITE_30M, TokenKind.CACHE_WRITE_1H)
+
+FIRST_RECORD = "1"
+"""The revision of what the caller's own account recorded first. Copies in other accounts are less, corrections greater."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -31,7 +41,9 @@ class InvocationKey:
         return f"{self.account_id}#{self.region}#{self.request_id}"
 
 
-@dataclass(frozen=True, slots=True)
+# `PricedKind` and `Metered` are not frozen, though nothing changes one: they are made of every logged request, and making a
+# frozen one takes four times as long.
+@dataclass(slots=True)
 class PricedKind:
     """One token kind of a request: how many units, and what they cost. `cost` is None where no price is known."""
 
@@ -40,9 +52,12 @@ class PricedKind:
     unit_price: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Metered:
-    """The metered half. `flags` name what is uncertain, such as `unmeasured` or `cache_write_ttl_unknown`."""
+    """The metered half. `flags` name what is uncertain, such as `unmeasured` or `cache_write_ttl_unknown`.
+
+    `guardrail_units` are by AWS's name of their counter. They are billed by policy, not by model, and no part of the cost.
+    """
 
     timestamp: datetime
     model_id: str
@@ -59,20 +74,26 @@ class Metered:
     price_source: str = ""
     currency: str = "USD"
     log_object: str = ""
+    guardrail_units: tuple[tuple[str, int], ...] = ()
 
     @property
     def usage_date(self) -> date:
         return self.timestamp.date()
 
     def fingerprint(self) -> str:
-        """Equal for two log records of one request that say the same, whichever object or price table they came through."""
+        """Equal for two log records of one request that say the same, whichever way and price table they came through.
+
+        What only a body says is no part of it: one delivery of a record may carry the body that another leaves out.
+        """
+        units = {kind.value: priced.units for kind, priced in self.kinds.items() if kind in _LOGGED_KINDS}
+        units["cache_write"] = sum(priced.units for kind, priced in self.kinds.items() if kind in _CACHE_WRITES)
         return content_hash(
             {
                 "timestamp": self.timestamp,
                 "model_id": self.model_id,
                 "operation": self.operation,
                 "iam_principal": self.iam_principal,
-                "units": {kind.value: priced.units for kind, priced in self.kinds.items()},
+                "units": {} if _LESS_WITHOUT_BODY.intersection(self.flags) else units,
                 "metadata": self.request_metadata,
                 "error": self.error_code,
             }
@@ -81,7 +102,16 @@ class Metered:
 
 @dataclass(frozen=True, slots=True)
 class Observed:
-    """The observed half."""
+    """The observed half, as one CloudTrail record of the call tells it.
+
+    `model_id` is the canonical model. `iam_principal` is an ARN, or empty where the record has none: `identity_name` then says
+    who it was. `role` is what issued the session: a role, or the user behind a federated one. `issued_to` is the function or
+    instance that the credentials were made for; `on_behalf_of` a user of IAM Identity Center. `is_uncovered` calls have no
+    invocation log, so that nothing will ever meter them. `kinds` is provisional usage.
+
+    Several records may tell of one call: copies in other accounts, and addenda that correct an earlier record. The one with the
+    greatest `revision` stands, in whatever order they arrive.
+    """
 
     timestamp: datetime
     event_name: str
@@ -93,6 +123,31 @@ class Observed:
     access_key_id: str = ""
     session_tags: Pairs = ()
     error_code: str = ""
+    event_id: str = ""
+    revision: str = FIRST_RECORD
+    identity_type: str = ""
+    identity_name: str = ""
+    invoked_by: str = ""
+    issued_to: str = ""
+    on_behalf_of: str = ""
+    has_bearer_token: bool = False
+    is_uncovered: bool = False
+    project: str = ""
+    inference_region: str = ""
+    inference_profile: str = ""
+    routing: Routing = Routing.REGIONAL
+    tier: Tier = Tier.STANDARD
+    request_metadata: Pairs = ()
+    kinds: Mapping[TokenKind, PricedKind] = field(default_factory=dict)
+    price_source: str = ""
+    currency: str = "USD"
+
+    @property
+    def flags(self) -> tuple[str, ...]:
+        """What is uncertain while this half stands alone."""
+        if self.kinds:
+            return ("provisional",)
+        return ("unmeasured",) if self.is_uncovered and not self.error_code else ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +157,13 @@ class Invocation:
     key: InvocationKey
     metered: Metered | None = None
     observed: Observed | None = None
+
+    @property
+    def state(self) -> str:
+        """Which halves are known: `joined`, `metered_only` or `observed_only`."""
+        if self.metered and self.observed:
+            return "joined"
+        return "metered_only" if self.metered else "observed_only"
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -143,7 +205,11 @@ class UsageKey:
 
 @dataclass(frozen=True, slots=True)
 class Counters:
-    """Sums over invocations. `units` and `estimated` are by token kind; `unpriced` counts units without a known price."""
+    """Sums over invocations. `units` and `estimated` are by token kind; `unpriced` counts units without a known price.
+
+    `observed_only` counts the calls whose log record is missing, `provisional` those of them whose units CloudTrail counted:
+    these, and calls that no log covers, are among the `requests`.
+    """
 
     requests: int = 0
     errors: int = 0
@@ -152,6 +218,7 @@ class Counters:
     units: Mapping[TokenKind, int] = field(default_factory=dict)
     estimated: Mapping[TokenKind, Decimal] = field(default_factory=dict)
     unpriced: Mapping[TokenKind, int] = field(default_factory=dict)
+    provisional: int = 0
 
     def __add__(self, other: Counters) -> Counters:
         return Counters(
@@ -162,6 +229,7 @@ class Counters:
             _merge_counts(self.units, other.units),
             _merge_amounts(self.estimated, other.estimated),
             _merge_counts(self.unpriced, other.unpriced),
+            self.provisional + other.provisional,
         )
 
     def negated(self) -> Counters:
@@ -174,13 +242,13 @@ class Counters:
             {kind: -count for kind, count in self.units.items()},
             {kind: subtract(ZERO, amount) for kind, amount in self.estimated.items()},
             {kind: -count for kind, count in self.unpriced.items()},
+            -self.provisional,
         )
 
     def is_zero(self) -> bool:
         """Whether adding this changes nothing."""
-        return not (self.requests or self.errors or self.unmeasured or self.observed_only) and not any(
-            (*self.units.values(), *self.estimated.values(), *self.unpriced.values())
-        )
+        counts = (self.requests, self.errors, self.unmeasured, self.observed_only, self.provisional)
+        return not any((*counts, *self.units.values(), *self.estimated.values(), *self.unpriced.values()))
 
 
 def _merge_counts(left: Mapping[TokenKind, int], right: Mapping[TokenKind, int]) -> dict[TokenKind, int]:
@@ -214,9 +282,7 @@ def contribution(invocation: Invocation) -> Usage | None:
     """What one invocation adds to the day's counters; None where neither half is known yet."""
     metered, observed = invocation.metered, invocation.observed
     if metered is None:
-        if observed is None:
-            return None
-        return Usage(_observed_key(invocation.key, observed), Counters(observed_only=1, errors=int(bool(observed.error_code))))
+        return _provisional(invocation.key, observed) if observed else None
     key = UsageKey(
         usage_date=metered.usage_date,
         account_id=invocation.key.account_id,
@@ -235,24 +301,44 @@ def contribution(invocation: Invocation) -> Usage | None:
             requests=1,
             errors=int(bool(metered.error_code)),
             unmeasured=int("unmeasured" in metered.flags),
-            units={kind: priced.units for kind, priced in metered.kinds.items()},
-            estimated={kind: priced.cost for kind, priced in metered.kinds.items() if priced.cost is not None},
-            unpriced={kind: priced.units for kind, priced in metered.kinds.items() if priced.cost is None},
+            **_amounts(metered.kinds),
         ),
     )
 
 
-def _observed_key(key: InvocationKey, observed: Observed) -> UsageKey:
-    return UsageKey(
+def _provisional(key: InvocationKey, observed: Observed) -> Usage:
+    """What a call adds while no log tells of it."""
+    usage_key = UsageKey(
         usage_date=observed.timestamp.date(),
         account_id=key.account_id,
         region=key.region,
         model=observed.model_id,
-        routing=Routing.REGIONAL,
-        tier=Tier.STANDARD,
+        routing=observed.routing,
+        tier=observed.tier,
         iam_principal=observed.iam_principal,
+        inference_profile=observed.inference_profile,
+        request_metadata=observed.request_metadata,
         session_tags=observed.session_tags,
     )
+    return Usage(
+        usage_key,
+        Counters(
+            requests=int(bool(observed.kinds) or observed.is_uncovered),
+            errors=int(bool(observed.error_code)),
+            unmeasured=int("unmeasured" in observed.flags),
+            observed_only=int(not observed.is_uncovered),
+            provisional=int("provisional" in observed.flags),
+            **_amounts(observed.kinds),
+        ),
+    )
+
+
+def _amounts(kinds: Mapping[TokenKind, PricedKind]) -> dict[str, Any]:
+    return {
+        "units": {kind: priced.units for kind, priced in kinds.items()},
+        "estimated": {kind: priced.cost for kind, priced in kinds.items() if priced.cost is not None},
+        "unpriced": {kind: priced.units for kind, priced in kinds.items() if priced.cost is None},
+    }
 
 
 def changes(pairs_of_images: Iterable[tuple[Invocation | None, Invocation | None]]) -> dict[UsageKey, Counters]:

@@ -15,8 +15,9 @@ from dataclasses import dataclass
 from decimal import Decimal
 from functools import lru_cache
 
+from attribution.canonical import content_hash
 from attribution.meters import METERED_IN_TOKENS, Meter, Routing, Tier, TokenKind
-from attribution.models import model_of_name
+from attribution.models import CATALOGUE, model_of_name
 from attribution.money import EXACT
 
 UNCLASSIFIED = "unclassified"
@@ -377,3 +378,14 @@ def tokens_of(
 @lru_cache(maxsize=8192)
 def _bounds_of(token_kind: TokenKind, model: str) -> PriceBounds | None:
     return next((b for b in PRICE_BOUNDS if token_kind in b.token_kinds and b.model.search(model)), None)
+
+
+@lru_cache(maxsize=1)
+def decoder_version() -> str:
+    """A name of everything that a usage type is decoded by: the rules, the models, the Regions, the units and their bounds."""
+    rules = [(rule.pattern.pattern, rule.feature, rule.token_kind) for rule in RULES]
+    marks = [(pattern.pattern, value) for pattern, value in (*TIERS, *COMMITMENTS)]
+    units = [(kind, words.pattern) for kind, words in _UNIT_WORDS.items()]
+    models = [(entry.key, entry.also) for entry in CATALOGUE]
+    bounds = [repr(bound) for bound in PRICE_BOUNDS]
+    return content_hash([rules, marks, units, models, bounds, sorted(REGIONS.items()), repr(_SCALES)])[:16]

@@ -152,6 +152,12 @@ def test_data_files_outside_of_the_configured_prefix_are_not_followed() -> None:
         read(EXPORT, export([], dataFiles=["s3://bills/secrets/cur-00001.csv.gz"]), prefix="exports/")
 
 
+@pytest.mark.parametrize("name", ["\ud800.parquet", "x" * 1100 + ".parquet"])
+def test_a_name_that_s3_does_not_allow_is_rejected(name: str) -> None:
+    with pytest.raises(InputRejected, match="a name that S3 does not allow"):
+        read(EXPORT, export([], dataFiles=[f"s3://bills/{name}"]))
+
+
 @given(st.binary(max_size=300))
 def test_no_bytes_make_a_manifest_raise_anything_but_a_rejection(body: bytes) -> None:
     about = named(EXPORT)

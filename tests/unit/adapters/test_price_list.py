@@ -7,13 +7,14 @@ from decimal import Decimal
 
 import pytest
 
-from adapters.sources.price_list import ReadOffer, read_offer
+from adapters.sources.price_list import read_offer
 from attribution.meters import Meter, Routing, Tier, TokenKind
+from attribution.prices import PublishedOffer
 
 SONNET = "Claude Sonnet 4.6 (Amazon Bedrock Edition)"
 
 
-def offer(usage_type: str, unit: str, usd: str, *, service: str = "", description: str = "") -> ReadOffer:
+def offer(usage_type: str, unit: str, usd: str, *, service: str = "", description: str = "") -> PublishedOffer:
     """An offer file with one product, as read."""
     attributes = {"usagetype": usage_type, "regionCode": "us-east-1", "servicename": service}
     price = {"unit": unit, "beginRange": "0", "description": description, "pricePerUnit": {"USD": usd}}

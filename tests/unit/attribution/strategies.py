@@ -115,6 +115,9 @@ observed_halves = st.builds(
     iam_principal=principals,
     session_tags=tagged("team"),
     error_code=st.sampled_from(["", "AccessDenied"]),
+    kinds=st.just({}) | st.dictionaries(kinds, priced_kinds, max_size=3),
+    is_uncovered=st.booleans(),
+    routing=st.sampled_from(list(Routing)),
 )
 
 

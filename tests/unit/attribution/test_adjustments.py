@@ -33,51 +33,53 @@ from tests.unit.attribution.strategies import origin_charges
 NOVEMBER = BillingPeriod(2026, 11)
 OVER = datetime(2026, 12, 1, tzinfo=UTC)
 DAYS = tuple(DAY + timedelta(days=n) for n in range(3))
-OPEN, INVOICED = False, True
+OPEN, INVOICED, NOTHING = False, True, None
 
 
 def record(
     written_at: datetime,
-    days: Mapping[date, bool] | None = None,
+    days: Mapping[date, bool | None] | None = None,
     outcome: DeliveryOutcome = DeliveryOutcome.PUBLISHED,
     execution_id: str = "e",
 ) -> DeliveryRecord:
-    """A delivery with these days, each of which is invoiced or not."""
-    known = tuple(DayOfDelivery(day, f"origin of {day}", {}, 1, 1, is_final) for day, is_final in (days or {}).items())
-    report = IngestedReport((), known, 1, 1, {})
+    """A delivery with these days, each of which is invoiced or not, or has no charge."""
+    said = tuple(
+        DayOfDelivery(day, f"origin of {day}", {}, int(is_final is not None), 1, bool(is_final))
+        for day, is_final in (days or {}).items()
+    )
+    report = IngestedReport((), said, 1, 1, {})
     sequence = f"{written_at.isoformat()}#{execution_id}"
-    return DeliveryRecord("cur", NOVEMBER, execution_id, sequence, "key", "etag", outcome, report, tuple(days or ()))
+    return DeliveryRecord("cur", NOVEMBER, execution_id, sequence, "key", "etag", outcome, report, ())
 
 
-BILLED_ON_TIME = record(OVER + timedelta(days=2), dict.fromkeys(DAYS[:2], OPEN))
-INVOICED_IN_PART = record(OVER + timedelta(days=4), {DAYS[0]: INVOICED, DAYS[1]: OPEN})
-INVOICED_IN_FULL = record(OVER + timedelta(days=4), dict.fromkeys(DAYS[:2], INVOICED))
+BILLED = record(OVER + timedelta(days=2), {DAYS[0]: OPEN, DAYS[1]: OPEN, DAYS[2]: NOTHING})
+INVOICED_IN_PART = record(OVER + timedelta(days=4), {DAYS[0]: INVOICED, DAYS[1]: OPEN, DAYS[2]: NOTHING})
+INVOICED_IN_FULL = record(OVER + timedelta(days=4), {DAYS[0]: INVOICED, DAYS[1]: INVOICED, DAYS[2]: NOTHING})
+BILLED_AGAIN = record(OVER + timedelta(days=6), {DAYS[0]: OPEN, DAYS[1]: OPEN, DAYS[2]: NOTHING})
+INVOICED_TOO_SOON = record(OVER - timedelta(days=5), {DAYS[0]: INVOICED, DAYS[1]: INVOICED, DAYS[2]: NOTHING})
+EMPTY = record(OVER + timedelta(days=4), dict.fromkeys(DAYS, NOTHING))
 
 
 @pytest.mark.parametrize(
     ("earlier", "days_after_the_end", "closed"),
     [
-        pytest.param([BILLED_ON_TIME], 14, [], id="two weeks are not over"),
-        pytest.param([BILLED_ON_TIME], 14.01, DAYS, id="two weeks are over"),
+        pytest.param([BILLED], 14, [], id="two weeks are not over"),
+        pytest.param([BILLED], 14.01, DAYS, id="two weeks are over"),
         pytest.param([INVOICED_IN_FULL], 5, DAYS, id="the invoice is issued"),
-        pytest.param([INVOICED_IN_PART], 5, DAYS[:1], id="a day is invoiced"),
-        pytest.param([INVOICED_IN_FULL, record(OVER + timedelta(days=6), dict.fromkeys(DAYS[:2], OPEN))], 7, DAYS,
-                     id="invoiced once, and in a later delivery not"),
+        pytest.param([INVOICED_IN_PART], 5, DAYS[:1], id="one day is invoiced"),
+        pytest.param([INVOICED_IN_FULL, BILLED_AGAIN], 7, DAYS, id="invoiced once, and in a later delivery not"),
         pytest.param([replace(INVOICED_IN_FULL, outcome=DeliveryOutcome.REFUSED)], 5, [], id="invoiced, but refused"),
-        pytest.param([], 5, [], id="a first bill that is late"),
-        pytest.param([], 400, DAYS[:2], id="a bill of old that nothing is known of"),
-        pytest.param([record(OVER - timedelta(days=5), dict.fromkeys(DAYS[:2], INVOICED))], 5, [],
-                     id="invoiced before the month was over"),
+        pytest.param([INVOICED_TOO_SOON], 5, [], id="invoiced before the month was over"),
+        pytest.param([EMPTY], 5, [], id="nothing was charged"),
+        pytest.param([record(OVER + timedelta(days=6), {DAYS[0]: INVOICED})], 5, [], id="invoiced in a newer delivery"),
     ],
-)  # fmt: skip
+)
 def test_a_month_is_closed_when_its_invoice_is_issued_or_two_weeks_are_over(
     earlier: list[DeliveryRecord], days_after_the_end: float, closed: Sequence[date]
 ) -> None:
     delivery = record(OVER + timedelta(days=days_after_the_end), execution_id="late")
 
-    found = [day for day in DAYS if is_closed(day, was_billed=day != DAYS[2], delivery=delivery, known=[*earlier, delivery])]
-
-    assert found == list(closed)
+    assert [day for day in DAYS if is_closed(day, delivery, [*earlier, delivery])] == list(closed)
 
 
 # Two bills of the same days -----------------------------------------------------------------------------------------------
@@ -111,10 +113,8 @@ def sums(*days: DayVersion) -> DaySums:
 def adjusted(before: Sequence[DayVersion], after: Sequence[DayVersion]) -> Adjustment | None:
     """What a delivery changes that gives days of a closed month these versions."""
     delivery = record(OVER + timedelta(days=30))
-    billed = [day for day in before if day.basis is not Basis.ESTIMATED]
-    return adjust(
-        delivery, {day.usage_date: pointer(day) for day in before}, [pointer(d) for d in after], sums(*billed), sums(*after)
-    )
+    pointers = {day.usage_date: pointer(day) for day in before}
+    return adjust(delivery, pointers, [pointer(day) for day in after], sums(*before), sums(*after))
 
 
 def total(days: Sequence[DayVersion], currency: str) -> Costs:
@@ -212,19 +212,18 @@ def test_a_change_in_one_metric_is_an_adjustment_and_another_currency_has_no_par
     assert made.totals["USD"].difference.billed_cost == 0
 
 
-def test_what_was_estimated_was_not_billed() -> None:
-    made = adjusted([version(DAY, USAGE, Basis.ESTIMATED)], [version(DAY, REFUNDED)])
+def test_what_is_estimated_is_no_part_of_the_bill_that_is_adjusted() -> None:
+    made = adjusted([version(DAYS[0], USAGE), version(DAYS[1], USAGE, Basis.ESTIMATED)], [version(DAYS[0], REFUNDED)])
 
     assert made is not None
-    assert made.totals["USD"].before == made.days[DAY]["USD"].before == Costs()
-    assert made.totals["USD"].after == Costs.uniform(Decimal("-9.10"))
+    assert made.totals["USD"].before == Costs.uniform(Decimal("3.30"))
 
 
 def test_of_very_many_accounts_the_largest_differences_are_named_and_the_rest_is_summed() -> None:
     numbers = range(1, ACCOUNTS_NAMED + 4)
     charges = [origin_charge(account_id=f"{n:012}", costs=Costs.uniform(Decimal(n))) for n in numbers]
 
-    made = adjusted([], [version(DAY, charges)])
+    made = adjusted([version(DAY, [])], [version(DAY, charges)])
 
     assert made is not None
     assert len(made.by_account) == ACCOUNTS_NAMED + 1
@@ -241,7 +240,7 @@ def test_a_difference_that_the_sums_do_not_explain_is_refused(dimension: str) ->
         adjust(record(OVER), {DAY: pointer(old)}, [pointer(new)], damaged, sums(new))
 
 
-def test_days_of_an_open_month_and_days_of_the_same_origin_are_no_candidates() -> None:
+def test_an_open_month_a_first_bill_and_another_allocation_are_no_candidates() -> None:
     old, new = version(DAY, USAGE), version(DAY, REFUNDED)
     before = {DAY: pointer(old)}
     soon, late = record(OVER + timedelta(days=1)), record(OVER + timedelta(days=20))
@@ -249,3 +248,5 @@ def test_days_of_an_open_month_and_days_of_the_same_origin_are_no_candidates() -
     assert candidates(late, [], before, [pointer(new)]) == (pointer(new),)
     assert candidates(soon, [], before, [pointer(new)]) == ()
     assert candidates(late, [], before, [replace(pointer(old), version="allocated anew")]) == ()
+    assert candidates(late, [], {}, [pointer(new)]) == ()
+    assert candidates(late, [], {DAY: pointer(version(DAY, USAGE, Basis.ESTIMATED))}, [pointer(new)]) == ()

@@ -150,6 +150,32 @@ def test_a_call_that_no_log_mentions_is_counted_as_observed_only() -> None:
     )
 
 
+def test_a_call_that_no_log_covers_awaits_none() -> None:
+    counted = contribution(invocation(observed=observed(is_uncovered=True)))
+
+    assert counted is not None
+    assert counted.counters == Counters(requests=1, unmeasured=1)
+
+
+def test_what_cloudtrail_counted_is_provisional_under_its_own_routing_tier_and_profile() -> None:
+    kinds = {TokenKind.INPUT: PricedKind(10, Decimal("0.5")), TokenKind.OUTPUT: PricedKind(2, None)}
+    half = observed(kinds=kinds, routing=Routing.GLOBAL, tier=Tier.FLEX, inference_profile=PROFILE)
+
+    counted = contribution(invocation(observed=half))
+
+    assert counted == Usage(
+        replace(USAGE_KEY, routing=Routing.GLOBAL, tier=Tier.FLEX, inference_profile=PROFILE),
+        Counters(
+            requests=1,
+            observed_only=1,
+            provisional=1,
+            units={TokenKind.INPUT: 10, TokenKind.OUTPUT: 2},
+            estimated={TokenKind.INPUT: Decimal("0.5")},
+            unpriced={TokenKind.OUTPUT: 2},
+        ),
+    )
+
+
 def test_session_tags_arriving_later_move_a_request_to_another_counter() -> None:
     before = invocation(metered=metered(), observed=observed())
     after = replace(before, observed=with_session_tags(observed(), (("team", "search"),)))

@@ -133,9 +133,12 @@ def make_cloud() -> Cloud:
             AttributeDefinitions=[{"AttributeName": key, "AttributeType": "S"} for key in keys],
             KeySchema=[{"AttributeName": key, "KeyType": kind} for key, kind in zip(keys, ("HASH", "RANGE"), strict=False)],
         )
-    for bucket in ("work-bucket", "log-bucket", "report-bucket"):
+    for bucket in ("work-bucket", "log-bucket", "report-bucket", "trail-bucket"):
         s3.create_bucket(Bucket=bucket)
-    urls = {name: sqs.create_queue(QueueName=name)["QueueUrl"] for name in ("logs", "calls", "calls-dead", "undelivered")}
+    urls = {
+        name: sqs.create_queue(QueueName=name)["QueueUrl"]
+        for name in ("logs", "calls", "trail", "calls-dead", "undelivered", "directory")
+    }
     fifo = {"FifoQueue": "true", "ContentBasedDeduplication": "true"}
     urls["deliveries"] = sqs.create_queue(QueueName="deliveries.fifo", Attributes=fifo)["QueueUrl"]
     urls["days"] = sqs.create_queue(QueueName="days.fifo", Attributes=fifo)["QueueUrl"]
@@ -145,10 +148,13 @@ def make_cloud() -> Cloud:
         "WorkBucket": "work-bucket",
         "InvocationLogQueue": urls["logs"],
         "ApiCallQueue": urls["calls"],
+        "TrailQueue": urls["trail"],
         "CostReportQueue": urls["deliveries"],
         "AllocationQueue": urls["days"],
+        "DirectoryQueue": urls["directory"],
         "CostReportLocation": "s3://report-bucket/cur/",
         "InvocationLogLocation": "s3://log-bucket/logs",
+        "TrailLocation": "s3://trail-bucket/org",
     }
     queues = {
         "ApiCallQueue": urls["calls"],

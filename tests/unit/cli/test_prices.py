@@ -2,41 +2,43 @@
 
 from __future__ import annotations
 
+import csv
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from dataclasses import replace
+from datetime import date, timedelta
+from decimal import Decimal
 from pathlib import Path
-from threading import Thread
 
 import pytest
 
+from adapters.prices import DynamoPrices, snapshot
+from attribution.calibration import Calibration
+from attribution.charges import Costs
+from attribution.meters import Meter, Routing, Tier, TokenKind
+from attribution.prices import PriceList
 from bedrock_costs import offers
+from bedrock_costs.price_comparison import compare, models_of, read_table
+from tests.support.inputs import SAMPLES
+from tests.support.price_list import OFFERS, offer_file, product, serving, term
 from tests.unit.cli.support import Cloud, run
+
+NOVA_INPUT = Meter("amazon.nova-pro", TokenKind.INPUT)
 
 
 def offer(amount: str = "0.0000008000", code: str = "AmazonBedrock") -> bytes:
     """An offer file with a price that can be read, one of a Region of its own, and one that cannot."""
-
-    def product(region: str, usage_type: str) -> dict[str, object]:
-        return {"attributes": {"usagetype": usage_type, "regionCode": region, "servicename": "Amazon Bedrock"}}
-
-    def term(unit: str) -> dict[str, object]:
-        price = {"unit": unit, "beginRange": "0", "description": "", "pricePerUnit": {"USD": amount}}
-        return {"t": {"effectiveDate": "2026-01-01T00:00:00Z", "priceDimensions": {"d": price}}}
-
-    return json.dumps(
+    return offer_file(
+        code,
         {
-            "offerCode": code,
-            "publicationDate": "2026-10-01T00:00:00Z",
-            "products": {
-                "A": product("us-east-1", "USE1-NovaPro-input-tokens"),
-                "B": product("eu-west-1", "EUW1-NovaPro-output-tokens"),
-                "C": product("us-east-1", "USE1-Guardrail-Something\u001b[2J"),
-            },
-            "terms": {"OnDemand": {"A": term("1K tokens"), "B": term("1K tokens"), "C": term("units")}},
-        }
-    ).encode()
+            "A": (product("USE1-NovaPro-input-tokens"), term(amount)),
+            "B": (product("EUW1-NovaPro-output-tokens", region="eu-west-1"), term(amount)),
+            "C": (product("USE1-Guardrail-Something\u001b[2J"), term(amount, "units")),
+        },
+    )
+
+
+def prices_of(cloud: Cloud) -> DynamoPrices:
+    return DynamoPrices(cloud.ledger, lambda: cloud.now)
 
 
 @pytest.fixture
@@ -53,7 +55,8 @@ def test_load_says_what_was_read_and_what_was_left_out(cloud: Cloud, file: Path)
 
     assert document["stored"] == 2
     assert document["sources"][0]["left_out"] == ["USE1-Guardrail-Something\x1b[2J"]
-    assert "2 prices in the ledger." in table
+    assert [message["body"] for message in cloud.received("DirectoryQueue")] == [{"task": "pricing"}]
+    assert "Nothing is new" in table
     assert "USE1-Guardrail-Something[2J" in table
     assert row.endswith(",2,1")
 
@@ -61,7 +64,7 @@ def test_load_says_what_was_read_and_what_was_left_out(cloud: Cloud, file: Path)
 def test_show_has_the_prices_of_the_stacks_region(cloud: Cloud, file: Path) -> None:
     run("prices", "load", str(file))
 
-    here = run("prices", "show", output="json").json["prices"]
+    here = run("prices", "show", "--model", "Nova Pro", output="json").json["prices"]
     everywhere = run("prices", "show", "--all-regions", "--model", "Nova Pro", output="csv").out.splitlines()
     table = run("prices", "show", "--model", "us.amazon.nova-pro-v1:0").out
 
@@ -88,38 +91,11 @@ def test_files_that_are_no_offers(cloud: Cloud, tmp_path: Path) -> None:
     assert "missing.json cannot be read" in run("prices", "load", "missing.json").err
 
 
-@contextmanager
-def price_list(status: int = 200) -> Iterator[tuple[str, list[str]]]:
-    """A bulk API on this machine, and the paths that were asked of it."""
-    asked: list[str] = []
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            asked.append(self.path)
-            body = offer(code=self.path.split("/")[4])
-            self.send_response(status)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, *_: object) -> None:
-            """Tests say nothing on standard error."""
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{server.server_port}", asked
-        finally:
-            server.shutdown()
-            thread.join()
-
-
 def test_sync_downloads_the_three_offers(cloud: Cloud) -> None:
-    with price_list() as (url, asked):
-        document = run("prices", "sync", "--base-url", url, output="json").json
+    with serving({code: offer(code=code) for code in OFFERS}) as api:
+        document = run("prices", "sync", "--base-url", api.url, output="json").json
 
-    assert asked == [
+    assert api.asked == [
         "/offers/v1.0/aws/AmazonBedrock/current/index.json",
         "/offers/v1.0/aws/AmazonBedrockFoundationModels/current/index.json",
         "/offers/v1.0/aws/AmazonBedrockService/current/index.json",
@@ -128,12 +104,12 @@ def test_sync_downloads_the_three_offers(cloud: Cloud) -> None:
 
 
 def test_sync_tells_when_the_price_list_does_not_answer(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
-    with price_list(status=404) as (url, _):
-        ran = run("prices", "sync", "--base-url", url)
-    gone = run("prices", "sync", "--base-url", url)
-    monkeypatch.setattr(offers, "_MAX_BYTES", 10)
-    with price_list() as (url, _):
-        large = run("prices", "sync", "--base-url", url)
+    with serving({}) as api:
+        ran = run("prices", "sync", "--base-url", api.url)
+    gone = run("prices", "sync", "--base-url", api.url)
+    monkeypatch.setattr(offers, "MAX_BYTES", 10)
+    with serving({code: offer(code=code) for code in OFFERS}) as api:
+        large = run("prices", "sync", "--base-url", api.url)
 
     assert "answered 404" in ran.err
     assert "could not be downloaded" in gone.err
@@ -142,3 +118,195 @@ def test_sync_tells_when_the_price_list_does_not_answer(cloud: Cloud, monkeypatc
 
 def test_prices_are_not_read_over_plain_http(cloud: Cloud) -> None:
     assert run("prices", "sync", "--base-url", "http://prices.example.com").exit_code == 2
+
+
+def test_a_price_list_that_contradicts_itself_is_told(cloud: Cloud, tmp_path: Path) -> None:
+    path = tmp_path / "AmazonBedrock.json"
+    path.write_bytes(
+        offer_file(
+            "AmazonBedrock",
+            {
+                "A": (product("USE1-NovaPro-input-tokens"), term("0.0008")),
+                "B": (product("USE1-amazon.nova-pro-mantle-input-tokens-standard"), term("0.0009")),
+            },
+        )
+    )
+
+    ran = run("prices", "load", str(path))
+
+    assert "Nothing is new" in ran.out
+    assert ran.out.count("two usage types contradict each other: amazon.nova-pro input standard regional us-east-1") == 2
+
+
+def test_show_says_what_stands_in_where_no_list_was_read(cloud: Cloud) -> None:
+    shown = run("prices", "show", "--model", "Claude Sonnet 4.6", output="json").json["prices"]
+
+    assert {p["origin"] for p in shown} == {"snapshot"}
+    assert {p["source"] for p in shown} == {"snapshot 2026-09-11"}
+    assert len(shown) == 14
+
+
+def calibration(**changes: object) -> Calibration:
+    factors = replace(Costs.uniform(Decimal("0.88")), list_cost=Decimal(1))
+    day = date(2026, 10, 1)
+    found = Calibration(NOVA_INPUT, "us-east-1", factors, 7, day, day, Decimal(10**6), Decimal("0.8"))
+    return replace(found, **changes)  # type: ignore[arg-type]
+
+
+def test_show_has_the_factor_of_the_bill_or_why_there_is_none(cloud: Cloud, file: Path) -> None:
+    run("prices", "load", str(file))
+    shown = ("prices", "show", "--model", "Nova Pro")
+    assert run(*shown, output="json").json["prices"][0]["not_calibrated_because"] == "not billed recently"
+
+    prices_of(cloud).replace_calibrations([], [calibration()])
+    (price,) = run(*shown, output="json").json["prices"]
+    assert price["calibration"]["factors"]["net_effective_cost"] == "0.88"
+    assert price["not_calibrated_because"] == ""
+    assert "× 0.88" in run(*shown).out
+
+    prices_of(cloud).replace_calibrations([calibration()], [calibration(not_used_because="billed on 2 days, and 3 are needed")])
+    assert "× 0.88" not in run(*shown).out
+    assert run(*shown, output="csv").out.splitlines()[1].endswith('"billed on 2 days, and 3 are needed"')
+
+
+# Prices that the customer states ----------------------------------------------------------------------------------------
+
+YAML = """
+prices:
+  - {model: Claude Sonnet 4.6, region: us-east-1, token_kind: input, amount: 2.70, per: 1000000, effective_from: 2026-10-01,
+     note: private offer 17}
+  - model: us.anthropic.claude-sonnet-4-6
+    region: us-east-1
+    token_kind: output
+    routing: global
+    tier: batch
+    amount: "13.50"
+    per: 1000000
+    effective_from: 2026-10-01
+"""
+CSV = """model,region,token_kind,amount,per,effective_from,note,routing,tier
+Claude Sonnet 4.6,us-east-1,input,2.70,1000000,2026-10-01,private offer 17,,
+us.anthropic.claude-sonnet-4-6,us-east-1,output,13.50,1000000,2026-10-01,,global,batch
+"""
+
+
+@pytest.mark.parametrize(("name", "content"), [("prices.yaml", YAML), ("prices.csv", CSV)])
+def test_stated_prices_win_over_the_list_until_they_are_removed(cloud: Cloud, tmp_path: Path, name: str, content: str) -> None:
+    path = tmp_path / name
+    path.write_text(content)
+    sonnet = Meter("anthropic.claude-sonnet-4-6", TokenKind.INPUT)
+
+    loaded = run("prices", "override", str(path))
+
+    found = prices_of(cloud).load([sonnet.model]).find(sonnet, "us-east-1", date(2026, 10, 4))
+    assert found is not None
+    assert (found.amount, found.source) == (Decimal("2.70"), "override: private offer 17")
+    assert "2 prices in force" in loaded.out
+    assert [message["body"] for message in cloud.received("DirectoryQueue")] == [{"task": "pricing"}]
+    listed = run("prices", "overrides", output="json").json["prices"]
+    assert [(p["token_kind"], p["tier"], p["routing"]) for p in listed] == [
+        ("output", "batch", "global"),
+        ("input", "standard", "regional"),
+    ]
+
+    run("prices", "remove", "--model", "Claude Sonnet 4.6", "--token-kind", "input")
+
+    assert prices_of(cloud).load([sonnet.model]).find(sonnet, "us-east-1", date(2026, 10, 4)) == snapshot()[sonnet.model][0]
+    assert len(run("prices", "overrides", output="json").json["prices"]) == 1
+
+
+def test_everything_that_is_wrong_with_a_file_of_prices_is_told_at_once(cloud: Cloud, tmp_path: Path) -> None:
+    path = tmp_path / "prices.yaml"
+    path.write_text("prices: [{model: m, region: Virginia, token_kind: input, amount: 1e400, per: 7}, {modle: m}]")
+
+    ran = run("prices", "override", str(path))
+
+    assert ran.exit_code == 1
+    for wrong in ("price 1: region", "price 1: amount", "price 1: per", "price 1: effective_from", "price 2: modle"):
+        assert wrong in ran.err
+    assert run("prices", "overrides", output="json").json["prices"] == []
+
+
+@pytest.mark.parametrize("content", ["", "prices: []", "prices: 7", "[1]", "a: [", "prices: [1]"])
+def test_a_file_without_prices(cloud: Cloud, tmp_path: Path, content: str) -> None:
+    path = tmp_path / "prices.yaml"
+    path.write_text(content)
+
+    assert run("prices", "override", str(path)).exit_code == 1
+
+
+def test_no_stated_price_to_remove(cloud: Cloud) -> None:
+    assert run("prices", "remove", "--model", "Nova Pro").exit_code == 4
+
+
+# Another project's table ------------------------------------------------------------------------------------------------
+
+
+def test_compare_prints_where_another_table_disagrees_and_stores_nothing(cloud: Cloud, tmp_path: Path) -> None:
+    path = tmp_path / "table.json"
+    path.write_text(
+        json.dumps(
+            {
+                "us.anthropic.claude-sonnet-4-6": {"litellm_provider": "bedrock_converse", "input_cost_per_token": 3.3e-06},
+                "global.anthropic.claude-sonnet-4-6": {"litellm_provider": "bedrock", "output_cost_per_token": 3e-05},
+                "anthropic.claude-sonnet-4-6": {"litellm_provider": "bedrock", "input_cost_per_token": 3e-06},
+                "amazon.nova-pro-v1:0": {"litellm_provider": "bedrock", "input_cost_per_token": 8e-07},
+                "bedrock/us-east-1/1-month-commitment/x": {"litellm_provider": "bedrock", "input_cost_per_token": 1},
+                "gpt-4o": {"litellm_provider": "openai", "input_cost_per_token": 1},
+            }
+        )
+    )
+    before = list(cloud.ledger.query("PRICES"))
+
+    document = run("prices", "compare", str(path), output="json").json
+
+    assert document["agreed"] == 1
+    assert [(d["key"], d["ours"], d["theirs"], d["ratio"]) for d in document["disagreements"]] == [
+        ("global.anthropic.claude-sonnet-4-6", "15", "30", "2")
+    ]
+    assert document["only_theirs"] == ["amazon.nova-pro-v1:0 input standard"]
+    assert "theirs ÷ ours" in run("prices", "compare", str(path)).out
+    assert list(cloud.ledger.query("PRICES")) == before
+
+
+def test_the_published_table_agrees_with_the_snapshot() -> None:
+    path = SAMPLES / "prices" / "litellm_bedrock_prices.json"
+    if not path.is_file():
+        pytest.skip("the published table is not at hand")
+    table = read_table(path)
+    prices = PriceList(price for model in models_of(table) for price in snapshot().get(model, ()))
+    comparison = compare(table, prices, "us-east-1", date(2026, 9, 11) + timedelta(days=1))
+
+    assert comparison.agreed > 10
+    assert comparison.disagreements == ()
+
+
+def test_what_is_no_table_of_prices(cloud: Cloud, tmp_path: Path) -> None:
+    path = tmp_path / "table.json"
+    path.write_text("[]")
+
+    assert "no table of model prices" in run("prices", "compare", str(path)).err
+    assert "cannot be read" in run("prices", "compare", str(tmp_path / "missing")).err
+
+
+def test_the_snapshot_is_the_published_price_list() -> None:
+    path = SAMPLES / "cur" / "price_list_sonnet46_usage_types.csv"
+    if not path.is_file():
+        pytest.skip("the published price list is not at hand")
+    kinds = {
+        "InputTokenCount": TokenKind.INPUT,
+        "OutputTokenCount": TokenKind.OUTPUT,
+        "CacheReadInputTokenCount": TokenKind.CACHE_READ,
+        "CacheWriteInputTokenCount": TokenKind.CACHE_WRITE,
+        "CacheWrite1hInputTokenCount": TokenKind.CACHE_WRITE_1H,
+    }
+    published = {}
+    for row in csv.DictReader(path.read_text().splitlines()):
+        dimension, _, rest = row["usagetype_without_region_prefix"].partition("_")
+        if dimension in kinds:
+            tier = Tier.BATCH if rest.endswith("Batch") else Tier.STANDARD
+            routing = Routing.GLOBAL if rest.startswith("Global") else Routing.REGIONAL
+            published[kinds[dimension], tier, routing] = (Decimal(row["usd"]), 1_000_000)
+
+    (prices,) = snapshot().values()
+    assert {(p.meter.token_kind, p.meter.tier, p.meter.routing): (p.amount, p.per) for p in prices} == published

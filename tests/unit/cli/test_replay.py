@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import gzip
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from adapters.contracts import AllocateDay, ApiCall, ObjectCreated, read
+from adapters.contracts import AllocateDay, LogEventsDelivered, ObjectCreated, read
+from adapters.sources.cloudtrail import folded, parse_event, read_message
+from adapters.sources.invocation_log import SubscribedInvocationLogs
+from bedrock_costs.stack import Stack
 from tests.unit.cli.support import ACCOUNT, LOG_KEY, MANIFEST_KEY, REGION, Cloud, put_october, run
 
 CALL = {
@@ -126,7 +130,60 @@ def test_events_in_every_shape_that_aws_hands_out(cloud: Cloud, tmp_path: Path, 
     (message,) = cloud.received("ApiCallQueue")
     assert ran.exit_code == 0
     assert ran.out.startswith("Sent 1 event")
-    assert read(ApiCall, json.dumps(message["body"]), "test").detail == CALL
+    detail = read_message(json.dumps(message["body"]), "test").detail
+    assert parse_event(detail, folded([])) == parse_event(json.dumps(CALL), folded([]))
+
+
+SESSION = {
+    "eventSource": "sts.amazonaws.com",
+    "eventName": "AssumeRole",
+    "eventTime": "2026-10-01T11:00:00Z",
+    "requestParameters": {"tags": [{"key": "team", "value": "search"}], "policy": "a secret"},
+    "responseElements": {"credentials": {"accessKeyId": "ASIAEXAMPLE", "sessionToken": "a secret"}},
+}
+
+
+@pytest.mark.parametrize("is_wrapped", [False, True])
+def test_a_session_is_sent_without_its_token(cloud: Cloud, tmp_path: Path, is_wrapped: bool) -> None:
+    cloud.cloudformation.parameters["AllocationTagKeys"] = "team"
+    file = tmp_path / "events.json"
+    file.write_text(json.dumps({"detail-type": "AWS API Call via CloudTrail", "detail": SESSION} if is_wrapped else SESSION))
+
+    run("replay", "events", str(file))
+
+    (message,) = cloud.received("ApiCallQueue")
+    assert message["body"]["detail"]["responseElements"] == {"credentials": {"accessKeyId": "ASIAEXAMPLE"}}
+    assert "a secret" not in json.dumps(message)
+
+
+TRAIL_KEY = (
+    f"org/AWSLogs/{ACCOUNT}/CloudTrail/{REGION}/2026/10/05/"
+    f"{ACCOUNT}_CloudTrail_{REGION}_20261005T1430Z_Mu0KsOhtH1ar15ZZ.json.gz"
+)
+
+
+def test_trail_files_are_announced_and_digests_left_out(cloud: Cloud) -> None:
+    put(cloud, "trail-bucket", TRAIL_KEY, TRAIL_KEY.replace("/CloudTrail/", "/CloudTrail-Digest/"))
+
+    ran = run("replay", "trail", output="json")
+
+    (message,) = cloud.received("TrailQueue")
+    assert (ran.json["sent"], ran.json["skipped"]) == (1, 1)
+    assert message["body"]["detail"]["object"]["key"] == TRAIL_KEY
+
+
+@pytest.mark.parametrize(("uri", "code"), [("s3://trail-bucket/org/AWSLogs", 4), ("s3://log-bucket/logs", 2)])
+def test_only_the_stacks_own_trail_is_replayed(cloud: Cloud, uri: str, code: int) -> None:
+    assert run("replay", "trail", uri).exit_code == code
+
+
+def test_a_stack_without_a_trail_says_how_to_read_one(cloud: Cloud) -> None:
+    del cloud.cloudformation.outputs["TrailLocation"]
+
+    ran = run("replay", "trail")
+
+    assert ran.exit_code == 4
+    assert "TrailBucket" in ran.err
 
 
 def test_broken_events_are_named_and_the_others_sent(cloud: Cloud, tmp_path: Path) -> None:
@@ -160,7 +217,7 @@ def test_files_without_any_use_of_bedrock(cloud: Cloud, tmp_path: Path, content:
     ran = run("replay", "events", str(file))
 
     assert ran.exit_code == 4
-    assert "no inference call and no issued session" in ran.err
+    assert "no inference call" in ran.err
 
 
 def test_a_file_that_is_not_there(cloud: Cloud) -> None:
@@ -182,6 +239,102 @@ def test_what_sqs_refuses_is_not_counted_as_sent(cloud: Cloud, tmp_path: Path, m
 
     assert ran.exit_code == 1
     assert "SQS took 0 of 1 events, then refused 1: throttled" in ran.err
+
+
+class FakeLogs:
+    """CloudWatch Logs with two pages of a log group, the second of two streams."""
+
+    def get_paginator(self, operation: str) -> FakeLogs:
+        assert operation == "filter_log_events"
+        return self
+
+    def paginate(self, *, logGroupName: str, startTime: int, endTime: int) -> Iterator[dict[str, Any]]:
+        assert (logGroupName, endTime - startTime) == (GROUP, 90 * 60 * 1000)
+        for streams in (("s",), ("s", "t")):
+            yield {"events": [self._event(name, startTime + n) for n, name in enumerate(streams)]}
+
+    def _event(self, stream: str, timestamp: int) -> dict[str, Any]:
+        return {"logStreamName": stream, "eventId": f"{stream}{timestamp}", "timestamp": timestamp, "message": "{}"}
+
+
+class FakeLambda:
+    """Lambda that takes events, until it fails."""
+
+    def __init__(self, takes: int = 9) -> None:
+        self.payloads: list[dict[str, Any]] = []
+        self._takes = takes
+
+    def invoke(self, *, FunctionName: str, Payload: bytes) -> dict[str, Any]:
+        assert FunctionName == "recorder"
+        if len(self.payloads) == self._takes:
+            return {"StatusCode": 200, "FunctionError": "Unhandled"}
+        self.payloads.append(json.loads(Payload))
+        return {"StatusCode": 200}
+
+
+GROUP = "/aws/bedrock/invocations"
+SPAN = ("--from", "2026-10-05T14:00", "--to", "2026-10-05T17:30+02:00")
+
+
+def subscribe(cloud: Cloud, monkeypatch: pytest.MonkeyPatch, recorder: FakeLambda) -> None:
+    cloud.cloudformation.outputs |= {"InvocationLogGroup": GROUP, "RecordInvocationsFunction": "recorder"}
+    fakes = {"logs": FakeLogs(), "lambda": recorder}
+    others = Stack.client
+    monkeypatch.setattr(Stack, "client", lambda self, service: fakes.get(service) or others(self, service))
+
+
+def test_log_events_are_handed_to_the_function_as_their_subscription_does(
+    cloud: Cloud, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recorder = FakeLambda()
+    subscribe(cloud, monkeypatch, recorder)
+
+    assert "Sent 3 log events." in run("replay", "log-events", *SPAN).out
+
+    logs = SubscribedInvocationLogs(GROUP, ())
+    batches = [logs.batch(read(LogEventsDelivered, payload, "test").awslogs.data, "test") for payload in recorder.payloads]
+    assert [(batch.name, len(batch.log_events)) for batch in batches] == [
+        (f"{GROUP}/s", 1),
+        (f"{GROUP}/s", 1),
+        (f"{GROUP}/t", 1),
+    ]
+    assert [batch.span[:19] for batch in batches] == ["2026-10-05T14:00:00"] * 3
+
+
+def test_a_dry_run_of_log_events_only_counts_them(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
+    recorder = FakeLambda()
+    subscribe(cloud, monkeypatch, recorder)
+
+    assert "Would send 3 log events." in run("replay", "log-events", *SPAN, "--dry-run").out
+    assert recorder.payloads == []
+
+
+def test_log_events_that_the_function_fails_on_can_be_sent_again(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
+    subscribe(cloud, monkeypatch, FakeLambda(takes=2))
+
+    ran = run("replay", "log-events", *SPAN)
+
+    assert ran.exit_code == 1
+    assert "the function failed after 2 events" in ran.err
+
+
+@pytest.mark.parametrize(
+    ("span", "exit_code", "message"),
+    [
+        (SPAN, 4, "is subscribed to no log group"),
+        (("--from", "2026-10-05T14:00", "--to", "yesterday"), 2, "is not a time"),
+    ],
+)
+def test_log_events_need_a_subscription_and_times(cloud: Cloud, span: tuple[str, ...], exit_code: int, message: str) -> None:
+    ran = run("replay", "log-events", *span)
+
+    assert (ran.exit_code, message in ran.err) == (exit_code, True)
+
+
+def test_the_times_of_log_events_are_in_their_order(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
+    subscribe(cloud, monkeypatch, FakeLambda())
+
+    assert run("replay", "log-events", "--from", "2026-10-05T14:00", "--to", "2026-10-05T13:59").exit_code == 2
 
 
 def test_the_days_of_a_period_are_asked_for_again(cloud: Cloud) -> None:

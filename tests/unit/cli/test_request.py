@@ -77,7 +77,7 @@ def test_a_call_with_its_price_caller_and_evidence(recorded: Cloud) -> None:
 def test_json_however_the_call_is_named(recorded: Cloud, args: list[str]) -> None:
     document = run("request", *args).json
 
-    assert document["region"] == "eu-west-1"
+    assert (document["region"], document["state"]) == ("eu-west-1", "joined")
     assert document["metered"]["cost"] == "0.00375"
     assert document["metered"]["token_kinds"][0] == {
         "token_kind": "input",
@@ -102,6 +102,34 @@ def test_a_call_that_only_cloudtrail_has_seen(cloud: Cloud) -> None:
 
     assert "not known: no log record has arrived" in out
     assert "platform (from session tag)" in out
+
+
+def test_a_call_that_cloudtrail_counted_has_a_provisional_cost(cloud: Cloud) -> None:
+    kinds = {TokenKind.INPUT: PricedKind(1200, Decimal("0.0036"), "0.003 USD per 1000")}
+    half = replace(
+        OBSERVED, kinds=kinds, price_source="a list", issued_to="arn:aws:lambda:::function:chat", has_bearer_token=True
+    )
+    cloud.invocations.record_observed(KEY, half, awaits_session=False)
+
+    out = run("request", "111122223333/eu-west-1/5f3c0b9e", "--output", "table").out
+    document = run("request", "111122223333/eu-west-1/5f3c0b9e").json
+
+    for expected in ("0.0036 USD (provisional", "a list", "function:chat", "called with a Bedrock API key"):
+        assert expected in out
+    assert (document["state"], document["metered"]) == ("observed_only", None)
+    assert (document["observed"]["cost"], document["observed"]["flags"]) == ("0.0036", ["provisional"])
+
+
+def test_a_call_that_no_log_covers_has_no_cost(cloud: Cloud) -> None:
+    half = replace(OBSERVED, is_uncovered=True, iam_principal="", identity_name="jo", project="arn:project")
+    cloud.invocations.record_observed(KEY, half, awaits_session=False)
+
+    out = run("request", "111122223333/eu-west-1/5f3c0b9e", "--output", "table").out
+    document = run("request", "111122223333/eu-west-1/5f3c0b9e").json
+
+    for expected in ("no invocation log covers such calls", "jo", "arn:project"):
+        assert expected in out
+    assert (document["observed"]["cost"], document["observed"]["flags"]) == (None, ["unmeasured"])
 
 
 def test_a_call_that_is_not_recorded(cloud: Cloud) -> None:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError
 
+from adapters.prices import DynamoPrices
+from attribution.prices import OfferReading
 from bedrock_costs.commands import status
+from tests.support.price_list import OFFERS
 from tests.unit.cli.support import Cloud, put_delivery, put_october, run
 
 
@@ -79,3 +82,16 @@ def test_a_period_without_data_names_the_newest_that_has_some(cloud: Cloud, monk
 
     assert "the newest period with data is 2026-10" in run("status").out
     assert run("status", output="json").json["newest_period_with_data"] == "2026-10"
+
+
+def test_a_price_list_that_was_not_read_whole_is_named_and_one_that_was_is_dated(cloud: Cloud) -> None:
+    assert "AmazonBedrockService never read" in run("status", "--period", "2026-10").out
+
+    prices = DynamoPrices(cloud.ledger, lambda: cloud.now)
+    for hours, code in enumerate(OFFERS):
+        read_at = cloud.now - timedelta(hours=hours)
+        prices.record_reading(OfferReading(code, read_at, date(2026, 9, 11), 10, 2))
+
+    assert "read 2026-10-04 05:30 UTC, published 2026-09-11" in run("status", "--period", "2026-10").out
+    document = run("status", "--period", "2026-10", output="json").json["price_list"]
+    assert (document["never_read"], document["published_on"]["AmazonBedrock"]) == ([], "2026-09-11")

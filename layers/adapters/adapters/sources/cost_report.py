@@ -7,10 +7,13 @@ its shortest decimal text and becomes an exact decimal before anything is added.
 
 from __future__ import annotations
 
+import fcntl
 import json
+import shutil
 import tempfile
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import date
 from functools import lru_cache
@@ -39,15 +42,18 @@ from attribution.errors import DeliveryIncomplete, DeliveryRefused, InputRejecte
 from attribution.money import ZERO, total
 from attribution.periods import BillingPeriod
 from attribution.ports import StoredObject
-from attribution.usage_types import UNCLASSIFIED, decode_usage_type, region_of, tokens_of
+from attribution.usage_types import UNCLASSIFIED, decode_usage_type, decoder_version, region_of, tokens_of
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
 _PINNED_AT_ONCE = 16
+_WORK, _LOCK = "cost-report-", "lock"
 # Line item types whose quantity is a use; that of a discount or a tax is none.
 _USAGE = ("Usage", "DiscountedUsage", "SavingsPlanCoveredUsage")
 _UNKNOWN_SHOWN = 50
+# Of a text that is kept in a delivery's record.
+_LONGEST_TEXT = 200
 
 
 class OriginChargeWriter(Protocol):
@@ -89,7 +95,8 @@ class S3CostReports:
 
     @property
     def reader(self) -> str:
-        return reader()
+        """What reads files and what decodes their usage types: a report that either would read otherwise is read again."""
+        return f"{reader()}:{decoder_version()}"
 
     def manifest(self, source: StoredObject) -> Manifest:
         """The manifest as it is now: in overwrite mode the same key always holds the newest."""
@@ -130,11 +137,11 @@ class S3CostReports:
         if self._readings.has(name):
             return False
         with (
-            tempfile.TemporaryDirectory(dir=self._work_directory) as directory,
-            ReportEngine(period, Path(directory), self._memory_megabytes) as engine,
+            _work_directory(self._work_directory) as directory,
+            ReportEngine(period, directory, self._memory_megabytes) as engine,
         ):
-            reading = self._read(engine, kind, file, Path(directory))
-            kept = Path(directory) / "reading.parquet"
+            reading = self._read(engine, kind, file, directory)
+            kept = directory / "reading.parquet"
             engine.keep(reading, kept)
             self._readings.put(name, kept)
         return True
@@ -142,10 +149,10 @@ class S3CostReports:
     def ingest(self, manifest: Manifest, files: Sequence[PinnedFile], stored: Container[str]) -> IngestedReport:
         """Put what the files say together, keep the origin charges of each day not stored yet, and say what was found."""
         with (
-            tempfile.TemporaryDirectory(dir=self._work_directory) as directory,
-            ReportEngine(manifest.period, Path(directory), self._memory_megabytes) as engine,
+            _work_directory(self._work_directory) as directory,
+            ReportEngine(manifest.period, directory, self._memory_megabytes) as engine,
         ):
-            readings = {f.key: self._kept_or_read(engine, manifest, f, Path(directory)) for f in files if f.size}
+            readings = {f.key: self._kept_or_read(engine, manifest, f, directory) for f in files if f.size}
             self._require_unchanged(manifest)
             for key, reading in readings.items():
                 if reading.refusal:
@@ -165,10 +172,16 @@ class S3CostReports:
             totals=merged.totals,
             rejected=rejected,
             rejected_count=merged.rows_broken,
+            rows_outside=merged.rows_outside,
             notes=_notes(readings, merged, manifest.period),
             unclassified=unclassified.totals(),
-            mentions=merged.mentions,
-            unknown_columns=tuple(sorted({c for r in readings.values() for c in r.unknown_columns}))[:_UNKNOWN_SHOWN],
+            mentions=tuple(
+                replace(m, product_code=m.product_code[:_LONGEST_TEXT], usage_type=m.usage_type[:_LONGEST_TEXT])
+                for m in merged.mentions
+            ),
+            unknown_columns=tuple(sorted({c[:_LONGEST_TEXT] for r in readings.values() for c in r.unknown_columns}))[
+                :_UNKNOWN_SHOWN
+            ],
             content=content_of(files),
             reader=self.reader,
         )
@@ -195,7 +208,7 @@ class S3CostReports:
             path.unlink(missing_ok=True)
 
     def _name(self, kind: ReportKind, period: BillingPeriod, file: PinnedFile) -> str:
-        return content_hash([self._bucket, file.key, file.etag, file.size, kind, str(period), self.reader])
+        return content_hash([self._bucket, file.key, file.etag, file.size, kind, str(period), reader()])
 
     def _days(
         self, period: BillingPeriod, engine: ReportEngine, unclassified: _Unclassified, stored: Container[str]
@@ -231,6 +244,19 @@ class S3CostReports:
             raise
 
 
+@contextmanager
+def _work_directory(parent: str | None) -> Iterator[Path]:
+    """A directory of this delivery's own. What a function left behind that was ended by its timeout is removed first."""
+    for left in Path(parent or tempfile.gettempdir()).glob(f"{_WORK}*"):
+        with suppress(OSError), (left / _LOCK).open("w") as lock:
+            # Its owner, if it still works, holds the lock.
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(left)
+    with tempfile.TemporaryDirectory(prefix=_WORK, dir=parent) as directory, (Path(directory) / _LOCK).open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield Path(directory)
+
+
 def _rejected_rows(readings: Mapping[str, FileReading], merged: Merged) -> Iterator[RejectedRow]:
     """Rejected rows of Bedrock: those of nameless products count only where another row tells that the product is."""
     for key, reading in readings.items():
@@ -243,6 +269,8 @@ def _notes(readings: Mapping[str, FileReading], merged: Merged, period: BillingP
     notes = list(dict.fromkeys(note for reading in readings.values() for note in reading.notes))
     if merged.rows_outside:
         notes.append(f"{merged.rows_outside} rows are dated outside {period}; they are booked on its first or last day")
+    if merged.rows_costless:
+        notes.append(f"{merged.rows_costless} rows have no cost; they count as zero")
     unknown = {column for reading in readings.values() for column in reading.unknown_columns}
     if unknown:
         notes.append(f"{len(unknown)} columns are not in the report's documentation; they are not read")
@@ -291,14 +319,19 @@ def _tags(text: str) -> tuple[tuple[str, str], ...]:
     if not isinstance(found, dict):
         return ()
     # JSON may hold half of a surrogate pair, which no encoding can.
-    return pairs({_tag_key(_encodable(k)): _encodable(v) for k, v in found.items() if isinstance(v, str) and v})
+    spelled = {
+        _encodable(k): _encodable(v if isinstance(v, str) else json.dumps(v)) for k, v in found.items() if v not in (None, "")
+    }
+    return pairs({_tag_key(key, spelled): value for key, value in spelled.items()})
 
 
-def _tag_key(key: str) -> str:
+def _tag_key(key: str, beside: Container[str]) -> str:
     """A tag's key under its source. Beside CUR 2.0's `tags`, reports spell resource tags `user:Team`, `user_team` or bare."""
-    if "/" in key:
+    if "/" in key and not key.startswith("user:"):
         return key
-    return f"resourceTags/{key.removeprefix('user:').removeprefix('user_')}"
+    bare = key.removeprefix("user:").removeprefix("user_")
+    # Where the bare key is there too, they are two tags.
+    return f"resourceTags/{key if bare in beside else bare}"
 
 
 def _encodable(text: str) -> str:
@@ -340,7 +373,7 @@ class _Unclassified:
     def look_at(self, charges: Iterable[OriginCharge]) -> None:
         for charge in charges:
             if charge.feature == UNCLASSIFIED:
-                of_type = self._by_type.setdefault(charge.usage_type, {})
+                of_type = self._by_type.setdefault(charge.usage_type[:_LONGEST_TEXT] or "(no usage type)", {})
                 of_type[charge.currency] = of_type.get(charge.currency, Costs()) + charge.costs
 
     def totals(self) -> dict[str, dict[str, Costs]]:

@@ -43,12 +43,18 @@ LAYOUTS: Mapping[ReportKind, Layout] = {
     ReportKind.FOCUS: FocusLayout(),
 }
 # What the engine raises when it is short of memory or disk, or broken itself: none of these says anything of the file it reads.
-_FAULTS_OF_ITS_OWN = (duckdb.OutOfMemoryException, duckdb.IOException, duckdb.InternalException, duckdb.FatalException)
+_FAULTS_OF_ITS_OWN = (duckdb.OutOfMemoryException, duckdb.FatalException)
+_DISK_FULL = "No space left"
 # Everything else means that a file is not what its name says; damaged Parquet raises the bare base class.
 _UNREADABLE = (duckdb.Error, UnicodeDecodeError, csv.Error)
 _LONGEST_LINE = 8 * 1024 * 1024
 _CSV_BUFFER = 2 * _LONGEST_LINE
 _REJECTED_SHOWN = 1000
+# Reports compress to a tenth or a thirtieth; nothing that AWS writes comes near this.
+_LARGEST_EXPANSION, _ALWAYS_EXPANDED = 200, 64 * 1024 * 1024
+# Where a chunk begins. Some writers put 0 for a dictionary that is not there; a file's first bytes are its magic number.
+CHUNK_OFFSET = """CAST(CASE WHEN dictionary_page_offset >= 4 THEN least(dictionary_page_offset, data_page_offset)
+    ELSE data_page_offset END AS BIGINT)"""
 
 # How a group of rows stands to Bedrock: the code of its product decides those that do not say.
 _SELECTED, _DECIDED_BY_CODE, _ONLY_MENTIONED = 2, 1, 0
@@ -90,7 +96,7 @@ class FileReading:
 
 
 def reader() -> str:
-    """A name of this code and its selection."""
+    """A name of this code and its selection, by which a file's reading is known."""
     return f"{READING_VERSION}:{selection().version}"
 
 
@@ -106,7 +112,7 @@ _SUMS = ("quantity", *COST_METRICS)
 _GROUPS = f"""CREATE TABLE groups (
     standing TINYINT, speaks BOOLEAN, usage_date DATE, is_outside BOOLEAN,
     {", ".join(f"{name} VARCHAR" for name in TEXT_FIELDS)}, is_final BOOLEAN,
-    row_count BIGINT, broken BIGINT, {", ".join(f"{name} {DECIMAL}" for name in _SUMS)})"""
+    row_count BIGINT, broken BIGINT, costless BIGINT, {", ".join(f"{name} {DECIMAL}" for name in _SUMS)})"""
 # Rows that only speak of Bedrock are counted by these.
 _MENTION_KEYS = ("product_code", "usage_type", "line_item_type", "currency")
 
@@ -140,16 +146,19 @@ class ReportEngine:
 
     def parquet_columns(self, path: Path) -> list[Column]:
         """The columns of a Parquet file, told by its footer alone."""
-        described = self._engine.execute(f"DESCRIBE SELECT * FROM read_parquet('{path}')").fetchall()
-        return [Column(name, _quoted(name), kind) for name, kind, *_ in described]
+        described = self._engine.execute(f"DESCRIBE SELECT * FROM {_parquet(path)}").fetchall()
+        # The engine renames a second column of one name; the file's own schema says what it is called.
+        schema = iter(self._engine.execute(f"SELECT name, coalesce(num_children, 0) FROM parquet_schema('{path}')").fetchall())
+        next(schema)
+        own = [_top_level(schema) for _ in described]
+        return [Column(name, f"c{n}", kind) for n, (name, (_, kind, *_)) in enumerate(zip(own, described, strict=True))]
 
     def chunks(self, path: Path, kind: ReportKind) -> list[tuple[int, int]]:
         """Where the needed columns lie in a Parquet file: offset and length of each chunk. Other files have none."""
         try:
             used = _mapped(kind, self.parquet_columns(path)).used
             found = self._engine.execute(
-                f"""SELECT CAST(least(coalesce(dictionary_page_offset, data_page_offset), data_page_offset) AS BIGINT),
-                    total_compressed_size, path_in_schema FROM parquet_metadata('{path}')"""
+                f"""SELECT {CHUNK_OFFSET}, total_compressed_size, path_in_schema FROM parquet_metadata('{path}')"""
             ).fetchall()
         except _FAULTS_OF_ITS_OWN:
             raise
@@ -164,16 +173,31 @@ class ReportEngine:
             columns = self.parquet_columns(path)
             (rows_read,) = self._one(f"SELECT sum(num_rows) FROM parquet_file_metadata('{path}')")
             mapped = _mapped(kind, columns)
-            self._add(f"read_parquet('{path}')", mapped)
-            numbered = f"SELECT *, file_row_number + 1 AS row_in_file FROM read_parquet('{path}', file_row_number = true)"
+            self._require_no_bomb(path)
+            # Under names of our own: a column of the file may be called like one of the query's.
+            named = self._named(path)
+            self._add(f"(SELECT {named} FROM {_parquet(path)})", mapped)
+            numbered = f"SELECT {named}, file_row_number + 1 AS row_in_file FROM {_parquet(path, 'file_row_number = true')}"
             return self._reading(int(rows_read or 0), mapped, lambda: self._rejected(f"({numbered})", mapped))
         except _Refused as refused:
             return FileReading(refusal=str(refused))
         except _FAULTS_OF_ITS_OWN:
             raise
         except _UNREADABLE as error:
+            _require_disk(error)
             # The engine's own message may quote a row.
             return FileReading(refusal=f"is not readable as Parquet ({type(error).__name__})")
+
+    def _named(self, path: Path) -> str:
+        described = self._engine.execute(f"DESCRIBE SELECT * FROM {_parquet(path)}").fetchall()
+        return ", ".join(f"{_quoted(name)} AS c{n}" for n, (name, *_) in enumerate(described))
+
+    def _require_no_bomb(self, path: Path) -> None:
+        expanded, packed = self._one(
+            f"SELECT sum(total_uncompressed_size), sum(total_compressed_size) FROM parquet_metadata('{path}')"
+        )
+        if (expanded or 0) > max(_LARGEST_EXPANSION * (packed or 0), _ALWAYS_EXPANDED):
+            raise _Refused(f"expands to more than {_LARGEST_EXPANSION} times its size: refused as a decompression bomb")
 
     def read_csv(self, expanded: Expanded, kind: ReportKind) -> FileReading:
         """Read a CSV file as it is expanded. Nothing about it is guessed: its columns are those of its own header line."""
@@ -190,16 +214,16 @@ class ReportEngine:
         except _FAULTS_OF_ITS_OWN:
             raise
         except _UNREADABLE as error:
+            _require_disk(error)
             return FileReading(refusal=f"is not readable as CSV ({type(error).__name__}{_line(error)})")
 
     def _add(self, source: str, mapped: Mapped) -> None:
         """Group the rows of a source that are Bedrock's, may be, or speak of it."""
-        exact = "".join(f", {number} AS {name}" for name, number in mapped.numbers.items())
         self._engine.execute(
             f"""INSERT INTO groups BY NAME SELECT * REPLACE ({_AS_TEXT} AS tags) FROM (
                 SELECT {", ".join(_GROUPED)}, count(*) AS row_count, {_summed()}
                 FROM (SELECT {self._fields(mapped)} FROM (
-                    SELECT *, {_standing(mapped)} AS standing{exact} FROM {source}
+                    SELECT *, {_standing(mapped)} AS standing{_exact(mapped)} FROM {source}
                     WHERE {mapped.may_be_of_bedrock} AND {_is_candidate(mapped)}))
                 GROUP BY ALL)"""
         )
@@ -209,19 +233,17 @@ class ReportEngine:
         standing = (
             f"CASE WHEN {mapped.may_be_of_bedrock} THEN CASE WHEN {_is_candidate(mapped)} THEN {_standing(mapped)} END END"
         )
-        exact = "".join(
-            f", CASE WHEN standing IS NOT NULL THEN {number} END AS {name}" for name, number in mapped.numbers.items()
-        )
+        is_one = "standing IS NOT NULL"
+        rows = f"SELECT *{_exact(mapped, when=is_one)} FROM (SELECT *, {standing} AS standing FROM {source})"
         self._engine.execute(
             f"""CREATE TEMP TABLE reading AS
             SELECT {", ".join(_GROUPED)}, count(*) AS row_count, {_summed()}
-            FROM (SELECT {self._fields(mapped, when="standing IS NOT NULL")}
-                  FROM (SELECT *{exact} FROM (SELECT *, {standing} AS standing FROM {source}))) GROUP BY ALL;
+            FROM (SELECT {self._fields(mapped, when=is_one)} FROM ({rows})) GROUP BY ALL;
             INSERT INTO groups BY NAME SELECT * FROM reading WHERE standing IS NOT NULL"""
         )
-        (rows,) = self._one("SELECT coalesce(sum(row_count), 0) FROM reading")
+        (rows_read,) = self._one("SELECT coalesce(sum(row_count), 0) FROM reading")
         self._engine.execute("DROP TABLE reading")
-        return int(rows)
+        return int(rows_read)
 
     def _fields(self, mapped: Mapped, when: str = "") -> str:
         """The common fields of a row whose `standing` and exact numbers are known; where `when` does not hold, none."""
@@ -235,6 +257,7 @@ class ReportEngine:
             **mapped.text,
             "is_final": mapped.is_final,
             "is_broken": _is_broken(mapped),
+            "is_costless": f"{mapped.costs['billed_cost']} IS NULL",
             "quantity": mapped.quantity,
             **{name: f"coalesce({cost}, 0)" for name, cost in mapped.costs.items()},
         }
@@ -255,16 +278,13 @@ class ReportEngine:
 
     def _rejected(self, numbered: str, mapped: Mapped) -> list[Rejected]:
         """Rows with an amount that is not an exact decimal number, or without a start date, by their number in the file."""
-        reasons = " ".join(
-            f"WHEN {broken} THEN '{name} is not an exact decimal number'" for name, broken in mapped.broken.items()
-        )
+        reasons = " ".join(f"WHEN {broken} THEN '{reason}'" for reason, broken in mapped.broken.items())
         reason = f"CASE WHEN {mapped.started_at} IS NULL THEN 'no usage start date' {reasons} END"
-        exact = "".join(f", {number} AS {name}" for name, number in mapped.numbers.items())
         found = self._engine.execute(
             f"""SELECT row_in_file, {reason}, {mapped.text["product_code"]}, ({mapped.is_of_aws}) OR {mapped.says_bedrock}
-            FROM (SELECT *{exact} FROM {numbered})
+            FROM (SELECT *{_exact(mapped)} FROM {numbered})
             WHERE (({mapped.is_of_aws}) OR ({mapped.is_of_others})) AND {_is_broken(mapped)}
-            ORDER BY row_in_file LIMIT {_REJECTED_SHOWN}"""
+            ORDER BY ({mapped.is_of_aws} OR {mapped.says_bedrock}) DESC, row_in_file LIMIT {_REJECTED_SHOWN}"""
         ).fetchall()
         return [Rejected(int(row), reason, code, bool(is_selected)) for row, reason, code, is_selected in found]
 
@@ -300,9 +320,9 @@ class ReportEngine:
         """
         try:
             self._put_together()
+            return self._merged()
         except duckdb.OutOfRangeException as error:
             raise Unreadable("its amounts add up to 10^20 or more") from error
-        return self._merged()
 
     def _put_together(self) -> None:
         self._engine.execute(
@@ -314,8 +334,8 @@ class ReportEngine:
         )
 
     def _merged(self) -> Merged:
-        rows, broken, outside = self._one(
-            """SELECT coalesce(sum(row_count), 0), coalesce(sum(broken), 0),
+        rows, broken, costless, outside = self._one(
+            """SELECT coalesce(sum(row_count), 0), coalesce(sum(broken), 0), coalesce(sum(costless), 0),
                 coalesce(sum(CASE WHEN is_outside THEN row_count END), 0) FROM scope"""
         )
         sums = ", ".join(f"sum({name})" for name in COST_METRICS)
@@ -329,6 +349,7 @@ class ReportEngine:
             rows_in_scope=int(rows),
             rows_broken=int(broken),
             rows_outside=int(outside),
+            rows_costless=int(costless),
             totals={currency: Costs(*amounts) for currency, *amounts in totals},
             mentions=tuple(Mention(*mention) for mention in mentions),
             codes=frozenset(code for (code,) in codes),
@@ -338,9 +359,14 @@ class ReportEngine:
         """The merged rows of a day."""
         cursor = self._engine.execute("SELECT * FROM charges WHERE usage_date = ?", [usage_date])
         names = [column[0] for column in cursor.description or ()]
+        # The texts of a day's rows repeat: one object for each is a third of the memory.
+        shared: dict[Any, Any] = {}
         while rows := cursor.fetchmany(_ROWS_AT_ONCE):
             for row in rows:
-                yield dict(zip(names, row, strict=True))
+                yield {
+                    name: shared.setdefault(value, value) if type(value) is str else value
+                    for name, value in zip(names, row, strict=True)
+                }
 
     def _one(self, query: str) -> tuple[Any, ...]:
         row = self._engine.execute(query).fetchone()
@@ -356,6 +382,7 @@ class Merged:
     rows_in_scope: int
     rows_broken: int
     rows_outside: int
+    rows_costless: int
     totals: Mapping[str, Costs]
     mentions: tuple[Mention, ...]
     codes: frozenset[str]
@@ -376,6 +403,20 @@ def _mapped(kind: ReportKind, columns: Sequence[Column]) -> Mapped:
     return mapped
 
 
+def _parquet(path: Path, *options: str) -> str:
+    """A Parquet file, of which nothing is read from its path."""
+    return f"read_parquet({', '.join([repr(str(path)), 'hive_partitioning = false', *options])})"
+
+
+def _top_level(schema: Iterator[tuple[str, int]]) -> str:
+    """The next column of a Parquet schema, which lists every part of a nested one after it."""
+    name, parts = next(schema)
+    while parts:
+        _, more = next(schema)
+        parts += more - 1
+    return name
+
+
 def _quoted(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
 
@@ -389,10 +430,21 @@ def _csv(path: Path, width: int) -> str:
     )
 
 
+def _require_disk(error: Exception) -> None:
+    """A disk that is full says nothing of the file that is read."""
+    if _DISK_FULL in str(error):
+        raise error
+
+
 def _line(error: Exception) -> str:
     """The line that the engine names in its message, without what stands there."""
     found = re.search(r"Line: (\d+)", str(error))
     return f", line {found[1]}" if found else ""
+
+
+def _exact(mapped: Mapped, when: str = "true") -> str:
+    """The exact numbers of a row, each computed once."""
+    return "".join(f", CASE WHEN {when} THEN {number} END AS {name}" for name, number in mapped.numbers.items())
 
 
 def _is_candidate(mapped: Mapped) -> str:
@@ -413,4 +465,6 @@ def _is_broken(mapped: Mapped) -> str:
 
 
 def _summed() -> str:
-    return "CAST(count_if(is_broken) AS BIGINT) AS broken, " + ", ".join(f"sum({name}) AS {name}" for name in _SUMS)
+    return "CAST(count_if(is_broken) AS BIGINT) AS broken, CAST(count_if(is_costless) AS BIGINT) AS costless, " + ", ".join(
+        f"sum({name}) AS {name}" for name in _SUMS
+    )

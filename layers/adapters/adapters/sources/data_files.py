@@ -62,7 +62,8 @@ class DataFiles:
         if head["LastModified"] > manifest_written_at:
             raise DeliveryIncomplete(
                 f"{key}: written after the manifest, so it is of the next refresh, whose manifest is still to come; "
-                f"if you copied the files here yourself, copy the manifest last"
+                f"if you copied the files here yourself, copy the manifest last",
+                since=head["LastModified"],
             )
         return PinnedFile(key, head["ETag"].strip('"'), head["ContentLength"], head.get("VersionId", ""))
 
@@ -144,6 +145,8 @@ class Expanded:
             end = found.find(b"\n")
             if end >= 0:
                 del found[end:]
+                if not found.strip():
+                    raise Unreadable("its first line is empty, where its columns should be named")
                 break
             if len(found) > _CHUNK:
                 raise Unreadable("its first line is longer than a header can be")
@@ -154,20 +157,24 @@ class Expanded:
 
     @contextmanager
     def pipe(self) -> Iterator[Path]:
-        """A named pipe that gives the expanded content once. Raises `Unreadable` at the end where the content was not whole."""
+        """A named pipe that gives the expanded content once. Raises at the end where the content was not given whole."""
         path = self._path.with_name(self._path.name + ".pipe")
         os.mkfifo(path)
-        failure: list[Unreadable] = []
+        failure: list[Exception] = []
+        is_open = threading.Event()
 
         def feed() -> None:
             try:
+                # Waits for a reader.
                 with path.open("wb", buffering=0) as pipe:
+                    is_open.set()
                     for part in self._expand(self._path):
                         pipe.write(part)
             except BrokenPipeError:
                 # The reader has given up, and says why itself.
                 return
-            except Unreadable as error:
+            except Exception as error:
+                # To the reader every end looks like the end of the file.
                 failure.append(error)
 
         feeder = threading.Thread(target=feed, daemon=True)
@@ -175,8 +182,10 @@ class Expanded:
         try:
             yield path
         finally:
-            # A reader that never came leaves the feeder waiting for one.
-            os.close(os.open(path, os.O_RDONLY | os.O_NONBLOCK))
+            # A reader that never came leaves the feeder waiting for one; when this one goes, writing ends.
+            reader = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+            is_open.wait()
+            os.close(reader)
             feeder.join()
             path.unlink()
             if failure:
@@ -229,6 +238,8 @@ def _zip_parts(path: Path) -> Iterator[tuple[bytes, int]]:
                 raise Unreadable(f"is an archive of {len(members)} files, and a report's holds one CSV file")
             if members[0].flag_bits & 1:
                 raise Unreadable("is an encrypted archive: AWS delivers none")
+            if members[0].compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+                raise Unreadable("is compressed in a way that AWS uses for no report")
             with archive.open(members[0]) as content:
                 while part := content.read(_CHUNK):
                     # What was read lies in the archive's middle; its whole size is the bound.

@@ -8,7 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from adapters.sources.report_layouts import Column, Columns, Mapped, mentions, of_family, selection
+from adapters.sources.report_layouts import (
+    Column,
+    Columns,
+    Mapped,
+    account_id,
+    mentions,
+    no_currency,
+    no_numbers,
+    of_family,
+    of_resource,
+    selection,
+)
 
 REQUIRED = ("ChargePeriodStart", "SubAccountId", "ChargeCategory", "ServiceName", "BilledCost")
 AMOUNTS = ("BilledCost", "EffectiveCost", "ListCost", "PricingQuantity", "ConsumedQuantity")
@@ -54,7 +65,7 @@ class FocusLayout:
         billed = columns.number("BilledCost")
         effective = f"coalesce({columns.number('EffectiveCost')}, {billed})"
         text = {
-            "account_id": columns.text("SubAccountId"),
+            "account_id": account_id(columns.text("SubAccountId")),
             "region": columns.text("RegionId"),
             "line_item_type": columns.text("ChargeCategory"),
             "billing_entity": columns.text("InvoiceIssuerName", "PublisherName"),
@@ -70,7 +81,7 @@ class FocusLayout:
             "currency": f"upper(coalesce(nullif({columns.text('BillingCurrency')}, ''), 'USD'))",
         }
         speaks = mentions(code, text["usage_type"], text["description"])
-        named = f"{name} ILIKE '%{selection().product_name_contains}%'"
+        named = f"({name} ILIKE '%{selection().product_name_contains}%' OR {of_resource(text['resource_id'])})"
         notes = [f"no `{missing}`: {cost}" for missing, cost in OPTIONAL.items() if missing not in columns]
         if "PricingQuantity" not in columns and "ConsumedQuantity" not in columns:
             notes.append("no `PricingQuantity`: quantities are unknown")
@@ -87,8 +98,9 @@ class FocusLayout:
                 "effective_cost": effective,
                 "net_effective_cost": effective,
             },
-            broken={amount: columns.broken(amount) for amount in AMOUNTS if amount in columns},
-            may_be_of_bedrock=f"({of_family(columns.raw('x_ServiceCode'))} OR {mentions(*map(columns.raw, _TELLING))})",
+            broken=no_numbers(columns, AMOUNTS) | no_currency(text["currency"]),
+            may_be_of_bedrock=f"({of_family(columns.raw('x_ServiceCode'))} OR {mentions(*map(columns.raw, _TELLING))} "
+            f"OR {of_resource(columns.raw('ResourceId'))})",
             numbers=columns.numbers,
             is_of_aws=is_of_aws,
             is_of_others=f"NOT ({is_of_aws}) AND {named}",

@@ -38,7 +38,8 @@ _PERIOD_OF_LEGACY_DATA = re.compile(
 )
 # A manifest names a file in some 300 bytes; a delivery has thousands of files at most.
 MAX_BYTES = 16 * 1024 * 1024
-MAX_FILES = 20_000
+MAX_FILES = 2_000
+_LONGEST_KEY = 1024
 FORMATS = (".parquet", ".csv.gz", ".zip", ".csv")
 
 
@@ -193,6 +194,8 @@ def _require_usable(data_files: Sequence[str], source: StoredObject, prefix: str
     if len(set(data_files)) != len(data_files):
         raise reject("lists a data file twice, which would count it twice")
     for key in data_files:
+        if not _is_key(key):
+            raise reject("lists a data file under a name that S3 does not allow")
         if not key.startswith(prefix):
             raise reject(f"lists a data file outside of s3://{source.bucket}/{prefix}: nothing is read from there")
         if not key.lower().endswith(FORMATS):
@@ -200,6 +203,14 @@ def _require_usable(data_files: Sequence[str], source: StoredObject, prefix: str
         stated = _period_of(key)
         if stated is not None and stated != about.period:
             raise reject(f"lists a data file of {stated} in the delivery of {about.period}")
+
+
+def _is_key(key: str) -> bool:
+    try:
+        return 0 < len(key.encode()) <= _LONGEST_KEY
+    except UnicodeEncodeError:
+        # Half of a surrogate pair, which JSON may hold and no encoding can.
+        return False
 
 
 def _period_of(key: str) -> BillingPeriod | None:

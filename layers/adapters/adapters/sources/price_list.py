@@ -8,67 +8,62 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
 from attribution.errors import InputRejected
 from attribution.meters import Routing, TokenKind
-from attribution.prices import Price
+from attribution.prices import Price, PublishedOffer
 from attribution.usage_types import UNCLASSIFIED, DecodedUsageType, decode_usage_type, tokens_of
 
 OFFERS = ("AmazonBedrock", "AmazonBedrockFoundationModels", "AmazonBedrockService")
 
 
-@dataclass(frozen=True, slots=True)
-class ReadOffer:
-    """The prices of an offer file, and the usage types that no price could be read from."""
-
-    prices: tuple[Price, ...]
-    left_out: tuple[str, ...]
-
-
-def read_offer(body: bytes, source: str) -> ReadOffer:
+def read_offer(body: bytes, source: str) -> PublishedOffer:
     """Read one offer file (`index.json`), exact decimals from its text."""
     try:
         offer = json.loads(body, parse_float=Decimal)
-        code, published = offer["offerCode"], offer["publicationDate"][:10]
+        code, published = str(offer["offerCode"]), date.fromisoformat(offer["publicationDate"][:10])
         products, on_demand = offer["products"], offer["terms"]["OnDemand"]
     except (ValueError, KeyError, TypeError) as error:
         raise InputRejected(source, f"not an AWS Price List offer file: {type(error).__name__}") from None
     prices: list[Price] = []
     left_out: list[str] = []
-    for sku, product in products.items():
-        attributes = product.get("attributes", {})
-        found = list(_prices(attributes, on_demand.get(sku, {}), f"AWS Price List {code} {published}"))
-        if found:
-            prices += found
-        else:
-            left_out.append(str(attributes.get("usagetype", sku)))
-    return ReadOffer(tuple(prices), tuple(sorted(left_out)))
+    try:
+        for sku, product in products.items():
+            attributes = product.get("attributes", {})
+            found = list(_prices(attributes, on_demand.get(sku, {}), f"AWS Price List {code} {published}"))
+            if found:
+                prices += found
+            else:
+                left_out.append(str(attributes.get("usagetype", sku)))
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise InputRejected(source, f"a product of the offer is not as expected: {type(error).__name__}") from None
+    return PublishedOffer(code, published, tuple(prices), tuple(sorted(left_out)))
 
 
 def _prices(attributes: Mapping[str, str], terms: Mapping[str, Any], source: str) -> Iterator[Price]:
     decoded = decode_usage_type(
         attributes.get("usagetype", ""), attributes.get("servicename", "") or attributes.get("model", "")
     )
-    if not _is_priced_by_use(decoded, attributes.get("usagetype", "")):
-        return
     region = attributes.get("regionCode", "")
+    if not region or not _is_priced_by_use(decoded, attributes.get("usagetype", "")):
+        return
     for term in terms.values():
-        for dimension in term.get("priceDimensions", {}).values():
-            # A second volume range would need the month's quantity to choose from; Bedrock's token prices have one.
-            if dimension.get("beginRange", "0") not in ("0", 0):
-                continue
-            # Estimates are in USD; prices in other currencies (AWS China) are left out, and counted as such.
-            amount = _amount(dimension.get("pricePerUnit", {}).get("USD"))
-            if not region or amount is None:
-                continue
-            per = tokens_of(Decimal(1), decoded, dimension.get("unit", ""), dimension.get("description", ""), amount)
-            if per is not None:
-                effective_from = date.fromisoformat(term["effectiveDate"][:10])
-                yield Price(decoded.meter, region, amount, int(per), effective_from, source)
+        dimensions = list(term.get("priceDimensions", {}).values())
+        # Prices by volume range would need the month's quantity to choose from; Bedrock's token prices have one.
+        if len(dimensions) != 1 or dimensions[0].get("beginRange", "0") not in ("0", 0):
+            continue
+        dimension = dimensions[0]
+        # Estimates are in USD; prices in other currencies (AWS China) are left out, and counted as such.
+        amount = _amount(dimension.get("pricePerUnit", {}).get("USD"))
+        if amount is None:
+            continue
+        per = tokens_of(Decimal(1), decoded, dimension.get("unit", ""), dimension.get("description", ""), amount)
+        if per is not None:
+            effective_from = date.fromisoformat(term["effectiveDate"][:10])
+            yield Price(decoded.meter, region, amount, int(per), effective_from, source)
 
 
 def _is_priced_by_use(decoded: DecodedUsageType, usage_type: str) -> bool:

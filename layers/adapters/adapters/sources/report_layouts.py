@@ -22,6 +22,7 @@ DECIMAL = f"DECIMAL(38, {SCALE})"
 
 # Digits of a number that a double can carry; a text with more of them is no double's, and is taken exactly or not at all.
 _DIGITS_OF_A_DOUBLE = 17
+_NUMBER = r"[-+]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][-+]?[0-9]+)?"
 
 TEXT_FIELDS = (
     "account_id",
@@ -48,7 +49,7 @@ class Selection:
     version: str
     product_code_prefix: str
     product_name_contains: str
-    resource_prefixes: tuple[str, ...]
+    resource_like: str
     mentions_contain: str
 
 
@@ -56,7 +57,7 @@ class Selection:
 def selection() -> Selection:
     """The selection that this release reads with."""
     document = tomllib.loads((Path(__file__).parent / "bedrock_rows.toml").read_text())
-    return Selection(**document | {"resource_prefixes": tuple(document["resource_prefixes"])})
+    return Selection(**document)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,20 +93,20 @@ class Columns:
     def __contains__(self, name: str) -> bool:
         return name in self._by_name
 
-    def _find(self, *names: str) -> Column | None:
-        for name in names:
-            column = self._by_name.get(name)
-            if column is not None:
-                if name in self._twice:
-                    raise ColumnTwice(name)
-                self.used.add(column.name)
-                return column
-        return None
+    def _find(self, name: str) -> Column | None:
+        column = self._by_name.get(name)
+        if column is not None:
+            if name in self._twice:
+                raise ColumnTwice(name)
+            self.used.add(column.name)
+        return column
 
     def text(self, *names: str) -> str:
-        """The text of the first of these columns that the file has; empty where it has none."""
-        column = self._find(*names)
-        return self._text(column) if column else "''"
+        """The text of the first of these columns that has one, row by row; empty where none has."""
+        texts = [self._text(column) for name in names if (column := self._find(name))]
+        if len(texts) < 2:
+            return texts[0] if texts else "''"
+        return f"coalesce({', '.join(f'nullif({text}, {chr(39) * 2})' for text in texts)}, '')"
 
     def _text(self, column: Column) -> str:
         text = column.sql if column.type == "VARCHAR" else f"CAST({column.sql} AS VARCHAR)"
@@ -131,15 +132,14 @@ class Columns:
         return f"exact_{name}"
 
     def _exact(self, column: Column) -> str:
-        if column.type.startswith("DECIMAL"):
-            return f"TRY_CAST({column.sql} AS {DECIMAL})"
-        if column.type == "DOUBLE":
+        if column.type in ("DOUBLE", "FLOAT"):
             # Most amounts of commitments are zero, and texts are slow.
             exact = f"TRY_CAST(CAST({column.sql} AS VARCHAR) AS {DECIMAL})"
             return f"CASE WHEN {column.sql} = 0 THEN CAST(0 AS {DECIMAL}) ELSE {exact} END"
         text = self._text(column)
-        exact = f"TRY_CAST(nullif({text}, '') AS {DECIMAL})"
-        return f"CASE WHEN length({text}) > {_DIGITS_OF_A_DOUBLE} AND {_inexact(text)} THEN NULL ELSE {exact} END"
+        is_number = f"regexp_full_match({text}, '{_NUMBER}')"
+        is_exact = f"NOT (length({text}) > {_DIGITS_OF_A_DOUBLE} AND {_inexact(text)})"
+        return f"CASE WHEN {is_number} AND {is_exact} THEN TRY_CAST({text} AS {DECIMAL}) END"
 
     def amount(self, name: str) -> str:
         return f"coalesce({self.number(name)}, 0)"
@@ -194,7 +194,7 @@ def _inexact(text: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Mapped:
-    """A data file's rows in the common fields, as SQL. `amounts` are the columns that must hold numbers."""
+    """A data file's rows in the common fields, as SQL. `broken` says by each reason whether a row cannot be read."""
 
     started_at: str
     is_final: str
@@ -264,6 +264,10 @@ _OPTIONAL = {
     "pricing_unit": "token counts are unknown",
     "pricing_public_on_demand_cost": "list cost is unknown",
 }
+_COMMITMENTS = {
+    "savings_plan_savings_plan_effective_cost": "effective cost of usage under savings plans is taken to be its billed cost",
+    "reservation_effective_cost": "effective cost of usage under reservations is taken to be its billed cost",
+}
 _OPTIONAL_IN_CUR_2_0 = {
     "line_item_iam_principal": "callers are unknown: recreate the export with INCLUDE_IAM_PRINCIPAL_DATA",
     "tags": "principal and account tags are unknown: select the column `tags` in the export",
@@ -322,7 +326,7 @@ class CurLayout:
         # AISPL, the seller in India, bills services of AWS and of others alike.
         elsewhere = f"{entity} <> 'AWS'" if "bill_billing_entity" in columns else _opaque(code)
         text = {
-            "account_id": columns.text("line_item_usage_account_id"),
+            "account_id": account_id(columns.text("line_item_usage_account_id")),
             "region": columns.text("product_region_code", "product_region"),
             "line_item_type": columns.text("line_item_line_item_type"),
             "billing_entity": entity,
@@ -337,10 +341,12 @@ class CurLayout:
             "tags": self._tags(columns),
             "currency": f"upper(coalesce(nullif({columns.text('line_item_currency_code')}, ''), 'USD'))",
         }
-        by_resource = " OR ".join(f"starts_with({resource}, '{prefix}')" for prefix in chosen.resource_prefixes)
+        by_resource = of_resource(resource)
         says_bedrock = f"({name} ILIKE '%{chosen.product_name_contains}%' OR {by_resource})"
-        speaks = mentions(code, text["usage_type"], columns.text("product_servicecode"), text["description"])
-        optional = _OPTIONAL if self._is_legacy else _OPTIONAL | _OPTIONAL_IN_CUR_2_0
+        said = (code, text["usage_type"], text["operation"], columns.text("product_servicecode"), text["description"])
+        speaks = f"({mentions(*said, columns.text('product'), name)} OR {by_resource})"
+        # The columns of legacy reports come and go with what they would hold.
+        optional = _OPTIONAL if self._is_legacy else _OPTIONAL | _OPTIONAL_IN_CUR_2_0 | _COMMITMENTS
         notes = [f"no `{name}`: {consequence}" for name, consequence in optional.items() if name not in columns]
         if "product" not in columns and "product_product_name" not in columns:
             notes.append("no `product`: Marketplace models are unknown: select the column `product` in the export")
@@ -354,7 +360,7 @@ class CurLayout:
             quantity=columns.amount("line_item_usage_amount"),
             text=text,
             costs=_costs(columns),
-            broken={name: columns.broken(name) for name in AMOUNTS if name in columns},
+            broken=no_numbers(columns, AMOUNTS) | no_currency(text["currency"]),
             may_be_of_bedrock=self._may_be(columns),
             numbers=columns.numbers,
             is_of_aws=is_of_aws,
@@ -371,13 +377,19 @@ class CurLayout:
     def _may_be(self, columns: Columns) -> str:
         code, entity = columns.raw("line_item_product_code"), columns.raw("bill_billing_entity")
         elsewhere = f"{entity} IS DISTINCT FROM 'AWS'" if "bill_billing_entity" in columns else _opaque(code)
-        names = ("line_item_product_code", "line_item_usage_type", "product_servicecode", "line_item_line_item_description")
-        return f"({of_family(code)} OR {code} IS NULL OR {elsewhere} OR {mentions(*map(columns.raw, names))})"
+        names = (
+            "line_item_product_code",
+            "line_item_usage_type",
+            "line_item_operation",
+            "product_servicecode",
+            "line_item_line_item_description",
+        )
+        speaks = f"{mentions(*map(columns.raw, names))} OR {of_resource(columns.raw('line_item_resource_id'))}"
+        return f"({of_family(code)} OR {code} IS NULL OR {elsewhere} OR {speaks})"
 
     def _product_name(self, columns: Columns) -> str:
-        if "product_product_name" in columns or "product" not in columns:
-            return columns.text("product_product_name")
-        return columns.entry("product", "product_name")
+        flat, entry = columns.text("product_product_name"), columns.entry("product", "product_name")
+        return f"coalesce(nullif({flat}, ''), {entry})" if flat != "''" else entry
 
     def _tags(self, columns: Columns) -> str:
         if "tags" in columns:
@@ -418,6 +430,26 @@ def of_family(code: str) -> str:
     return f"{code} LIKE '{selection().product_code_prefix}%'"
 
 
+def no_currency(text: str) -> dict[str, str]:
+    """Whether a row's currency is none: amounts of it could be added to nothing."""
+    return {"its currency is not a currency code": f"NOT regexp_full_match({text}, '[A-Z]{{3}}')"}
+
+
+def no_numbers(columns: Columns, amounts: Iterable[str]) -> dict[str, str]:
+    """Whether an amount of a row is no exact decimal number, for each amount that the file has."""
+    return {f"{name} is not an exact decimal number": columns.broken(name) for name in amounts if name in columns}
+
+
+def account_id(text: str) -> str:
+    """An account's twelve digits; a tool that took them for a number lost the zeros in front."""
+    return f"CASE WHEN length({text}) BETWEEN 1 AND 11 THEN lpad({text}, 12, '0') ELSE {text} END"
+
+
+def of_resource(resource: str) -> str:
+    """Whether a resource is one of Bedrock's."""
+    return f"{resource} LIKE '{selection().resource_like}'"
+
+
 def _opaque(code: str) -> str:
     """Whether a product code is none of those that AWS gives its own services."""
     return f"NOT regexp_matches({code}, '^(?i)(amazon|aws)')"
@@ -426,21 +458,25 @@ def _opaque(code: str) -> str:
 def mentions(*texts: str) -> str:
     """Whether one of these texts speaks of Bedrock."""
     word = selection().mentions_contain
-    return "(" + " OR ".join(f"{text} ILIKE '%{word}%'" for text in texts if text != "''") + ")"
+    return "(" + " OR ".join(["false"] + [f"{text} ILIKE '%{word}%'" for text in texts if text != "''"]) + ")"
 
 
 def _costs(columns: Columns) -> dict[str, str]:
     """Each cost metric: CUR's own columns, and the amortization that AWS's Cloud Intelligence dashboards use."""
+
+    def amount_or(name: str, otherwise: str) -> str:
+        return columns.amount(name) if name in columns else otherwise
+
     cost = columns.number("line_item_unblended_cost")
     net_cost = f"coalesce({columns.number('line_item_net_unblended_cost')}, {cost})"
     gross = {
         "type": columns.text("line_item_line_item_type"),
-        "sp_effective": columns.amount("savings_plan_savings_plan_effective_cost"),
-        "sp_total": columns.amount("savings_plan_total_commitment_to_date"),
+        "sp_effective": amount_or("savings_plan_savings_plan_effective_cost", cost),
+        "sp_total": amount_or("savings_plan_total_commitment_to_date", cost),
         "sp_used": columns.amount("savings_plan_used_commitment"),
-        "ri_effective": columns.amount("reservation_effective_cost"),
+        "ri_effective": amount_or("reservation_effective_cost", cost),
         "ri_unused_upfront": columns.amount("reservation_unused_amortized_upfront_fee_for_billing_period"),
-        "ri_unused_recurring": columns.amount("reservation_unused_recurring_fee"),
+        "ri_unused_recurring": amount_or("reservation_unused_recurring_fee", cost),
         "ri_arn": columns.text("reservation_reservation_a_r_n"),
     }
     net = gross | {

@@ -18,7 +18,7 @@ from attribution.days import DayPointer, DayVersion, make_day_version, usage_fin
 from attribution.deliveries import DeliveryOutcome, DeliveryRecord, newest
 from attribution.errors import ConservationViolated, LedgerConflict
 from attribution.periods import BillingPeriod
-from attribution.ports import Announcements, Deliveries, LedgerDays, OriginCharges, Policy, UsageCounters
+from attribution.ports import Announcements, Deliveries, EstimatePrices, LedgerDays, OriginCharges, Policy, UsageCounters
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +41,7 @@ def allocate_charges(
     days: LedgerDays,
     counters: UsageCounters,
     policy: Policy,
+    prices: EstimatePrices,
     announcements: Announcements,
 ) -> AllocatedDay:
     """Make the current version of a day and, where it is a new one, let readers see it."""
@@ -49,7 +50,7 @@ def allocate_charges(
     current = pointers.get(usage_date)
     known = deliveries.of_period(period)
     pending, billing = _deliveries(known, period, usage_date, current)
-    day = _make(usage_date, billing, origin_charges=origin_charges, counters=counters, policy=policy)
+    day = _make(usage_date, billing, origin_charges=origin_charges, counters=counters, policy=policy, prices=prices)
 
     new: Sequence[DayPointer] = ()
     publishing = None
@@ -97,13 +98,23 @@ def _make(
     origin_charges: OriginCharges,
     counters: UsageCounters,
     policy: Policy,
+    prices: EstimatePrices,
 ) -> DayVersion:
     usage = counters.usage_of(usage_date)
     categories = policy.cost_categories()
     fingerprint = usage_fingerprint(usage)
     if billing is None:
-        estimated = estimate_day(usage, categories)
-        return make_day_version(usage_date, Basis.ESTIMATED, estimated, categories, origin="", usage=fingerprint)
+        pricing = prices.pricing(sorted({(u.key.model, u.key.region) for u in usage}))
+        estimated = estimate_day(usage, categories, pricing=pricing)
+        return make_day_version(
+            usage_date,
+            Basis.ESTIMATED,
+            estimated,
+            categories,
+            origin="",
+            usage=fingerprint,
+            pricing=pricing.fingerprint(estimated),
+        )
     billed = billing.day(usage_date)
     if billed is None:
         raise ConservationViolated(
@@ -172,7 +183,7 @@ def _adjustment(
     closed = candidates(billing, known, pointers, new)
     if not closed:
         return None
-    replaced = [pointers[p.usage_date] for p in closed if p.usage_date in pointers and pointers[p.usage_date].is_billed]
+    replaced = [pointers[pointer.usage_date] for pointer in closed]
     sums_before = {dimension: days.sums(replaced, dimension) for dimension in BREAKDOWN}
     sums_after = {dimension: days.sums(closed, dimension) for dimension in BREAKDOWN}
     return adjust(billing, pointers, closed, sums_before, sums_after)

@@ -70,17 +70,21 @@ def ingest_cost_report(
     """Ingest the delivery whose manifest landed. The same delivery again finds itself recorded."""
     manifest = reports.manifest(source)
     known = deliveries.of_period(manifest.period)
-    same = next((r for r in known if _is_of(r, manifest) and r.outcome is not DeliveryOutcome.REFUSED), None)
+    read_before = max((r for r in known if _is_read_of(r, manifest)), key=lambda r: r.reading, default=None)
+    # A known delivery is read again once another reader would see other things in it.
+    same = read_before if read_before and _says_the_same(read_before, reports) else None
+    reading = read_before.reading + 1 if read_before else 0
     if same is not None:
         # The attempt that recorded it may have ended before it could say so.
         _supersede_older(same, known, deliveries)
         if same.outcome is DeliveryOutcome.INGESTED:
             queue.delivery_ingested(same, same.changed_days)
         return IngestedDelivery(same, same.changed_days, was_known=True)
-    overtaken_by = max((r for r in known if r.outcome in _READ and r.sequence > manifest.sequence), key=_sequence, default=None)
+    sequence = _sequence_of(manifest, reading)
+    overtaken_by = max((r for r in known if r.outcome in _READ and r.sequence > sequence), key=_sequence, default=None)
     if overtaken_by is not None:
         reason = f"overtaken by execution {overtaken_by.execution_id}"
-        record = _record(manifest, _NOTHING, DeliveryOutcome.SUPERSEDED, (), reason)
+        record = _record(manifest, _NOTHING, DeliveryOutcome.SUPERSEDED, reason=reason, reading=reading)
         deliveries.record(record)
         return IngestedDelivery(record)
     try:
@@ -95,23 +99,32 @@ def ingest_cost_report(
             stored = frozenset(day.origin for r in known for day in r.report.days)
             report = reports.ingest(manifest, files, stored)
     except DeliveryRefused as refused:
-        deliveries.record(_record(manifest, _NOTHING, DeliveryOutcome.REFUSED, (), str(refused)))
+        deliveries.record(_record(manifest, _NOTHING, DeliveryOutcome.REFUSED, reason=str(refused), reading=reading))
         raise
     refusal = _refusal(report, known)
     if refusal:
-        deliveries.record(_record(manifest, report, DeliveryOutcome.REFUSED, (), refusal))
+        deliveries.record(_record(manifest, report, DeliveryOutcome.REFUSED, reason=refusal, reading=reading))
         raise DeliveryRefused(f"delivery {manifest.execution_id} of {manifest.export} {manifest.period}: {refusal}")
     changed = _changed_days(manifest, report, known, days, terms.billing_lag)
     outcome = DeliveryOutcome.INGESTED if changed else DeliveryOutcome.PUBLISHED
-    record = _record(manifest, report, outcome, changed)
+    record = _record(manifest, report, outcome, changed, reading=reading)
     deliveries.record(record)
     _supersede_older(record, known, deliveries)
     queue.delivery_ingested(record, changed)
     return IngestedDelivery(record, changed)
 
 
-def _is_of(record: DeliveryRecord, manifest: Manifest) -> bool:
-    return record.execution_id == manifest.execution_id and record.manifest_etag == manifest.etag
+def _is_read_of(record: DeliveryRecord, manifest: Manifest) -> bool:
+    is_of = record.execution_id == manifest.execution_id and record.manifest_etag == manifest.etag
+    return is_of and record.outcome is not DeliveryOutcome.REFUSED
+
+
+def _says_the_same(record: DeliveryRecord, reports: CostReports) -> bool:
+    return record.outcome is DeliveryOutcome.SUPERSEDED or record.report.reader == reports.reader
+
+
+def _sequence_of(manifest: Manifest, reading: int) -> str:
+    return f"{manifest.sequence}#{reading}" if reading else manifest.sequence
 
 
 def _pin(manifest: Manifest, reports: CostReports, now: datetime) -> tuple[PinnedFile, ...]:
@@ -119,7 +132,7 @@ def _pin(manifest: Manifest, reports: CostReports, now: datetime) -> tuple[Pinne
     try:
         return reports.pin(manifest)
     except DeliveryIncomplete as incomplete:
-        if now - manifest.written_at < GIVEN_UP_AFTER:
+        if now - (incomplete.since or manifest.written_at) < GIVEN_UP_AFTER:
             raise
         raise DeliveryRefused(f"{incomplete}; replay the delivery once it is whole") from incomplete
 
@@ -168,8 +181,14 @@ def _changed_days(
 def _refusal(report: IngestedReport, known: Sequence[DeliveryRecord]) -> str:
     """Why a report that was read is not used; empty for one that is."""
     if report.rejected_count:
-        first = report.rejected[0]
-        return f"{report.rejected_count} rows cannot be read; the first: {first.file} row {first.row}: {first.reason}"
+        rows = "1 row" if report.rejected_count == 1 else f"{report.rejected_count} rows"
+        first = next((f"; the first: {r.file} row {r.row}: {r.reason}" for r in report.rejected), "")
+        return f"{rows} cannot be read{first}"
+    if report.rows_outside * 2 > report.rows_in_scope:
+        return (
+            f"{report.rows_outside} of its {report.rows_in_scope} rows of Bedrock are dated outside of its billing period: it "
+            f"lies in the folder of another month than its own"
+        )
     had_rows = any(r.report.rows_in_scope for r in known if r.outcome is DeliveryOutcome.PUBLISHED)
     if had_rows and not report.rows_in_scope:
         return "it has no row of Bedrock, and an earlier one had: a bill does not vanish; check the export's filter"
@@ -213,17 +232,24 @@ def _unproven(report: IngestedReport) -> str:
 
 
 def _record(
-    manifest: Manifest, report: IngestedReport, outcome: DeliveryOutcome, changed: tuple[date, ...], reason: str = ""
+    manifest: Manifest,
+    report: IngestedReport,
+    outcome: DeliveryOutcome,
+    changed: tuple[date, ...] = (),
+    reason: str = "",
+    *,
+    reading: int,
 ) -> DeliveryRecord:
     return DeliveryRecord(
         export=manifest.export,
         period=manifest.period,
         execution_id=manifest.execution_id,
-        sequence=manifest.sequence,
+        sequence=_sequence_of(manifest, reading),
         manifest_key=manifest.key,
         manifest_etag=manifest.etag,
         outcome=outcome,
         report=report,
         changed_days=changed,
         reason=reason,
+        reading=reading,
     )

@@ -1,79 +1,198 @@
-"""Record the metered half of every request in an invocation log object, priced, once."""
+"""Record the metered half of every request in invocation logs, priced, once."""
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, replace
-from datetime import datetime
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, fields, replace
+from datetime import date, datetime
+from typing import NamedTuple
 
+from attribution.directory import is_opaque, resolved
 from attribution.errors import InputRejected
-from attribution.meters import Meter, TokenKind
-from attribution.ports import InvocationLogs, Invocations, MeteredRecord, Prices, Quarantine, StoredObject
-from attribution.prices import PriceList, price_units
-from attribution.usage import Metered
+from attribution.meters import Meter, Tier, TokenKind
+from attribution.models import model_reference
+from attribution.ports import Directory, Invocations, MeteredRecord, Prices, Quarantine, Recorded
+from attribution.prices import LONG_CONTEXT, PriceList, Rates, is_long_context
+from attribution.usage import Metered, PricedKind
+
+# Notices that one input may leave. An object that is no log at all has as many broken lines as it has lines.
+MOST_NOTICES = 100
 
 
 @dataclass(frozen=True, slots=True)
 class RecordedInvocations:
-    """What became of an object's records. `conflicting` share a request id with a record that says something else."""
+    """What became of the records of one input. `conflicting` share a request id with a record that says something else.
+
+    Of the `recorded` requests, `unpriced` have units without a known price, and `unmeasured` ones lack counters.
+    """
 
     recorded: int = 0
     repeated: int = 0
     conflicting: int = 0
     rejected: int = 0
     unpriced: int = 0
+    unmeasured: int = 0
     too_old: int = 0
+    ignored: int = 0
 
     def counts(self) -> dict[str, int]:
         """The numbers by name."""
-        return asdict(self)
+        return {field.name: getattr(self, field.name) for field in fields(self)}
 
 
 def record_invocations(
-    source: StoredObject,
+    records: Iterable[MeteredRecord | InputRejected | None],
     *,
-    logs: InvocationLogs,
     invocations: Invocations,
     prices: Prices,
+    directory: Directory,
     quarantine: Quarantine,
     oldest: datetime,
 ) -> RecordedInvocations:
-    """Read one log object; a broken line is quarantined and its neighbours count.
+    """Record what was read; a broken record is quarantined and its neighbours count. None stands for what is no record.
 
     A request from before `oldest` is left out: its item may have expired, and recording it again would count it twice.
     """
-    outcome = RecordedInvocations()
-    listed: dict[str, PriceList] = {}
-    for record in logs.read(source):
-        if isinstance(record, InputRejected):
-            quarantine.put(record)
-            outcome = replace(outcome, rejected=outcome.rejected + 1)
-            continue
-        if record.metered.timestamp < oldest:
-            outcome = replace(outcome, too_old=outcome.too_old + 1)
-            continue
-        model = record.metered.model
-        if model not in listed:
-            listed[model] = prices.load([model])
-        metered = priced(record, listed[model])
-        written = invocations.record_metered(record.key, metered)
-        if written.conflicts:
-            quarantine.put(
-                InputRejected(str(source), f"request {record.key} was already recorded with other values: the first stands")
-            )
-        outcome = replace(
-            outcome,
-            recorded=outcome.recorded + int(written.is_new),
-            repeated=outcome.repeated + int(not written.is_new and not written.conflicts),
-            conflicting=outcome.conflicting + int(written.conflicts),
-            unpriced=outcome.unpriced + int(written.is_new and any(k.cost is None for k in metered.kinds.values())),
-        )
-    return outcome
+    outcome: Counter[str] = Counter()
+    pricing = Pricing(prices, directory)
+    notices = _Notices(quarantine)
+    for record in records:
+        if record is None:
+            outcome["ignored"] += 1
+        elif isinstance(record, InputRejected):
+            notices.put(record)
+            outcome["rejected"] += 1
+        elif record.timestamp < oldest:
+            outcome["too_old"] += 1
+        else:
+            metered = pricing.metered(record)
+            written = invocations.record_metered(record.key, metered)
+            if written.conflicts:
+                reason = f"request {record.key} was already recorded with other values: the first stands"
+                notices.put(InputRejected(record.log_object, reason))
+            outcome.update(_named(written, metered))
+    notices.close()
+    return RecordedInvocations(**outcome)
 
 
-def priced(record: MeteredRecord, prices: PriceList) -> Metered:
-    """The metered half with the price in force on its usage day, by the Region that was called."""
-    metered = record.metered
-    meter = Meter(metered.model, TokenKind.INPUT, metered.tier, metered.routing)
-    units = {kind: amount.units for kind, amount in metered.kinds.items()}
-    kinds, source = price_units(units, prices, region=record.key.region, on=metered.usage_date, meter_of=meter)
-    return replace(metered, kinds=kinds, price_source=source)
+def _named(written: Recorded, metered: Metered) -> list[str]:
+    if not written.is_new:
+        return ["conflicting" if written.conflicts else "repeated"]
+    named = ["recorded"]
+    if any(kind.cost is None for kind in metered.kinds.values()):
+        named.append("unpriced")
+    if "unmeasured" in metered.flags:
+        named.append("unmeasured")
+    return named
+
+
+class _Notices:
+    """Quarantine notices of one input, the last of which says how many more there would be."""
+
+    def __init__(self, quarantine: Quarantine) -> None:
+        self._quarantine = quarantine
+        self._count = 0
+        self._last: InputRejected | None = None
+
+    def put(self, rejected: InputRejected) -> None:
+        """Keep a notice, or count it where there are enough."""
+        self._count += 1
+        self._last = rejected
+        if self._count <= MOST_NOTICES:
+            self._quarantine.put(rejected)
+
+    def close(self) -> None:
+        """Say how many were only counted."""
+        more = self._count - MOST_NOTICES
+        if more > 0 and self._last is not None:
+            reason = f"{more} more records up to this one have no notice of their own; this one: {self._last.reason}"
+            self._quarantine.put(InputRejected(self._last.source, reason, self._last.line))
+
+
+class _Sort(NamedTuple):
+    """What a model id and a tier stand for, and the prices of that model."""
+
+    meter: Meter
+    inference_profile: str
+    listed: PriceList
+
+
+class _Place(NamedTuple):
+    """What all requests of one model id, tier and Region on one day are priced by; `long_context` where that has a price."""
+
+    sort: _Sort
+    rates: Rates
+    long_context: Rates | None
+
+
+class Pricing:
+    """Prices records, each with the price in force on its usage day, by the Region that was called."""
+
+    def __init__(self, prices: Prices, directory: Directory) -> None:
+        self._prices = prices
+        self._directory = directory
+        self._listed: dict[str, PriceList] = {}
+        self._sorts: dict[tuple[str, Tier], _Sort] = {}
+        self._places: dict[tuple[str, Tier, str, date], _Place] = {}
+
+    def metered(self, record: MeteredRecord) -> Metered:
+        """The metered half of a record: its model by the canonical key, its units priced."""
+        where = (record.model_id, record.tier, record.key.region, record.timestamp.date())
+        place = self._places.get(where)
+        if place is None:
+            place = self._places[where] = self._place_of(record)
+        (meter, profile, _), rates, long_context = place
+        units = record.units
+        if long_context is not None and is_long_context(units):
+            meter, rates = replace(meter, tier=LONG_CONTEXT[meter.tier]), long_context
+        kinds, source = rates.price(units)
+        return _metered(record, meter, profile, kinds, source)
+
+    def _place_of(self, record: MeteredRecord) -> _Place:
+        what = (record.model_id, record.tier)
+        if what not in self._sorts:
+            self._sorts[what] = self._sort_of(record)
+        sort = self._sorts[what]
+        meter, listed, region, on = sort.meter, sort.listed, record.key.region, record.timestamp.date()
+        long_context = None
+        if meter.tier in LONG_CONTEXT:
+            tier = LONG_CONTEXT[meter.tier]
+            in_long_context = Meter(meter.model, meter.token_kind, tier, meter.routing)
+            if listed.find(in_long_context, region, on) is not None:
+                long_context = listed.rates(in_long_context, region, on)
+        return _Place(sort, listed.rates(meter, region, on), long_context)
+
+    def _sort_of(self, record: MeteredRecord) -> _Sort:
+        reference = model_reference(record.model_id)
+        meter = Meter(reference.model, TokenKind.INPUT, record.tier, reference.routing)
+        half = _metered(record, meter, reference.inference_profile, {}, "")
+        if is_opaque(half.model):
+            half = resolved(half, self._directory.find([half.model]))
+            meter = Meter(half.model, TokenKind.INPUT, half.tier, half.routing)
+        if meter.model not in self._listed:
+            self._listed[meter.model] = self._prices.load([meter.model])
+        return _Sort(meter, half.inference_profile, self._listed[meter.model])
+
+
+def _metered(
+    record: MeteredRecord, meter: Meter, profile: str, kinds: Mapping[TokenKind, PricedKind], price_source: str
+) -> Metered:
+    # In the order of the fields: that takes a quarter less than their names.
+    return Metered(
+        record.timestamp,
+        record.model_id,
+        meter.model,
+        record.operation,
+        meter.routing,
+        meter.tier,
+        profile,
+        record.iam_principal,
+        kinds,
+        record.request_metadata,
+        record.error_code,
+        record.flags,
+        price_source,
+        log_object=record.log_object,
+        guardrail_units=record.guardrail_units,
+    )

@@ -40,6 +40,7 @@ from tests.fakes import (
     FakeLedgerDays,
     FakeOriginCharges,
     FakePolicy,
+    FakePrices,
     FakeUsageCounters,
 )
 from tests.unit.attribution.examples import DAY, TEAM, USAGE_KEY, origin_charge
@@ -76,6 +77,7 @@ class Ledger:
         self.days = FakeLedgerDays(self.deliveries, FakeClock(), self.crashes)
         self.counters = FakeUsageCounters()
         self.policy = FakePolicy([TEAM])
+        self.prices = FakePrices()
         self.announcements = FakeAnnouncements(self.crashes)
         self.queue = FakeAllocationQueue(self.crashes)
 
@@ -95,7 +97,7 @@ class Ledger:
                 totals_by_currency(of_day),
                 len(of_day),
                 1,
-                all(c.is_final for c in of_day),
+                bool(of_day) and all(c.is_final for c in of_day),
             )
             for usage_date, of_day in charges.items()
         )
@@ -136,6 +138,7 @@ class Ledger:
             days=self.days,
             counters=self.counters,
             policy=self.policy,
+            prices=self.prices,
             announcements=self.announcements,
         )
 
@@ -194,8 +197,12 @@ class Ledger:
         fingerprint = usage_fingerprint(used)
         billed = billed_days(NOVEMBER, FIRST_WRITTEN + timedelta(days=number), LAG) if newest else ()
         if newest is None or usage_date not in billed:
-            charges = estimate_day(used, [TEAM])
-            return make_day_version(usage_date, Basis.ESTIMATED, charges, [TEAM], origin="", usage=fingerprint)
+            pricing = self.prices.pricing((u.key.model, u.key.region) for u in used)
+            charges = estimate_day(used, [TEAM], pricing=pricing)
+            priced_with = pricing.fingerprint(charges)
+            return make_day_version(
+                usage_date, Basis.ESTIMATED, charges, [TEAM], origin="", usage=fingerprint, pricing=priced_with
+            )
         day = newest.day(usage_date)
         assert day is not None
         allocated = allocate_day(self.origin_charges.read(usage_date, day.origin), used, [TEAM])

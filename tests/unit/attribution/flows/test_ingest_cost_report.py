@@ -145,6 +145,19 @@ def test_a_row_that_cannot_be_read_refuses_the_delivery_and_the_one_before_it_st
     assert (ledger.days.current, ledger.queue.days) == (before, [])
 
 
+@pytest.mark.parametrize(("outside", "is_refused"), [(1, False), (2, True), (3, True)])
+def test_a_delivery_of_another_month_is_refused(outside: int, is_refused: bool) -> None:
+    ledger = Ledger()
+    source = ledger.write_delivery(2, SAME)
+    change(ledger, source, rows_outside=outside)
+
+    if is_refused:
+        with pytest.raises(DeliveryRefused, match=f"{outside} of its 3 rows of Bedrock are dated outside"):
+            ledger.ingest(source)
+    else:
+        assert ledger.ingest(source).record.outcome is DeliveryOutcome.INGESTED
+
+
 def test_a_refused_delivery_is_read_again_once_what_refused_it_is_put_right() -> None:
     ledger = Ledger()
     source = ledger.write_delivery(3, SAME)
@@ -292,3 +305,19 @@ def test_a_delivery_that_is_not_whole_is_waited_for_and_then_refused() -> None:
     ledger.reports.torn.clear()
     ledger.settle(source)
     assert ledger.record_of(2).outcome is DeliveryOutcome.PUBLISHED
+
+
+def test_a_replayed_delivery_is_read_again_by_another_reader_and_takes_its_own_place() -> None:
+    ledger = Ledger()
+    source = ledger.write_delivery(2, SAME)
+    ledger.settle(source)
+    ledger.reports.reader = "reader-2"
+    assert ledger.write_delivery(2, Content((1, 0, 0))).key == source.key
+
+    again = ledger.ingest(source)
+    ledger.drain([])
+
+    assert (again.record.reading, again.changed_days) == (1, (DAYS[0],))
+    assert again.record.sequence > ledger.record_of(2).sequence
+    assert ledger.days.current[DAYS[0]].made_from["origin"] == again.record.report.days[0].origin
+    assert ledger.ingest(source).was_known

@@ -1,0 +1,108 @@
+"""Bring prices, the models behind ARNs, and what the bill says of list prices up to date.
+
+Trigger  a daily schedule, by way of EventBridge and SQS; single tasks from other functions and from `bedrock-costs`.
+Effect   prices, directory entries and calibrations in the ledger; messages that have requests priced and days estimated again.
+Retry    safe: what is read again unchanged is not written, and requests are priced once whoever asks.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from aws_lambda_powertools.utilities.typing import LambdaContext
+
+from adapters import wiring
+from adapters.contracts import DirectoryTask, read
+from adapters.messages import process_messages
+from adapters.observability import count, logger, metrics
+from adapters.settings import SyncDirectory, load
+from attribution.errors import PriceListUnavailable
+from attribution.flows import sync_directory as flow
+
+settings = load(SyncDirectory)
+offers = wiring.price_offers(settings)
+prices = wiring.prices(settings)
+models = wiring.bedrock_models()
+directory = wiring.directory(settings)
+days = wiring.ledger_days(settings)
+counters = wiring.usage_counters(settings)
+origin_charges = wiring.origin_charges(settings)
+reprice_queue = wiring.reprice_queue(settings)
+allocation_queue = wiring.allocation_queue(settings)
+quarantine = wiring.quarantine(settings)
+redelivery = wiring.redelivery()
+
+
+def do_task(body: str, name: str) -> None:
+    task = read(DirectoryTask, body, name)
+    if task.task == "prices":
+        sync_prices()
+    elif task.task == "models":
+        since = wiring.oldest_recordable(settings).date()
+        now = wiring.clock()
+        log_models(flow.sync_models(models=models, directory=directory, days=days, counters=counters, since=since, now=now))
+        request_pricing()
+    elif task.task == "model":
+        log_models(flow.sync_model(task.arn, models=models, directory=directory, now=wiring.clock()))
+        request_pricing()
+    elif task.task == "pricing":
+        request_pricing()
+    else:
+        calibrate()
+
+
+def sync_prices() -> None:
+    outcome = flow.sync_prices(offers=offers, store=prices, quarantine=quarantine, now=wiring.clock())
+    count("PricesStored", outcome.stored)
+    count("InputRejected", outcome.rejected)
+    if outcome.age is not None:
+        count("PriceListAgeHours", outcome.age.total_seconds() // 3600)
+    if outcome.contradicting:
+        logger.warning("prices contradict each other", prices=[f"{p.meter} {p.region}: {p}" for p in outcome.contradicting])
+    logger.info("prices read", stored=outcome.stored, unavailable=len(outcome.unavailable), rejected=outcome.rejected)
+    request_pricing()
+    if outcome.unavailable:
+        raise PriceListUnavailable("; ".join(outcome.unavailable))
+
+
+def log_models(outcome: flow.SyncedModels) -> None:
+    logger.info("models read", seen=outcome.seen, gone=outcome.gone, unexplained=list(outcome.unexplained))
+
+
+def request_pricing() -> None:
+    since = wiring.oldest_recordable(settings).date()
+    asked = flow.request_pricing(
+        days=days,
+        counters=counters,
+        prices=prices,
+        directory=directory,
+        queue=reprice_queue,
+        since=since,
+        now=wiring.clock(),
+    )
+    if asked:
+        logger.info("requests are to be priced", days_and_models=[f"{u.usage_date} {u.model}" for u in asked])
+
+
+def calibrate() -> None:
+    outcome = flow.calibrate_estimates(
+        days=days,
+        origin_charges=origin_charges,
+        prices=prices,
+        store=prices,
+        queue=allocation_queue,
+        now=wiring.clock(),
+    )
+    logger.info(
+        "estimates calibrated",
+        billed_days=outcome.billed_days,
+        used=outcome.used,
+        not_used=outcome.not_used,
+        days_to_estimate=len(outcome.days_to_estimate),
+    )
+
+
+@logger.inject_lambda_context
+@metrics.log_metrics
+def lambda_handler(event: dict[str, Any], context: LambdaContext) -> Any:
+    return process_messages(event, context, do_task, quarantine, redelivery)
