@@ -137,8 +137,8 @@ def unpriced_as(item: Invocation) -> UnpricedUsage | None:
     """The day and model under which an item awaits a price, if the half that counts has none of something."""
     if item.metered is not None:
         half, used = item.metered, UnpricedUsage(item.metered.usage_date, item.metered.model)
-        return used if any(k.cost is None for k in half.kinds.values()) else None
-    if item.observed is not None and any(k.cost is None for k in item.observed.kinds.values()):
+        return used if any(k.cost is None and k.units for k in half.kinds.values()) else None
+    if item.observed is not None and any(k.cost is None and k.units for k in item.observed.kinds.values()):
         return UnpricedUsage(item.observed.timestamp.date(), item.observed.model_id)
     return None
 

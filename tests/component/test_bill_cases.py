@@ -279,7 +279,7 @@ def test_the_five_cost_metrics_of_a_row_stand_side_by_side(bills: Bills) -> None
 def test_commitments_are_amortized_as_awss_own_dashboards_do(
     bills: Bills, kind: str, columns: Row, effective: str, net_effective: str
 ) -> None:
-    row = NOVA | {"line_item_line_item_type": kind, "line_item_net_unblended_cost": "0.7"} | columns
+    row = NOVA | {"line_item_line_item_type": kind, "line_item_net_unblended_cost": "0.7"} | dict(columns)
 
     costs = bills.read(row).only.costs
 

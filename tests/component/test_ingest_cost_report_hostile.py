@@ -84,7 +84,7 @@ def parquet(columns: list[tuple[str, object]], **options: object) -> bytes:
     return body.getvalue()
 
 
-PLAIN = list(zip(HEADER.split(","), row().split(","), strict=True))
+PLAIN: list[tuple[str, object]] = list(zip(HEADER.split(","), row().split(","), strict=True))
 
 
 @pytest.mark.parametrize("again", ["line_item_unblended_cost", "Line_Item_Unblended_Cost"])

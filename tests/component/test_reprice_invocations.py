@@ -144,6 +144,14 @@ def test_a_request_is_in_the_index_while_it_awaits_a_price(stack: Stack) -> None
     assert not table.record_metered(key, UNPRICED).conflicts
 
 
+def test_what_was_not_used_at_all_awaits_no_price(stack: Stack) -> None:
+    table, key = invocations_of(stack), invocation().key
+
+    table.record_observed(key, observed(kinds={TokenKind.INPUT: PricedKind(0, None)}), awaits_session=False)
+
+    assert markers(stack) == []
+
+
 def test_a_request_that_changed_since_it_was_read_is_left_alone(stack: Stack) -> None:
     table, key = invocations_of(stack), invocation().key
     table.record_metered(key, UNPRICED)

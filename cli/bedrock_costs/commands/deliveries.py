@@ -46,8 +46,8 @@ def deliveries(
         raise Failure(
             f"no deliveries for {period}",
             "AWS writes the first cost report of a period within a day of its start, and refreshes it daily.",
-            "Look for a manifest of it in `bedrock-costs quarantine`, and check the export in Data Exports; read one that is in "
-            "S3 already with `bedrock-costs replay deliveries`.",
+            "Look for its manifest in `bedrock-costs quarantine`, and check the export in Data Exports; read one that is in S3 "
+            "already with `bedrock-costs replay deliveries`.",
             ExitCode.NOT_READY,
         )
     options.screen.emit(result_of(period, records, options.stack.days().adjustments(period)))

@@ -77,8 +77,8 @@ def trail(
     _replay(options, "TrailQueue", chosen, place.bucket, others + len(found) - len(chosen), dry_run)
 
 
-@commands.command("log-events")
-def log_events(
+@commands.command("logs")
+def logs(
     ctx: typer.Context,
     first: Annotated[datetime, typer.Option("--from", parser=parse_instant, metavar="TIME", help="From when on. UTC.")],
     last: Annotated[datetime, typer.Option("--to", parser=parse_instant, metavar="TIME", help="Until when, included. UTC.")],
@@ -88,7 +88,7 @@ def log_events(
 
     They carry prompts: they go from the log group to the function in memory, and through no queue.
 
-    Example: bedrock-costs replay log-events --from 2026-10-05T14:00 --to 2026-10-05T15:30
+    Example: bedrock-costs replay logs --from 2026-10-05T14:00 --to 2026-10-05T15:30
     """
     options = options_of(ctx)
     log_group = options.stack.log_group

@@ -224,8 +224,8 @@ def _notes(pointers: Sequence[DayPointer], dimension: str, metric: str) -> tuple
     without = [p for p in pointers if dimension not in p.sum_chunks]
     if without:
         notes.append(
-            f"{counted(len(without), 'day')} from {without[0].usage_date} on were allocated before {dimension!r} was defined and"
-            " count as unallocated here until they are allocated again."
+            f"{counted(len(without), 'day')} from {without[0].usage_date} on were allocated before {dimension!r} was defined"
+            " and count as unallocated here until they are allocated again."
         )
     if metric == Metric.LIST:
         notes.append("The bill states no public price for Marketplace models: their billed days count as zero in list cost.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from decimal import Decimal
 from typing import Annotated, Any
 
@@ -148,8 +149,8 @@ def _agreed(charges: list[AllocatedCharge], own: CategoryValue) -> CategoryValue
 
 
 def _cost(half: Metered | Observed) -> Decimal | None:
-    """The cost of a request; None where a part of it has no price, or nothing says what was used."""
-    if not half.kinds and (isinstance(half, Observed) or "unmeasured" in half.flags):
+    """The cost of a request; None where a part of it has no price, or nothing says all that was used."""
+    if "unmeasured" in half.flags or (not half.kinds and isinstance(half, Observed)):
         return None
     costs = [priced.cost for priced in half.kinds.values()]
     return None if any(cost is None for cost in costs) else total(cost for cost in costs if cost is not None)
@@ -185,6 +186,7 @@ def _metered(metered: Metered) -> dict[str, Any]:
         "iam_principal": metered.iam_principal,
         "request_metadata": dict(metered.request_metadata),
         **_used(metered),
+        "guardrail_units": dict(metered.guardrail_units),
         "error_code": metered.error_code,
         "log_object": metered.log_object,
     }
@@ -238,6 +240,7 @@ def _render(document: dict[str, Any], screen: Screen) -> None:
         fields += [(name.replace("_", " "), metered[name]) for name in _METERED_SHOWN if metered[name]]
         fields += [("request metadata", _pairs(metered["request_metadata"]))]
         fields += [("price source", metered["price_source"] or "–"), ("flags", ", ".join(metered["flags"]) or "–")]
+        fields += [("guardrail units", _pairs(metered["guardrail_units"]))] if metered["guardrail_units"] else []
         fields += [("error", metered["error_code"])] if metered["error_code"] else []
         fields += [("log object", metered["log_object"])]
     elif observed["token_kinds"]:
@@ -262,7 +265,8 @@ def _render(document: dict[str, Any], screen: Screen) -> None:
 
 def _priced(half: dict[str, Any], basis: str) -> str:
     if half["cost"] is None:
-        return "not known: a part has no price" if half["token_kinds"] else "not known: nothing says what was used"
+        is_measured = half["token_kinds"] and "unmeasured" not in half["flags"]
+        return "not known: a part has no price" if is_measured else "not known: nothing says all that was used"
     return f"{_exact(half['cost'], half['currency'])} ({basis})"
 
 
@@ -291,5 +295,5 @@ def _exact(cost: Decimal | None, currency: str) -> str:
     return "–" if cost is None else f"{number_text(cost)} {currency}"
 
 
-def _pairs(pairs: dict[str, str]) -> str:
+def _pairs(pairs: Mapping[str, object]) -> str:
     return ", ".join(f"{name}={value}" for name, value in pairs.items()) or "–"

@@ -40,7 +40,8 @@ def _key(pk: str) -> InvocationKey:
 
 
 def _is_unpriced(kinds: Mapping[TokenKind, PricedKind]) -> bool:
-    return any(priced.cost is None for priced in kinds.values())
+    # What was used not at all costs nothing at any price.
+    return any(priced.cost is None and priced.units for priced in kinds.values())
 
 
 def _unpriced(usage_date: date, model: str) -> str:

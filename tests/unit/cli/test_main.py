@@ -56,12 +56,18 @@ def test_the_commands_of_this_release() -> None:
         "replay deliveries",
         "replay days",
         "replay events",
+        "replay logs",
+        "replay trail",
         "config show",
         "config check",
         "config apply",
         "prices load",
         "prices sync",
         "prices show",
+        "prices override",
+        "prices overrides",
+        "prices remove",
+        "prices compare",
     }
 
 

@@ -289,7 +289,7 @@ def test_log_events_are_handed_to_the_function_as_their_subscription_does(
     recorder = FakeLambda()
     subscribe(cloud, monkeypatch, recorder)
 
-    assert "Sent 3 log events." in run("replay", "log-events", *SPAN).out
+    assert "Sent 3 log events." in run("replay", "logs", *SPAN).out
 
     logs = SubscribedInvocationLogs(GROUP, ())
     batches = [logs.batch(read(LogEventsDelivered, payload, "test").awslogs.data, "test") for payload in recorder.payloads]
@@ -305,14 +305,14 @@ def test_a_dry_run_of_log_events_only_counts_them(cloud: Cloud, monkeypatch: pyt
     recorder = FakeLambda()
     subscribe(cloud, monkeypatch, recorder)
 
-    assert "Would send 3 log events." in run("replay", "log-events", *SPAN, "--dry-run").out
+    assert "Would send 3 log events." in run("replay", "logs", *SPAN, "--dry-run").out
     assert recorder.payloads == []
 
 
 def test_log_events_that_the_function_fails_on_can_be_sent_again(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
     subscribe(cloud, monkeypatch, FakeLambda(takes=2))
 
-    ran = run("replay", "log-events", *SPAN)
+    ran = run("replay", "logs", *SPAN)
 
     assert ran.exit_code == 1
     assert "the function failed after 2 events" in ran.err
@@ -326,7 +326,7 @@ def test_log_events_that_the_function_fails_on_can_be_sent_again(cloud: Cloud, m
     ],
 )
 def test_log_events_need_a_subscription_and_times(cloud: Cloud, span: tuple[str, ...], exit_code: int, message: str) -> None:
-    ran = run("replay", "log-events", *span)
+    ran = run("replay", "logs", *span)
 
     assert (ran.exit_code, message in ran.err) == (exit_code, True)
 
@@ -334,7 +334,7 @@ def test_log_events_need_a_subscription_and_times(cloud: Cloud, span: tuple[str,
 def test_the_times_of_log_events_are_in_their_order(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
     subscribe(cloud, monkeypatch, FakeLambda())
 
-    assert run("replay", "log-events", "--from", "2026-10-05T14:00", "--to", "2026-10-05T13:59").exit_code == 2
+    assert run("replay", "logs", "--from", "2026-10-05T14:00", "--to", "2026-10-05T13:59").exit_code == 2
 
 
 def test_the_days_of_a_period_are_asked_for_again(cloud: Cloud) -> None:

@@ -199,3 +199,17 @@ def test_a_call_that_the_bill_leaves_unallocated_is_so_too(cloud: Cloud) -> None
     nobody = billed(CategoryValue("team", "", reason="no evidence of an owner"))
 
     assert owner_of_a_call_without_evidence(cloud, Basis.FINAL, nobody) == "(unallocated): no evidence of an owner"
+
+
+def test_guardrail_units_are_shown_beside_the_cost_of_the_model(cloud: Cloud) -> None:
+    cloud.invocations.record_metered(KEY, replace(METERED, guardrail_units=(("topicPolicyUnits", 2),)))
+
+    assert run("request", "111122223333/eu-west-1/5f3c0b9e").json["metered"]["guardrail_units"] == {"topicPolicyUnits": 2}
+    assert "topicPolicyUnits=2" in run("request", "111122223333/eu-west-1/5f3c0b9e", "--output", "table").out
+
+
+def test_a_call_of_which_only_a_part_was_counted_has_no_known_cost(cloud: Cloud) -> None:
+    cloud.invocations.record_metered(KEY, replace(METERED, flags=("unmeasured",)))
+
+    assert run("request", "111122223333/eu-west-1/5f3c0b9e").json["metered"]["cost"] is None
+    assert "nothing says all that was used" in run("request", "111122223333/eu-west-1/5f3c0b9e", "--output", "table").out

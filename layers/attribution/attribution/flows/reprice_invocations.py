@@ -74,7 +74,7 @@ def _reprice(
     half = (found.metered or found.observed) if found else None
     if found is None or half is None:
         return "done"
-    if all(kind.cost is not None for kind in half.kinds.values()):
+    if all(kind.cost is not None or not kind.units for kind in half.kinds.values()):
         invocations.forget_unpriced(found, usage)
         return "done"
     if found.metered is not None:
