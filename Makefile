@@ -31,7 +31,8 @@ demo: .venv/.dev .venv/.local-aws local-build ## run the whole system on this ma
 	@.venv/bin/python -m local.demo $(ARGS)
 
 test: .venv/.dev .venv/.local-aws local-build ## run all tests
-	@.venv/bin/python -m pytest -n auto --dist loadfile $(ARGS)
+	@# In the order of the folders: the long files of tests/crash and tests/e2e are few tests, and would else come last, alone.
+	@.venv/bin/python -m pytest -n auto --dist loadfile --no-loadscope-reorder $(ARGS)
 
 check: style lint types imports template lambda-build test ## everything that must hold before a change is merged
 

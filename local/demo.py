@@ -25,12 +25,13 @@ from rich.table import Table
 from adapters.policy import parse_policy
 from attribution.allocation import unallocated_by_reason
 from attribution.charges import AllocatedCharge
+from attribution.meters import Meter
 from attribution.periods import BillingPeriod
 from bedrock_costs.formats import apportion, cents_adding_up, money
 from local import deployment, emulator, pipeline, state
 from local.pipeline import COST_REPORT_PREFIX, COST_REPORTS, INVOCATION_LOG_PREFIX, INVOCATION_LOGS, Pipeline
 from local.slack_receiver import SlackReceiver, render
-from truth import cloudtrail, company, cost_report, invocation_log, price_list
+from truth import cloudtrail, company, cost_report, invocation_log, price_list, summary
 from truth.company import Month
 from truth.cost_report import Delivery
 
@@ -72,6 +73,15 @@ def spend_by_team(running: Pipeline, period: BillingPeriod) -> Spend:
             by_team[team] += day_sum.costs.billed_cost
             requests += day_sum.requests
     return Spend(dict(by_team), requests)
+
+
+def cost_by_meter(charges: Sequence[AllocatedCharge]) -> dict[tuple[Meter, str], Decimal]:
+    """What was used of each meter in each Region."""
+    by_meter: dict[tuple[Meter, str], Decimal] = defaultdict(Decimal)
+    for charge in charges:
+        if charge.line_item_type == "Usage":
+            by_meter[charge.meter, charge.region] += charge.costs.billed_cost
+    return dict(by_meter)
 
 
 def start(receiver: SlackReceiver, *, keep: bool) -> Pipeline:
@@ -125,6 +135,21 @@ def feed_delivery(running: Pipeline, period: BillingPeriod, delivery: Delivery) 
         seconds=300,
     )
     running.settle(seconds=300)
+
+
+def by_model(estimated: Mapping[tuple[Meter, str], Decimal], billed: Mapping[tuple[Meter, str], Decimal]) -> Table:
+    """Per model: what usage said before, and what the bill says of the same meters now."""
+    table = Table(title="Estimate and bill of the same meters, by model, USD", title_justify="left", title_style="bold")
+    table.add_column("model")
+    for name in ("estimated from usage", "billed by AWS", "estimate of bill"):
+        table.add_column(name, justify="right")
+    rows: dict[str, list[Decimal]] = defaultdict(lambda: [Decimal(0), Decimal(0)])
+    for (meter, region), amount in estimated.items():
+        rows[meter.model][0] += amount
+        rows[meter.model][1] += billed.get((meter, region), Decimal(0))
+    for model, (before, after) in sorted(rows.items(), key=lambda row: (-row[1][1], row[0])):
+        table.add_row(model, money(before, "USD"), money(after, "USD"), percent(before, after))
+    return table
 
 
 def in_order(estimated: Spend, billed: Spend) -> list[str]:
@@ -187,10 +212,18 @@ def percent(part: Decimal, whole: Decimal) -> str:
     return f"{part * 100 / whole:.2f} %" if whole else "–"
 
 
-def show(running: Pipeline, month: Month, delivery: Delivery, estimated: Spend, receiver: SlackReceiver) -> bool:
+@dataclass(frozen=True)
+class Estimate:
+    """What was known of a month before its bill."""
+
+    spend: Spend
+    by_meter: Mapping[tuple[Meter, str], Decimal]
+
+
+def show(running: Pipeline, month: Month, delivery: Delivery, estimate: Estimate, receiver: SlackReceiver) -> bool:
     """The results; returns whether every number ties out."""
     period = BillingPeriod.parse(MONTH)
-    charges = running.charges(period)
+    charges, estimated = running.charges(period), estimate.spend
     owned = allocatable_truth(month)
     billed_by_aws = delivery.truth.bedrock.unblended_cost
     reasons = {r: c.billed_cost for r, c in unallocated_by_reason(charges, "team").items()}
@@ -213,6 +246,11 @@ def show(running: Pipeline, month: Month, delivery: Delivery, estimated: Spend, 
     console.print(
         f"[dim]{seen.requests} calls: {seen.logged} logged (in {seen.log_records} records), "
         f"{seen.in_cloudtrail} in CloudTrail; {estimated.requests} have counts to estimate from, in one or the other.[/]"
+    )
+    console.print()
+    console.print(by_model(estimate.by_meter, cost_by_meter(charges)))
+    console.print(
+        "[dim]The bill counts calls that no log holds, too. Until there is one, Nova Pro's private rate is unknown.[/]"
     )
     console.print()
     console.print("[bold]Unallocated, by reason[/]")
@@ -323,18 +361,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def demonstrate(running: Pipeline, month: Month, delivery: Delivery, receiver: SlackReceiver, *, replay: bool) -> bool:
     """The month: usage, estimates and alerts first; then the bill."""
     period = BillingPeriod.parse(MONTH)
-    with step("load the AWS price list and the policy: cost categories, budgets"):
+    with step("load the AWS price list, the inference profiles' models, and the policy: cost categories, budgets"):
         running.load_prices(price_list.offers(month))
+        running.load_profiles(summary.directory()["inference_profiles"])
         running.apply_policy(parse_policy(yaml.safe_load(POLICY.read_text())))
     coverage = month.truth().coverage
     with step(
         f"usage: {coverage.log_records} log records and {coverage.in_cloudtrail} calls in CloudTrail become estimated days"
     ):
         feed_usage(running, month)
-    estimated = spend_by_team(running, period)
+    estimate = Estimate(spend_by_team(running, period), cost_by_meter(running.charges(period)))
     with step(f"bill: a cost report delivery of {delivery.truth.rows} rows replaces the estimates"):
         feed_delivery(running, period, delivery)
-    succeeded = show(running, month, delivery, estimated, receiver)
+    succeeded = show(running, month, delivery, estimate, receiver)
     if replay:
         succeeded = repeat(running, month, delivery, receiver) and succeeded
     return succeeded

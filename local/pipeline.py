@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from adapters.deliveries import DynamoDeliveries
+from adapters.directory import DynamoDirectory
 from adapters.dynamodb import Table
 from adapters.ledger_days import DynamoLedgerDays
 from adapters.policy import DynamoPolicy, PolicyDocument
@@ -25,9 +26,11 @@ from adapters.prices import DynamoPrices
 from adapters.sources.price_list import read_offer
 from adapters.usage_counters import DynamoUsageCounters
 from adapters.wiring import clock
+from attribution.canonical import pairs
 from attribution.charges import AllocatedCharge
 from attribution.days import DayPointer
 from attribution.deliveries import DeliveryOutcome, DeliveryRecord
+from attribution.directory import Described, entry_of, region_of_arn
 from attribution.periods import BillingPeriod
 from local.deployment import Deployment
 from local.emulator import Emulator
@@ -134,6 +137,15 @@ class Pipeline:
         """Load AWS Price List offer files, as `bedrock-costs prices load` does."""
         prices = DynamoPrices(self.ledger, clock)
         return sum(prices.store(read_offer(body, code).prices) for code, body in offers.items())
+
+    def load_profiles(self, profiles: Mapping[str, Mapping[str, Any]]) -> None:
+        """Put inference profiles of all its accounts into the directory, as `sync_directory` does with those of one."""
+        directory = DynamoDirectory(self.ledger)
+        for arn, profile in profiles.items():
+            regions = [region_of_arn(arn), *([""] if profile["routing"] == "global" else [])]
+            models = tuple(f"arn:aws:bedrock:{region}::foundation-model/{profile['model_id']}" for region in regions)
+            described = Described(arn, models, profile["name"], pairs(profile["tags"]))
+            directory.put(entry_of(described, None, clock()))
 
     def apply_policy(self, document: PolicyDocument) -> None:
         """Put a policy in force, as `bedrock-costs config apply` does."""

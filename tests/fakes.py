@@ -302,6 +302,9 @@ class FakeDirectory:
     def find(self, arns: Iterable[str]) -> Mapping[str, DirectoryEntry]:
         return {arn: self._entries[arn] for arn in arns if arn in self._entries}
 
+    def tags(self, arns: Iterable[str]) -> Mapping[str, Pairs]:
+        return {arn: entry.tags for arn, entry in self.find(arns).items() if entry.tags}
+
     def of_kind(self, kind: str) -> Sequence[DirectoryEntry]:
         return [entry for arn, entry in sorted(self._entries.items()) if kind_of(arn) == kind]
 

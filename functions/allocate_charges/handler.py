@@ -25,6 +25,7 @@ days = wiring.ledger_days(settings)
 counters = wiring.usage_counters(settings)
 policy = wiring.policy(settings)
 prices = wiring.prices(settings)
+directory = wiring.directory(settings)
 announcements = wiring.announcements()
 quarantine = wiring.quarantine(settings)
 redelivery = wiring.redelivery()
@@ -40,6 +41,7 @@ def allocate(body: str, name: str) -> None:
         counters=counters,
         policy=policy,
         prices=prices,
+        profile_tags=directory,
         announcements=announcements,
     )
     count("DaysChanged", len(outcome.flipped))

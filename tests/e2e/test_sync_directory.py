@@ -64,9 +64,13 @@ def test_requests_are_priced_when_the_price_list_is_read_and_the_counters_follow
     assert len(DynamoPrices(running.ledger, clock).readings()) == 3
 
 
-def test_calibrating_without_a_bill_changes_no_estimate(running: Pipeline) -> None:
-    before = {day: pointer.version for day, pointer in running.pointers(PERIOD).items()}
+def test_calibrating_without_a_bill_changes_no_amount_and_the_second_time_no_day(running: Pipeline) -> None:
+    before = pipeline.totals(running.pointers(PERIOD).values())
 
     send(running, "calibration")
 
-    assert {day: pointer.version for day, pointer in running.pointers(PERIOD).items()} == before
+    # What was priced by the snapshot is found to be the list price.
+    pointers = running.pointers(PERIOD)
+    assert pipeline.totals(pointers.values()) == before
+    send(running, "calibration")
+    assert {day: p.version for day, p in running.pointers(PERIOD).items()} == {day: p.version for day, p in pointers.items()}

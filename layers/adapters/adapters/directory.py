@@ -14,10 +14,11 @@ from adapters.dynamodb import Item, Table
 from attribution.canonical import pairs
 from attribution.directory import DirectoryEntry, kind_of
 from attribution.meters import Routing, Tier
+from attribution.usage import Pairs
 
 
 class DynamoDirectory:
-    """`Directory` in the ledger table. What an ARN stands for never changes, so what was found is not looked up again."""
+    """`Directory` and `ProfileTags` in the ledger table. What an ARN stands for never changes, so that is looked up once."""
 
     def __init__(self, table: Table) -> None:
         self._table = table
@@ -33,6 +34,11 @@ class DynamoDirectory:
                     continue
                 self._found[arn] = entry
         return {arn: self._found[arn] for arn in wanted if arn in self._found}
+
+    def tags(self, arns: Iterable[str]) -> Mapping[str, Pairs]:
+        """The tags of these ARNs, read anew: unlike what an ARN stands for, they change."""
+        items = self._table.batch_get({"pk": _pk(arn), "sk": arn} for arn in arns)
+        return {entry.arn: entry.tags for entry in map(_entry, items) if entry.tags}
 
     def of_kind(self, kind: str) -> Sequence[DirectoryEntry]:
         """Every entry of a kind, such as `inference-profile`."""

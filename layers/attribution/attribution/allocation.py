@@ -274,15 +274,22 @@ def verify_conservation(origin: Sequence[OriginCharge], allocated: Sequence[Allo
 
 
 def estimate_day(
-    usage: Sequence[Usage], categories: Sequence[CostCategory], currency: str = "USD", *, pricing: Pricing = NO_PRICING
+    usage: Sequence[Usage],
+    categories: Sequence[CostCategory],
+    currency: str = "USD",
+    *,
+    pricing: Pricing = NO_PRICING,
+    profile_tags: Mapping[str, Pairs] | None = None,
 ) -> list[AllocatedCharge]:
     """A day that is not billed yet: each counter's units at what they are expected to be billed at, allocated by what the
-    invocations carried.
+    invocations carried and by the tags of the inference profile they went through, which the bill will carry.
     """
+    tags_of = profile_tags or {}
     estimated: list[AllocatedCharge] = []
     for item in sorted(usage, key=lambda u: u.key):
         key = item.key
-        owners = tuple(categorize(c, evidence_of_usage(key), key.account_id) for c in categories)
+        tags = tuple((RESOURCE_TAG, name, value) for name, value in tags_of.get(key.inference_profile, ()))
+        owners = tuple(categorize(c, (*evidence_of_usage(key), *tags), key.account_id) for c in categories)
         confidence = _confidence(owners, shared=False)
         for kind in TokenKind:
             units = item.counters.units.get(kind, 0)

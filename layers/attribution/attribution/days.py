@@ -143,17 +143,20 @@ def make_day_version(
     origin: str,
     usage: str,
     pricing: str = "",
+    directory: str = "",
 ) -> DayVersion:
     """The version of a day made from `origin` (hash of its origin charges; empty for an estimate) and `usage` (fingerprint).
 
-    `pricing` is the fingerprint of what an estimate was priced with; a bill was priced by AWS.
+    `pricing` is the fingerprint of what an estimate was priced with, `directory` of the tags it was allocated by. A bill was
+    priced by AWS, and carries its tags.
     """
+    looked_up = {"pricing": pricing, "directory": directory}
     made_from = {
         "origin": origin,
         "usage": usage,
         "rules": rules_fingerprint(categories),
         "allocation": str(ALLOCATION_VERSION),
-    } | ({"pricing": pricing} if pricing else {})
+    } | {name: fingerprint for name, fingerprint in looked_up.items() if fingerprint}
     return DayVersion(
         usage_date=usage_date,
         version=content_hash([usage_date, basis, sorted(made_from.items())])[:32],

@@ -258,6 +258,12 @@ class Directory(Protocol):
     def put(self, entry: DirectoryEntry) -> None: ...
 
 
+class ProfileTags(Protocol):
+    """The tags of inference profiles as they are known now; none for a profile that is unknown or has none."""
+
+    def tags(self, arns: Iterable[str]) -> Mapping[str, Pairs]: ...
+
+
 class BedrockModels(Protocol):
     """Bedrock's own answers about ARNs.
 

@@ -283,6 +283,7 @@ BODIES: dict[str, tuple[Any, Units]] = {
         [*STREAM, {"type": "message_stop", **METRICS}, "[DONE]"],
         {"input": 70, "output": 20},
     ),
+    "metrics over usage": ([METRICS, {"usage": {"input_tokens": 70, "output_tokens": 99}}], {"input": 70, "output": 20}),
     "metrics before usage": ([*STREAM[:2], METRICS], {"input": 70, "output": 20}),
     "chat completions": ({"usage": OPENAI}, {"input": 70, "output": 20, "cache_read": 30}),
     "responses": ({"usage": RESPONSES}, {"input": 70, "output": 20, "cache_read": 30}),
@@ -718,11 +719,19 @@ STORED = StoredObject("logs", "a.json.gz")
 class OneObject:
     """An S3 client that knows one object."""
 
-    def __init__(self, body: bytes) -> None:
+    def __init__(self, body: bytes, size: int | None = None) -> None:
         self._body = body
+        self._size = len(body) if size is None else size
 
     def get_object(self, **_: str) -> dict[str, Any]:
-        return {"Body": io.BytesIO(self._body), "ContentLength": len(self._body)}
+        return {"Body": io.BytesIO(self._body), "ContentLength": self._size}
+
+
+def test_an_object_that_is_too_large_for_the_memory_is_refused_unread() -> None:
+    logs = S3InvocationLogs(OneObject(ONE, size=256 * 1024 * 1024 + 1), "logs", "", ("team",))  # type: ignore[arg-type]
+
+    with pytest.raises(InputRejected, match="larger than 268435456 bytes"):
+        next(logs.read(STORED))
 
 
 def test_a_large_object_is_read_in_little_memory() -> None:

@@ -7,7 +7,9 @@ from decimal import Decimal
 
 import pytest
 
+from adapters.sources.offer_files import check_base_url, offer_url
 from adapters.sources.price_list import read_offer
+from attribution.errors import InputRejected, PolicyInvalid
 from attribution.meters import Meter, Routing, Tier, TokenKind
 from attribution.prices import PublishedOffer
 
@@ -88,3 +90,89 @@ def test_a_price_that_contradicts_its_unit_is_left_out() -> None:
     read = offer("USE1-MP:USE1_CacheReadInputTokenCount-Units", "Units", "0.33", service=SONNET, description=description)
 
     assert read.prices == ()
+
+
+def offer_with(product: object, term: object) -> bytes:
+    """An offer file with one product as it stands."""
+    return json.dumps(
+        {
+            "offerCode": "AmazonBedrock",
+            "publicationDate": "2026-09-11T00:00:00Z",
+            "products": {"A": product},
+            "terms": {"OnDemand": {"A": term}},
+        }
+    ).encode()
+
+
+PRODUCT = {"attributes": {"usagetype": "USE1-NovaPro-input-tokens", "regionCode": "us-east-1"}}
+DIMENSION = {"unit": "1K tokens", "beginRange": "0", "endRange": "Inf", "pricePerUnit": {"USD": "0.0008"}}
+
+
+def test_prices_by_volume_are_left_out() -> None:
+    ranges = {"a": DIMENSION | {"endRange": "1000"}, "b": DIMENSION | {"beginRange": "1000", "pricePerUnit": {"USD": "0.0004"}}}
+
+    read = read_offer(offer_with(PRODUCT, {"t": {"effectiveDate": "2026-09-01", "priceDimensions": ranges}}), "a test")
+
+    assert (read.prices, read.left_out) == ((), ("USE1-NovaPro-input-tokens",))
+
+
+def test_a_price_in_another_currency_is_left_out() -> None:
+    yuan = {"d": DIMENSION | {"pricePerUnit": {"CNY": "0.005"}}}
+
+    assert (
+        read_offer(offer_with(PRODUCT, {"t": {"effectiveDate": "2026-09-01", "priceDimensions": yuan}}), "a test").prices == ()
+    )
+
+
+@pytest.mark.parametrize(
+    ("product", "term"),
+    [
+        ("CANARY", {}),
+        (PRODUCT, {"t": {"priceDimensions": {"d": DIMENSION}}}),
+        (PRODUCT, {"t": {"effectiveDate": "CANARY", "priceDimensions": {"d": DIMENSION}}}),
+        (PRODUCT, {"t": "CANARY"}),
+    ],
+)
+def test_an_offer_that_is_not_as_expected_is_rejected_without_its_content(product: object, term: object) -> None:
+    with pytest.raises(InputRejected) as rejected:
+        read_offer(offer_with(product, term), "offer AmazonBedrock")
+
+    assert "CANARY" not in str(rejected.value)
+
+
+# Where it is read from ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://pricing.us-east-1.amazonaws.com",
+        "https://pricing.cn-northwest-1.amazonaws.com.cn/",
+        "http://127.0.0.1:8080",
+    ],
+)
+def test_the_price_list_is_read_from_aws_or_from_this_machine(url: str) -> None:
+    assert (
+        offer_url(check_base_url(url), "AmazonBedrock") == f"{url.rstrip('/')}/offers/v1.0/aws/AmazonBedrock/current/index.json"
+    )
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://pricing.us-east-1.amazonaws.com",
+        "https://pricing.us-east-1.amazonaws.com.example.com",
+        "https://127.0.0.1.example.com",
+        "ftp://pricing.us-east-1.amazonaws.com",
+        "",
+    ],
+)
+def test_another_address_is_refused(url: str) -> None:
+    with pytest.raises(PolicyInvalid):
+        check_base_url(url)
+
+
+def test_a_mirror_that_a_person_names_is_read_over_https_alone() -> None:
+    assert check_base_url("https://mirror.example.com", any_host=True) == "https://mirror.example.com"
+    with pytest.raises(PolicyInvalid):
+        check_base_url("http://mirror.example.com", any_host=True)

@@ -341,10 +341,15 @@ def _decoder_of(kind: Any) -> msgspec.json.Decoder[Any]:
 
 
 @cache
+def _fields_of(kind: Any) -> tuple[msgspec.structs.FieldInfo, ...]:
+    return msgspec.structs.fields(kind)
+
+
+@cache
 def _undecoded(kind: Any) -> type[msgspec.Struct]:
     """The same declared names, their values left as they are."""
-    fields = [(field.name, msgspec.Raw, msgspec.Raw()) for field in msgspec.structs.fields(kind)]
-    names = {field.name: field.encode_name for field in msgspec.structs.fields(kind)}
+    fields = [(field.name, msgspec.Raw, msgspec.Raw()) for field in _fields_of(kind)]
+    names = {field.name: field.encode_name for field in _fields_of(kind)}
     return msgspec.defstruct(f"{kind.__name__}Undecoded", fields, rename=names, gc=False)
 
 
@@ -352,7 +357,7 @@ def _read_fields(text: bytes, kind: Any, left_out: list[str]) -> Any:
     """A part read field by field. The names of what did not fit are added to `left_out`."""
     found = _decoder_of(_undecoded(kind)).decode(text)
     values = {}
-    for field in msgspec.structs.fields(kind):
+    for field in _fields_of(kind):
         value_text = bytes(getattr(found, field.name))
         if not value_text:
             continue

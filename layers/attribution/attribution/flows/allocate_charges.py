@@ -12,13 +12,25 @@ from dataclasses import dataclass
 from datetime import date
 
 from attribution.adjustments import BREAKDOWN, Adjustment, adjust, candidates
-from attribution.allocation import allocate_day, estimate_day, totals_by_currency
+from attribution.allocation import CostCategory, allocate_day, estimate_day, totals_by_currency
+from attribution.canonical import content_hash
 from attribution.charges import Basis
 from attribution.days import DayPointer, DayVersion, make_day_version, usage_fingerprint
 from attribution.deliveries import DeliveryOutcome, DeliveryRecord, newest
+from attribution.directory import is_opaque
 from attribution.errors import ConservationViolated, LedgerConflict
 from attribution.periods import BillingPeriod
-from attribution.ports import Announcements, Deliveries, EstimatePrices, LedgerDays, OriginCharges, Policy, UsageCounters
+from attribution.ports import (
+    Announcements,
+    Deliveries,
+    EstimatePrices,
+    LedgerDays,
+    OriginCharges,
+    Policy,
+    ProfileTags,
+    UsageCounters,
+)
+from attribution.usage import Usage
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +54,7 @@ def allocate_charges(
     counters: UsageCounters,
     policy: Policy,
     prices: EstimatePrices,
+    profile_tags: ProfileTags,
     announcements: Announcements,
 ) -> AllocatedDay:
     """Make the current version of a day and, where it is a new one, let readers see it."""
@@ -50,7 +63,11 @@ def allocate_charges(
     current = pointers.get(usage_date)
     known = deliveries.of_period(period)
     pending, billing = _deliveries(known, period, usage_date, current)
-    day = _make(usage_date, billing, origin_charges=origin_charges, counters=counters, policy=policy, prices=prices)
+    usage, categories = counters.usage_of(usage_date), policy.cost_categories()
+    if billing is None:
+        day = _estimate(usage_date, usage, categories, prices, profile_tags)
+    else:
+        day = _allocate(usage_date, billing, usage, categories, origin_charges)
 
     new: Sequence[DayPointer] = ()
     publishing = None
@@ -91,30 +108,35 @@ def _deliveries(
     return pending, published
 
 
-def _make(
+def _estimate(
     usage_date: date,
-    billing: DeliveryRecord | None,
-    *,
-    origin_charges: OriginCharges,
-    counters: UsageCounters,
-    policy: Policy,
+    usage: Sequence[Usage],
+    categories: Sequence[CostCategory],
     prices: EstimatePrices,
+    profile_tags: ProfileTags,
 ) -> DayVersion:
-    usage = counters.usage_of(usage_date)
-    categories = policy.cost_categories()
-    fingerprint = usage_fingerprint(usage)
-    if billing is None:
-        pricing = prices.pricing(sorted({(u.key.model, u.key.region) for u in usage}))
-        estimated = estimate_day(usage, categories, pricing=pricing)
-        return make_day_version(
-            usage_date,
-            Basis.ESTIMATED,
-            estimated,
-            categories,
-            origin="",
-            usage=fingerprint,
-            pricing=pricing.fingerprint(estimated),
-        )
+    pricing = prices.pricing(sorted({(u.key.model, u.key.region) for u in usage}))
+    tags = profile_tags.tags(sorted({u.key.inference_profile for u in usage if is_opaque(u.key.inference_profile)}))
+    estimated = estimate_day(usage, categories, pricing=pricing, profile_tags=tags)
+    return make_day_version(
+        usage_date,
+        Basis.ESTIMATED,
+        estimated,
+        categories,
+        origin="",
+        usage=usage_fingerprint(usage),
+        pricing=pricing.fingerprint(estimated),
+        directory=content_hash(sorted(tags.items())) if tags else "",
+    )
+
+
+def _allocate(
+    usage_date: date,
+    billing: DeliveryRecord,
+    usage: Sequence[Usage],
+    categories: Sequence[CostCategory],
+    origin_charges: OriginCharges,
+) -> DayVersion:
     billed = billing.day(usage_date)
     if billed is None:
         raise ConservationViolated(
@@ -125,7 +147,12 @@ def _make(
         raise ConservationViolated(f"origin charges {billed.origin} of {usage_date} do not sum to what the delivery recorded")
     allocated = allocate_day(charges, usage, categories)
     return make_day_version(
-        usage_date, billing.basis_of(usage_date), allocated, categories, origin=billed.origin, usage=fingerprint
+        usage_date,
+        billing.basis_of(usage_date),
+        allocated,
+        categories,
+        origin=billed.origin,
+        usage=usage_fingerprint(usage),
     )
 
 

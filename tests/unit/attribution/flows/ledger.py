@@ -36,6 +36,7 @@ from tests.fakes import (
     FakeClock,
     FakeCostReports,
     FakeDeliveries,
+    FakeDirectory,
     FakeFanOut,
     FakeLedgerDays,
     FakeOriginCharges,
@@ -78,6 +79,7 @@ class Ledger:
         self.counters = FakeUsageCounters()
         self.policy = FakePolicy([TEAM])
         self.prices = FakePrices()
+        self.directory = FakeDirectory()
         self.announcements = FakeAnnouncements(self.crashes)
         self.queue = FakeAllocationQueue(self.crashes)
 
@@ -139,6 +141,7 @@ class Ledger:
             counters=self.counters,
             policy=self.policy,
             prices=self.prices,
+            profile_tags=self.directory,
             announcements=self.announcements,
         )
 

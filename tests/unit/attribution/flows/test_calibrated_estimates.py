@@ -9,15 +9,17 @@ from decimal import Decimal
 from attribution.allocation import estimate_day
 from attribution.calibration import Calibration, Pricing
 from attribution.charges import Basis, Costs, PriceBasis
+from attribution.directory import Described, entry_of
 from attribution.meters import Meter, TokenKind
 from attribution.money import total
 from attribution.prices import Price, PriceList
 from attribution.usage import Counters, Usage
 from tests.fakes import FakePrices
-from tests.unit.attribution.examples import DAY, SONNET, TEAM, USAGE_KEY
+from tests.unit.attribution.examples import DAY, NOON, PROFILE, SONNET, TEAM, USAGE_KEY
 from tests.unit.attribution.flows.ledger import Content, Ledger
 
 METER = Meter(SONNET, TokenKind.INPUT)
+BASE = "arn:aws:bedrock:us-east-1::foundation-model/anthropic.claude-sonnet-4-6"
 LIST_PRICE = Price(METER, "us-east-1", Decimal("3.30"), 1_000_000, DAY - timedelta(days=90), "AWS Price List")
 NINE_TENTHS = replace(Costs.uniform(Decimal("0.9")), list_cost=Decimal(1))
 CALIBRATION = Calibration(METER, "us-east-1", NINE_TENTHS, 5, DAY, DAY, Decimal(10**6), Decimal("3.30"))
@@ -111,3 +113,24 @@ def test_units_without_a_price_stay_unpriced_beside_calibrated_ones() -> None:
         TokenKind.OUTPUT: (PriceBasis.UNPRICED, "unpriced"),
     }
     assert total(c.costs.list_cost for c in estimated) == Decimal("0.0033")
+
+
+def test_an_estimate_is_allocated_by_the_tags_of_the_profile_that_was_called() -> None:
+    made = ledger()
+    made.counters.counted[replace(USAGE_KEY, usage_date=DAY, inference_profile=PROFILE)] = Counters(
+        requests=1, units={TokenKind.INPUT: 500}, estimated={TokenKind.INPUT: Decimal("0.00165")}
+    )
+    untagged = made.allocate(DAY).version
+
+    described = Described(PROFILE, (BASE,), "checkout", (("Team", "checkout"), ("color", "red")))
+    made.directory.put(entry_of(described, None, NOON))
+    tagged = made.allocate(DAY).version
+    again = made.allocate(DAY)
+
+    sums = made.days.sums([made.days.current[DAY]], "team")[DAY]
+    assert {team: s.costs.billed_cost for (team, _), s in sums.items()} == {
+        "checkout": Decimal("0.00165"),
+        "search": Decimal("0.0033"),
+    }
+    assert untagged != tagged
+    assert again.flipped == ()
