@@ -72,6 +72,13 @@ class World:
             usage, after, invocations=self.invocations, prices=self.prices, directory=self.directory, queue=self.queue
         )
 
+    def work_off(self) -> None:
+        """Handle what was asked for, and what that asks for, which comes to an end."""
+        for _ in range(len(self.invocations.items)):
+            if self.queue.asked:
+                self.reprice(*self.queue.asked.pop(0))
+        assert self.queue.asked == []
+
     def counted(self) -> dict[UsageKey, Counters]:
         """The counters, moved by what the stream showed."""
         moved = dict(self._counted)
@@ -213,8 +220,7 @@ def test_a_message_has_a_share_of_the_requests_and_asks_for_the_rest(monkeypatch
     world = World(*(Invocation(request(n), half(input=1)) for n in range(7)))
 
     first = world.reprice()
-    while world.queue.asked:
-        world.reprice(*world.queue.asked.pop())
+    world.work_off()
 
     assert (first.changed, first.has_more) == (3, True)
     assert not any(map(unpriced_as, world.invocations.items.values()))
@@ -226,8 +232,7 @@ def test_requests_that_wait_on_do_not_keep_the_rest_from_being_priced(monkeypatc
     world = World(*items)
 
     world.queue.reprice(USAGE)
-    while world.queue.asked:
-        world.reprice(*world.queue.asked.pop(0))
+    world.work_off()
 
     waiting = [key for key, item in world.invocations.items.items() if unpriced_as(item)]
     assert waiting == [request(n, region="eu-west-1") for n in range(5)]
