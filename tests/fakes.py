@@ -627,6 +627,7 @@ class FakeLedgerDays:
             sequence,
             len(day.charges),
             {dimension: 1 for dimension in day.sums},
+            coverage_chunks=1,
         )
         with self._crashes.write():
             self.versions[name] = day

@@ -22,6 +22,7 @@ from attribution.charges import (
     OriginCharge,
     PriceBasis,
 )
+from attribution.coverage import Coverage, Gap, Measure, Part, Place
 from attribution.meters import Meter, Routing, Tier, TokenKind
 from attribution.periods import BillingPeriod
 
@@ -136,6 +137,7 @@ def allocated_to_json(charge: AllocatedCharge) -> Json:
             "units": charge.units,
             "requests": charge.requests,
             "costs": costs_to_json(charge.costs),
+            "is_measured": charge.is_measured,
         }
         | ({"price_basis": charge.price_basis} if charge.price_basis else {})
     )
@@ -162,7 +164,33 @@ def allocated_from_json(stored: Json) -> AllocatedCharge:
         requests=stored["requests"],
         costs=costs_from_json(stored["costs"]),
         price_basis=PriceBasis(stored["price_basis"]) if "price_basis" in stored else None,
+        is_measured=stored["is_measured"],
     )
+
+
+def coverage_to_json(place: Place, coverage: Coverage) -> Json:
+    """The coverage of one place of a day."""
+    measure = coverage.measure
+    return {
+        "place": [place.account_id, place.region, place.model, place.token_kind, place.currency],
+        "gaps": {
+            gap: {"costs": costs_to_json(part.costs), "unallocated": totals_to_json(part.unallocated)}
+            for gap, part in coverage.parts.items()
+        },
+        "units": [measure.billed, measure.counted, measure.estimated, measure.unpriced],
+        "calls": [measure.requests, measure.unmeasured, measure.observed_only],
+    }
+
+
+def coverage_from_json(stored: Json) -> tuple[Place, Coverage]:
+    """The coverage of one place as it was written."""
+    parts = {
+        Gap(gap): Part(costs_from_json(part["costs"]), totals_from_json(part["unallocated"]))
+        for gap, part in sorted(stored["gaps"].items())
+    }
+    billed, counted, estimated, unpriced = map(Decimal, stored["units"])
+    measure = Measure(billed, counted, estimated, unpriced, *stored["calls"])
+    return Place(*stored["place"]), Coverage(parts, measure)
 
 
 def _changes_to_json(changes: Mapping[str, Change]) -> Json:

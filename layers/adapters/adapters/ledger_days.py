@@ -2,6 +2,7 @@
 
 DAY#<date>#<version>   CHARGE#<nnnnn>           up to 200 allocated charges, compressed
 DAY#<date>#<version>   SUM#<dimension>#<nnnnn>  up to 200 values of one dimension
+DAY#<date>#<version>   COVERAGE#<nnnnn>         up to 200 places of its coverage, compressed
 DAY#<date>#<version>   VERSION                  what the version was made from; written last
 PERIOD#<yyyy-mm>       DAY#<date>               the pointer
 PERIOD#<yyyy-mm>       HISTORY#<date>#<changed at>#<version>   every pointer there has been
@@ -23,6 +24,8 @@ from adapters.codec import (
     compress,
     costs_from_json,
     costs_to_json,
+    coverage_from_json,
+    coverage_to_json,
     decompress_lines,
     lines,
     totals_from_json,
@@ -34,6 +37,7 @@ from attribution.adjustments import Adjustment
 from attribution.allocation import totals_by_currency
 from attribution.canonical import number_text
 from attribution.charges import AllocatedCharge, Basis, Costs
+from attribution.coverage import Coverage, Place
 from attribution.days import DayPointer, DayVersion, Sum
 from attribution.deliveries import DeliveryOutcome, DeliveryRecord
 from attribution.errors import LedgerConflict
@@ -43,6 +47,7 @@ VERSION = "VERSION"
 # Well under DynamoDB's 400 KB an item, whatever the charges carry.
 _CHARGES_PER_ITEM = 200
 _VALUES_PER_ITEM = 200
+_PLACES_PER_ITEM = 200
 _BYTES_PER_ITEM = 250_000
 # A superseded estimate was true for minutes; a superseded bill is history that people ask for.
 _SUPERSEDED_ESTIMATE_TTL = timedelta(days=2)
@@ -77,6 +82,9 @@ class DynamoLedgerDays:
             parts = _parts([_sum_to_json(value, currency, day_sum) for (value, currency), day_sum in values.items()])
             sum_chunks[dimension] = len(parts)
             items += [{"pk": pk, "sk": f"SUM#{dimension}#{n:05d}", "values": part} for n, part in enumerate(parts)]
+        covered = [coverage_to_json(place, coverage) for place, coverage in day.coverage.items()]
+        places = [covered[i : i + _PLACES_PER_ITEM] for i in range(0, len(covered), _PLACES_PER_ITEM)]
+        items += [{"pk": pk, "sk": f"COVERAGE#{n:05d}", "places": compress(lines(part))} for n, part in enumerate(places)]
         self._table.batch_put(items)
         pointer = DayPointer(
             usage_date=day.usage_date,
@@ -88,6 +96,7 @@ class DynamoLedgerDays:
             sequence=sequence,
             charge_count=len(day.charges),
             sum_chunks=sum_chunks,
+            coverage_chunks=len(places),
         )
         # Last, so that its presence says that the version is whole.
         self._table.batch_put([{"pk": pk, "sk": VERSION} | _pointer_item(pointer)])
@@ -266,15 +275,30 @@ class DynamoLedgerDays:
             for n in range(p.sum_chunks.get(dimension, 0))
         ]
         found: dict[date, dict[tuple[str, str], Sum]] = {p.usage_date: {} for p in pointers}
-        items = self._table.batch_get(keys)
-        if len(items) != len(keys):
-            raise LedgerConflict(
-                f"{len(keys) - len(items)} sums by {dimension} expired while they were read: read the days again"
-            )
-        for item in items:
+        for item in self._read_all(keys, f"sums by {dimension}"):
             for stored in item["values"]:
                 found[by_pk[item["pk"]]][stored["value"], stored["currency"]] = _sum_from_json(stored)
         return found
+
+    def coverage(self, pointers: Sequence[DayPointer]) -> Mapping[date, Mapping[Place, Coverage]]:
+        """The coverage of the given versions."""
+        by_pk = {day_pk(p.usage_date, p.version): p.usage_date for p in pointers}
+        keys = [
+            {"pk": day_pk(p.usage_date, p.version), "sk": f"COVERAGE#{n:05d}"}
+            for p in pointers
+            for n in range(p.coverage_chunks)
+        ]
+        found: dict[date, dict[Place, Coverage]] = {p.usage_date: {} for p in pointers}
+        for item in self._read_all(keys, "items of coverage"):
+            found[by_pk[item["pk"]]].update(map(coverage_from_json, decompress_lines(bytes(item["places"]))))
+        return found
+
+    def _read_all(self, keys: Sequence[Mapping[str, str]], what: str) -> Sequence[Item]:
+        """Every one of some items of versions."""
+        items = self._table.batch_get(keys)
+        if len(items) != len(keys):
+            raise LedgerConflict(f"{len(keys) - len(items)} {what} expired while they were read: read the days again")
+        return items
 
 
 def _parts(rows: Sequence[Item]) -> list[list[Item]]:
@@ -317,6 +341,7 @@ def _pointer_item(pointer: DayPointer) -> Item:
         "sequence": pointer.sequence,
         "charge_count": pointer.charge_count,
         "sum_chunks": dict(pointer.sum_chunks),
+        "coverage_chunks": pointer.coverage_chunks,
         "superseded": list(pointer.superseded),
     }
 
@@ -332,5 +357,6 @@ def _pointer(item: Item) -> DayPointer:
         sequence=item["sequence"],
         charge_count=integer(item["charge_count"]),
         sum_chunks={name: integer(count) for name, count in item["sum_chunks"].items()},
+        coverage_chunks=integer(item["coverage_chunks"]),
         superseded=tuple(item["superseded"]),
     )

@@ -191,6 +191,7 @@ def allocate(charge: OriginCharge, usage: UsageIndex, categories: Sequence[CostC
             quantity,
             usage.requests_of(item, charge) if item else 0,
             share,
+            is_measured=item is not None,
         )
         name = allocated.digest()
         merged[name] = _merge(merged[name], allocated) if name in merged else allocated
@@ -222,6 +223,8 @@ def _allocated(
     units: Decimal | None,
     requests: int,
     costs: Costs,
+    *,
+    is_measured: bool = False,
 ) -> AllocatedCharge:
     return AllocatedCharge(
         origin=charge.digest(),
@@ -240,6 +243,7 @@ def _allocated(
         units=units,
         requests=requests,
         costs=costs,
+        is_measured=is_measured,
     )
 
 
@@ -315,6 +319,7 @@ def estimate_day(
                     requests=item.requests_counted_with(kind),
                     costs=costs,
                     price_basis=basis,
+                    is_measured=True,
                 )
             )
     return sorted(estimated, key=lambda a: a.digest())

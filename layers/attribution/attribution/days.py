@@ -11,6 +11,7 @@ from decimal import Decimal
 from attribution.allocation import CostCategory, totals_by_currency
 from attribution.canonical import content_hash
 from attribution.charges import AllocatedCharge, Basis, Costs
+from attribution.coverage import Coverage, Place, cover, verify_coverage
 from attribution.money import ZERO, add
 from attribution.usage import Usage
 
@@ -83,6 +84,7 @@ class DayVersion:
     sums: Sums
     totals: Mapping[str, Costs]
     made_from: Mapping[str, str]
+    coverage: Mapping[Place, Coverage]
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +101,8 @@ class DayPointer:
     charge_count: int = 0
     # How many items each dimension's sums take: `SUM#<dimension>#0` up to this number.
     sum_chunks: Mapping[str, int] = field(default_factory=dict)
+    # The same of coverage: `COVERAGE#0` up to this number.
+    coverage_chunks: int = 0
     # Versions that were current before and are not marked for expiry yet.
     superseded: tuple[str, ...] = ()
 
@@ -119,6 +123,7 @@ def usage_fingerprint(usage: Sequence[Usage]) -> str:
                 u.counters.unmeasured,
                 u.counters.observed_only,
                 u.counters.provisional,
+                u.counters.unlogged,
                 sorted((k.value, n) for k, n in u.counters.units.items() if n),
                 sorted((k.value, a) for k, a in u.counters.estimated.items() if a),
                 sorted((k.value, n) for k, n in u.counters.unpriced.items() if n),
@@ -144,11 +149,14 @@ def make_day_version(
     usage: str,
     pricing: str = "",
     directory: str = "",
+    counted: Sequence[Usage] = (),
+    names_principals: bool = True,
 ) -> DayVersion:
     """The version of a day made from `origin` (hash of its origin charges; empty for an estimate) and `usage` (fingerprint).
 
     `pricing` is the fingerprint of what an estimate was priced with, `directory` of the tags it was allocated by. A bill was
-    priced by AWS, and carries its tags.
+    priced by AWS, and carries its tags. `counted` are the counters, `names_principals` says whether any row of the bill names a
+    caller: the day's coverage is measured by them.
     """
     looked_up = {"pricing": pricing, "directory": directory}
     made_from = {
@@ -157,12 +165,16 @@ def make_day_version(
         "rules": rules_fingerprint(categories),
         "allocation": str(ALLOCATION_VERSION),
     } | {name: fingerprint for name, fingerprint in looked_up.items() if fingerprint}
+    totals = totals_by_currency(charges)
+    coverage = cover(charges, counted, names_principals=names_principals)
+    verify_coverage(coverage, totals)
     return DayVersion(
         usage_date=usage_date,
         version=content_hash([usage_date, basis, sorted(made_from.items())])[:32],
         basis=basis,
         charges=tuple(charges),
         sums=summarize(charges, [c.name for c in categories]),
-        totals=totals_by_currency(charges),
+        totals=totals,
         made_from=made_from,
+        coverage=coverage,
     )

@@ -208,7 +208,7 @@ class Counters:
     """Sums over invocations. `units` and `estimated` are by token kind; `unpriced` counts units without a known price.
 
     `observed_only` counts the calls whose log record is missing, `provisional` those of them whose units CloudTrail counted:
-    these, and calls that no log covers, are among the `requests`.
+    these, and calls that no log covers, are among the `requests`, as the `unlogged` of them.
     """
 
     requests: int = 0
@@ -219,6 +219,7 @@ class Counters:
     estimated: Mapping[TokenKind, Decimal] = field(default_factory=dict)
     unpriced: Mapping[TokenKind, int] = field(default_factory=dict)
     provisional: int = 0
+    unlogged: int = 0
 
     def __add__(self, other: Counters) -> Counters:
         return Counters(
@@ -230,6 +231,7 @@ class Counters:
             _merge_amounts(self.estimated, other.estimated),
             _merge_counts(self.unpriced, other.unpriced),
             self.provisional + other.provisional,
+            self.unlogged + other.unlogged,
         )
 
     def negated(self) -> Counters:
@@ -243,11 +245,12 @@ class Counters:
             {kind: subtract(ZERO, amount) for kind, amount in self.estimated.items()},
             {kind: -count for kind, count in self.unpriced.items()},
             -self.provisional,
+            -self.unlogged,
         )
 
     def is_zero(self) -> bool:
         """Whether adding this changes nothing."""
-        counts = (self.requests, self.errors, self.unmeasured, self.observed_only, self.provisional)
+        counts = (self.requests, self.errors, self.unmeasured, self.observed_only, self.provisional, self.unlogged)
         return not any((*counts, *self.units.values(), *self.estimated.values(), *self.unpriced.values()))
 
 
@@ -320,14 +323,16 @@ def _provisional(key: InvocationKey, observed: Observed) -> Usage:
         request_metadata=observed.request_metadata,
         session_tags=observed.session_tags,
     )
+    requests = int(bool(observed.kinds) or observed.is_uncovered)
     return Usage(
         usage_key,
         Counters(
-            requests=int(bool(observed.kinds) or observed.is_uncovered),
+            requests=requests,
             errors=int(bool(observed.error_code)),
             unmeasured=int("unmeasured" in observed.flags),
             observed_only=int(not observed.is_uncovered),
             provisional=int("provisional" in observed.flags),
+            unlogged=requests,
             **_amounts(observed.kinds),
         ),
     )

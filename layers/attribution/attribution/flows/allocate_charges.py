@@ -8,13 +8,14 @@ days in one transaction.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date
 
 from attribution.adjustments import BREAKDOWN, Adjustment, adjust, candidates
 from attribution.allocation import CostCategory, allocate_day, estimate_day, totals_by_currency
 from attribution.canonical import content_hash
 from attribution.charges import Basis
+from attribution.coverage import Coverage, add_up
 from attribution.days import DayPointer, DayVersion, make_day_version, usage_fingerprint
 from attribution.deliveries import DeliveryOutcome, DeliveryRecord, newest
 from attribution.directory import is_opaque
@@ -36,13 +37,15 @@ from attribution.usage import Usage
 @dataclass(frozen=True, slots=True)
 class AllocatedDay:
     """What happened to a day. `flipped` are the days that readers now see in another version; `adjustment` is what that
-    changed in a month that was closed.
+    changed in a month that was closed. `coverage`, by currency, is that of a version that was written.
     """
 
     version: str
     basis: Basis
     flipped: tuple[date, ...]
     adjustment: Adjustment | None = None
+    coverage: Mapping[str, Coverage] = field(default_factory=dict)
+    first_category: str = ""
 
 
 def allocate_charges(
@@ -86,7 +89,21 @@ def allocate_charges(
     _discard_overtaken(usage_date, known, deliveries, days)
     # Said on every delivery of the message, because an attempt that flipped may have ended before it could say so.
     announcements.days_changed(period, flipped or (usage_date,))
-    return AllocatedDay(day.version, day.basis, flipped, adjustment)
+    is_new = publishing is not None or bool(new)
+    return AllocatedDay(
+        day.version,
+        day.basis,
+        flipped,
+        adjustment,
+        _by_currency(day) if is_new else {},
+        categories[0].name if categories else "",
+    )
+
+
+def _by_currency(day: DayVersion) -> dict[str, Coverage]:
+    """The day's coverage as a whole, of what it cost."""
+    costing = ((place, coverage) for place, coverage in day.coverage.items() if coverage.parts)
+    return {currency: coverage for (currency,), coverage in add_up(costing, lambda place: (place.currency,)).items()}
 
 
 def _deliveries(
@@ -127,6 +144,7 @@ def _estimate(
         usage=usage_fingerprint(usage),
         pricing=pricing.fingerprint(estimated),
         directory=content_hash(sorted(tags.items())) if tags else "",
+        counted=usage,
     )
 
 
@@ -153,6 +171,8 @@ def _allocate(
         categories,
         origin=billed.origin,
         usage=usage_fingerprint(usage),
+        counted=usage,
+        names_principals=any(charge.iam_principal for charge in charges),
     )
 
 
