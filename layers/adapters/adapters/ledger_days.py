@@ -12,7 +12,7 @@ PERIOD#<yyyy-mm>       ADJUSTMENT#<sequence>#<date>            what a delivery c
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -65,6 +65,24 @@ class DynamoLedgerDays:
         """The current version of each day of a period."""
         found = (_pointer(item) for item in self._table.query(period_pk(period), "DAY#"))
         return {pointer.usage_date: pointer for pointer in found}
+
+    def pointers_as_of(self, period: BillingPeriod, moment: datetime) -> Mapping[date, DayPointer]:
+        """The version of each day of a period that was current at a moment."""
+        pk, found = period_pk(period), {}
+        for day in period.days():
+            # Of one instant, every version's key lies below this one: `~` follows all hexadecimal digits.
+            through = f"HISTORY#{day.isoformat()}#{moment.astimezone(UTC).isoformat()}#~"
+            item = self._table.last(pk, after=f"HISTORY#{day.isoformat()}#", through=through)
+            if item is not None:
+                found[day] = _pointer(item)
+        return found
+
+    def expired(self, pointers: Sequence[DayPointer]) -> Sequence[DayPointer]:
+        """Those whose versions have expired: they can no longer be read, or not for sure."""
+        now = Decimal(int(self._clock().timestamp()))
+        headers = self._table.batch_get({"pk": day_pk(p.usage_date, p.version), "sk": VERSION} for p in pointers)
+        alive = {item["pk"] for item in headers if "expires_at" not in item or item["expires_at"] > now}
+        return [p for p in pointers if day_pk(p.usage_date, p.version) not in alive]
 
     def stage(self, day: DayVersion, sequence: str) -> DayPointer:
         """Write a version that no pointer names yet; a version that is there already is left as it is."""
@@ -162,7 +180,8 @@ class DynamoLedgerDays:
             put["ExpressionAttributeValues"] = to_wire({":old": old.version})
         history: Item = {"pk": period, "sk": f"HISTORY#{day}#{now.isoformat()}#{pointer.version}"} | values
         if pointer.basis is Basis.ESTIMATED:
-            history["expires_at"] = Decimal(int((now + _SUPERSEDED_ESTIMATE_TTL).timestamp()))
+            # Longer than the version: what was estimated in all stays known when its parts have expired.
+            history["expires_at"] = Decimal(int((now + self._retention).timestamp()))
         # A version that was retired meanwhile is about to expire: nobody may be shown it.
         whole = {
             "TableName": self._table.name,

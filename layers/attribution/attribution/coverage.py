@@ -61,6 +61,30 @@ class Gap(StrEnum):
     OTHER_RECORDS = "other_records"
 
 
+REMEDIES: Mapping[Gap, str] = {
+    Gap.NONE: "Nothing is missing.",
+    Gap.NO_EVIDENCE: "Tag the callers, sessions, profiles or requests, or map the account.",
+    Gap.NO_PRINCIPALS: "Export CUR 2.0 with IAM principal data; activate the principals' tags.",
+    Gap.LOGGING_OFF: "Turn on model invocation logging there.",
+    Gap.LOGGING_INCOMPLETE: "Find what keeps log records back: queues, bucket policy, key policy.",
+    Gap.CALLS_NOT_MEASURED: "No log covers streams in two directions and asynchronous calls: tag roles.",
+    Gap.BATCH: "No log covers batch jobs: tag the roles that create them.",
+    Gap.MANTLE: "No log covers the mantle endpoint: tag its projects or the callers.",
+    Gap.PROVISIONED: "Tag the provisioned model, or share its cost by a rule.",
+    Gap.RESERVED: "Reserved capacity has no caller: share its cost by a rule.",
+    Gap.MEDIA: "Logs count no images, video or audio: tag the callers or profiles.",
+    Gap.OTHER_UNITS: "Tag the guardrails, knowledge bases and agents, or share by a rule.",
+    Gap.UNCLASSIFIED: "Nothing decodes this usage type yet; its money is kept. Report it.",
+    Gap.UNPRICED: "State the price with `bedrock-costs prices override`.",
+    Gap.TAX: "Share tax by a rule.",
+    Gap.CREDIT: "Share credits by a rule.",
+    Gap.REFUND: "Share refunds by a rule.",
+    Gap.DISCOUNT: "Share discounts by a rule, or export net columns.",
+    Gap.FEE: "Share fees by a rule.",
+    Gap.OTHER_RECORDS: "Look at these rows in the cost report, and share them by a rule.",
+}
+"""What to do about each gap, in one line; docs/coverage.md says more."""
+
 _RECORD_TYPES = {
     "Tax": Gap.TAX,
     "Credit": Gap.CREDIT,
@@ -72,6 +96,7 @@ _RECORD_TYPES = {
 }
 # Tokens of bought capacity are billed by the hour: no row of the bill states them.
 _BOUGHT_TIERS = (Tier.PROVISIONED, Tier.RESERVED)
+_NOT_USAGE = (Gap.TAX, Gap.CREDIT, Gap.REFUND, Gap.DISCOUNT, Gap.FEE, Gap.OTHER_RECORDS)
 _BATCH_TIERS = (Tier.BATCH, Tier.LONG_CONTEXT_BATCH)
 _PROVISIONED_KINDS = (TokenKind.MODEL_UNIT_HOUR, TokenKind.MODEL_UNIT_MINUTE)
 _RESERVED_KINDS = (TokenKind.INPUT_TPM_HOUR, TokenKind.OUTPUT_TPM_HOUR)
@@ -162,6 +187,11 @@ class Coverage:
         """Everything, whatever its gap."""
         return sum_costs(part.costs for part in self.parts.values())
 
+    @property
+    def usage_costs(self) -> Costs:
+        """What usage cost, without tax, credits and the like."""
+        return sum_costs(part.costs for gap, part in self.parts.items() if gap not in _NOT_USAGE)
+
     def unallocated(self, category: str) -> Costs:
         """What has no owner in a cost category, whatever its gap."""
         return sum_costs(part.unallocated.get(category, Costs()) for part in self.parts.values())
@@ -212,7 +242,8 @@ def cover(
                 unallocated[place, gap, value.category].append(charge.costs)
         where = (place.account_id, place.region, place.model, place.token_kind)
         currencies[where] = min(place.currency, currencies.get(where, place.currency))
-        if charge.units is not None and kind in TOKEN_KINDS and charge.price_basis is None:
+        is_billed = charge.price_basis is None and charge.line_item_type == "Usage"
+        if is_billed and charge.units is not None and kind in TOKEN_KINDS:
             measures[place] += Measure(billed=charge.units)
     for where, measure in _measured(usage):
         # Counters know no currency: theirs is the one that the place is billed in.
@@ -287,6 +318,13 @@ def verify_coverage(covered: Mapping[Place, Coverage], totals: Mapping[str, Cost
     found = {currency: sum_costs(costs) for currency, costs in by_currency.items()}
     if found != dict(totals):
         raise ConservationViolated(f"coverage sums to {found}, the day to {dict(totals)}: the day is not published")
+
+
+def without_owners(coverage: Coverage, category: str) -> Coverage:
+    """The same where nothing had an owner in a cost category, because it was defined later."""
+    return Coverage(
+        {gap: Part(p.costs, {**p.unallocated, category: p.costs}) for gap, p in coverage.parts.items()}, coverage.measure
+    )
 
 
 def add_up(
