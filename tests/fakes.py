@@ -17,8 +17,8 @@ from attribution.allocation import CostCategory, totals_by_currency
 from attribution.budgets import Budget
 from attribution.calibration import Calibration, Place, Pricing
 from attribution.canonical import content_hash
-from attribution.charges import Costs, OriginCharge
-from attribution.days import DayPointer, DayVersion, Sum
+from attribution.charges import AllocatedCharge, Costs, OriginCharge
+from attribution.days import DayPointer, DayVersion, Sum, rules_fingerprint
 from attribution.deliveries import (
     DeliveryOutcome,
     DeliveryRecord,
@@ -376,6 +376,9 @@ class FakePolicy:
     def cost_categories(self) -> Sequence[CostCategory]:
         return self.categories
 
+    def cost_categories_of(self, fingerprint: str) -> Sequence[CostCategory] | None:
+        return self.categories if rules_fingerprint(self.categories) == fingerprint else None
+
     def budgets(self) -> Sequence[Budget]:
         return self.defined
 
@@ -614,6 +617,9 @@ class FakeLedgerDays:
         callback, self.after_pointers = self.after_pointers, lambda: None
         callback()
         return found
+
+    def charges(self, usage_date: date, version: str) -> Iterator[AllocatedCharge]:
+        return iter(self.versions[usage_date, version].charges)
 
     def stage(self, day: DayVersion, sequence: str) -> DayPointer:
         name = (day.usage_date, day.version)

@@ -14,12 +14,15 @@ if TYPE_CHECKING:
     import boto3
 
     from adapters.deliveries import DynamoDeliveries
+    from adapters.directory import DynamoDirectory
     from adapters.dynamodb import Table
     from adapters.invocations import DynamoInvocations
     from adapters.ledger_days import DynamoLedgerDays
     from adapters.policy import DynamoPolicy
     from adapters.prices import DynamoPrices
     from adapters.queues import SqsDirectoryTasks
+    from adapters.usage_counters import DynamoUsageCounters
+    from adapters.work_bucket import S3OriginCharges
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,6 +150,24 @@ class Stack:
         from adapters.deliveries import DynamoDeliveries
 
         return DynamoDeliveries(self.ledger)
+
+    def origin_charges(self) -> S3OriginCharges:
+        """Origin charges of days."""
+        from adapters.work_bucket import S3OriginCharges
+
+        return S3OriginCharges(self.client("s3"), self.output("WorkBucket"))
+
+    def counters(self) -> DynamoUsageCounters:
+        """Usage counters, for reading: the retention is for writers."""
+        from adapters.usage_counters import DynamoUsageCounters
+
+        return DynamoUsageCounters(self.ledger, 0, now)
+
+    def directory(self) -> DynamoDirectory:
+        """What is known of ARNs."""
+        from adapters.directory import DynamoDirectory
+
+        return DynamoDirectory(self.ledger)
 
     def policy(self) -> DynamoPolicy:
         """The policy document."""

@@ -19,7 +19,7 @@ from attribution.allocation import EVIDENCE_ORDER, CostCategory
 from attribution.budgets import Budget
 from attribution.canonical import content_hash, pairs
 from attribution.charges import COST_METRICS
-from attribution.days import DIMENSIONS
+from attribution.days import DIMENSIONS, rules_fingerprint
 from attribution.errors import PolicyInvalid
 from attribution.money import Money
 
@@ -106,6 +106,10 @@ def parse_policy(document: object) -> PolicyDocument:
         raise PolicyInvalid(f"the policy is not usable: {wrong_fields(error, 'document')}") from None
 
 
+def _cost_categories(document: PolicyDocument) -> list[CostCategory]:
+    return [CostCategory(c.name, c.keys or (c.name,), pairs(c.accounts), c.evidence) for c in document.cost_categories]
+
+
 class DynamoPolicy:
     """`Policy` in the ledger table."""
 
@@ -132,9 +136,12 @@ class DynamoPolicy:
 
     def cost_categories(self) -> Sequence[CostCategory]:
         """The owner dimensions, in the document's order."""
-        return [
-            CostCategory(c.name, c.keys or (c.name,), pairs(c.accounts), c.evidence) for c in self.document().cost_categories
-        ]
+        return _cost_categories(self.document())
+
+    def cost_categories_of(self, fingerprint: str) -> Sequence[CostCategory] | None:
+        """The owner dimensions of whichever document has this fingerprint of rules: one that is or was in force, or none."""
+        documents = [PolicyDocument(), *(parse_policy(json.loads(i["document"])) for i in self._table.query(_PK))]
+        return next((c for d in documents if rules_fingerprint(c := _cost_categories(d)) == fingerprint), None)
 
     def budgets(self) -> Sequence[Budget]:
         """The budgets, in the document's order."""

@@ -8,7 +8,7 @@ allocated by what the charge itself carries, or stays unallocated with the reaso
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
 
@@ -153,19 +153,29 @@ def _lines_of(key: UsageKey) -> tuple[Line, ...]:
     return ((principal, profile), (principal, ""), ("", profile), ("", ""))
 
 
-def allocate(charge: OriginCharge, usage: UsageIndex, categories: Sequence[CostCategory]) -> list[AllocatedCharge]:
-    """Allocate one origin charge. The shares sum to it in every cost metric and in units."""
+@dataclass(frozen=True, slots=True)
+class Share:
+    """A part of one origin charge as it is handed out: over one counter of usage or, where `usage` is None, what is not behind
+    any. `weight` is its part of the sum of all weights, in units; None where the charge stays whole.
+    """
+
+    usage: Usage | None
+    weight: Decimal | None
+    charge: AllocatedCharge
+
+
+def shares(charge: OriginCharge, usage: UsageIndex, categories: Sequence[CostCategory]) -> Iterator[Share]:
+    """The shares of one origin charge. They sum to it in every cost metric and in units; several may have one owner."""
     own_evidence = evidence_of_tags(charge.tags)
     behind = usage.behind(charge) if charge.line_item_type == "Usage" else []
     kind = charge.meter.token_kind
     if not behind:
         reason = USAGE_NOT_LOGGED if kind in TOKEN_KINDS and charge.line_item_type == "Usage" else _reason(charge)
         owners = tuple(categorize(c, own_evidence, charge.account_id, reason) for c in categories)
-        return [
-            _allocated(
-                charge, owners, charge.iam_principal, "", _confidence(owners, shared=False), charge.units, 0, charge.costs
-            )
-        ]
+        confidence = _confidence(owners, shared=False)
+        whole = _allocated(charge, owners, charge.iam_principal, "", confidence, charge.units, 0, charge.costs)
+        yield Share(None, None, whole)
+        return
 
     weights = [Decimal(u.counters.units[kind]) for u in behind]
     logged = sum(u.counters.units[kind] for u in behind)
@@ -175,8 +185,7 @@ def allocate(charge: OriginCharge, usage: UsageIndex, categories: Sequence[CostC
         weights.append(unlogged)
     costs = charge.costs.split(weights)
     units = split(charge.units, weights) if charge.units is not None else [None] * len(weights)
-    merged: dict[str, AllocatedCharge] = {}
-    for item, share, quantity in zip([*behind, None], costs, units, strict=False):
+    for item, weight, share, quantity in zip([*behind, None], weights, costs, units, strict=False):
         evidence = (*(evidence_of_usage(item.key) if item else ()), *own_evidence)
         reason = NO_EVIDENCE if item else USAGE_NOT_LOGGED
         owners = tuple(categorize(c, evidence, charge.account_id, reason) for c in categories)
@@ -193,8 +202,15 @@ def allocate(charge: OriginCharge, usage: UsageIndex, categories: Sequence[CostC
             share,
             is_measured=item is not None,
         )
-        name = allocated.digest()
-        merged[name] = _merge(merged[name], allocated) if name in merged else allocated
+        yield Share(item, weight, allocated)
+
+
+def allocate(charge: OriginCharge, usage: UsageIndex, categories: Sequence[CostCategory]) -> list[AllocatedCharge]:
+    """Allocate one origin charge: its shares, those of one owner and evidence as one."""
+    merged: dict[str, AllocatedCharge] = {}
+    for share in shares(charge, usage, categories):
+        name = share.charge.digest()
+        merged[name] = _merge(merged[name], share.charge) if name in merged else share.charge
     return list(merged.values())
 
 

@@ -13,7 +13,7 @@ from attribution.alerts import Alert, AlertKey
 from attribution.allocation import CostCategory
 from attribution.budgets import Budget
 from attribution.calibration import Calibration, Pricing
-from attribution.charges import Costs, OriginCharge
+from attribution.charges import AllocatedCharge, Costs, OriginCharge
 from attribution.days import DayPointer, DayVersion, Sum
 from attribution.deliveries import DeliveryRecord, IngestedReport, Manifest, PinnedFile, ReportKind
 from attribution.directory import Described, DirectoryEntry
@@ -243,6 +243,7 @@ class LedgerDays(Protocol):
     """Ledger days: versions and pointers."""
 
     def pointers(self, period: BillingPeriod) -> Mapping[date, DayPointer]: ...
+    def charges(self, usage_date: date, version: str) -> Iterator[AllocatedCharge]: ...
     def stage(self, day: DayVersion, sequence: str) -> DayPointer: ...
     def staged(self, usage_date: date, version: str) -> DayPointer: ...
     def stored_totals(self, usage_date: date, version: str) -> tuple[Mapping[str, Costs], int]: ...
@@ -355,6 +356,12 @@ class Policy(Protocol):
 
     def cost_categories(self) -> Sequence[CostCategory]: ...
     def budgets(self) -> Sequence[Budget]: ...
+
+
+class RuleHistory(Protocol):
+    """Rules that are or were in force, by their fingerprint; None where none of them are kept."""
+
+    def cost_categories_of(self, fingerprint: str) -> Sequence[CostCategory] | None: ...
 
 
 class Quarantine(Protocol):
