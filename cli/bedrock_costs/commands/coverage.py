@@ -267,9 +267,8 @@ def _render(made: Report, screen: Screen, *, units: bool) -> None:
         if units:
             screen.grid(units_grid(section, made.by, f"tokens of {made.span}, {of}"))
             continue
-        title = f"{made.metric} of {made.span} by gap, {made.category or 'no cost category'}, {of}"
-        screen.grid(gaps_grid(section, made.by, title))
-        for line in remedies(section):
+        screen.grid(gaps_grid(section, made.by, f"{made.span} by gap, {made.category or 'no cost category'}, {of}"))
+        for line in remedies(section, made.metric):
             screen.line(line)
         screen.line()
     screen.line(made.freshness.sentence(), style="dim")
@@ -305,9 +304,10 @@ def gaps_grid(section: Section, by: Sequence[str], title: str) -> Grid:
     return Grid(title, columns, cells, footer, ["" if row.gap is Gap.NONE else "yellow" for row in section.rows])
 
 
-def remedies(section: Section) -> Iterator[str]:
+def remedies(section: Section, metric: str) -> Iterator[str]:
     """The capture rate, and what to do about each gap that keeps cost without an owner; the worst comes first."""
-    yield f"Capture rate: {percent_text(section.capture_percent)} of {money(section.cost, section.currency)} have an owner."
+    whole = money(section.cost, section.currency)
+    yield f"Capture rate: {percent_text(section.capture_percent)} of {whole} ({metric}) have an owner."
     for gap in dict.fromkeys(row.gap for row in section.rows if row.unallocated):
         worst, *others = section.whereabouts[gap]
         more = f" and {len(others)} more" if others else ""

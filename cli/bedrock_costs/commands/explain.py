@@ -31,7 +31,7 @@ HEADER = (
     "currency", "amount", "origin_amount", "weight", "whole", "is_verified",
 )  # fmt: skip
 _ID_SHOWN = 12
-_FILES_SHOWN = 3
+_FILES_SHOWN = 2
 _USAGE_SHOWN = 5
 _OWNERS_SHOWN = 10
 _INDENT = " " * 3
@@ -281,9 +281,10 @@ def _render(document: dict[str, Any], question: Question, answer: Answer, screen
 def text(document: dict[str, Any], question: Question, answer: Answer) -> Iterator[str]:
     """The explanation as a finance person reads it."""
     amounts = " + ".join(money(amount, currency) for currency, amount in answer.totals.items())
-    who = f"{question.value} ({question.category})" if question.value else "this charge"
-    verb = "is" if question.charge_id else ("is not allocated:" if question.value == UNALLOCATED else "was charged")
-    yield f"Why {who} {verb} {amounts} on {document['usage_date']}, in {question.metric}"
+    owners = document["charges"][0]["owners"]
+    owner = next((o["value"] for o in owners if o["cost_category"] == question.category), "") or UNALLOCATED
+    verb = "is left with" if owner == UNALLOCATED else "was charged"
+    yield f"Why {owner} ({question.category}) {verb} {amounts} on {document['usage_date']}, in {question.metric}"
     yield from _made_from(document)
     if answer.moved:
         yield f"Not verified: {' and '.join(answer.moved)} moved since. What follows is what the ledger holds of each charge."

@@ -51,7 +51,7 @@ def october(cloud: Cloud) -> Cloud:
 
 
 TABLE = """\
-billed_cost of 2026-10 by gap, team, billed days, USD
+2026-10 by gap, team, billed days, USD
 
  gap                  allocated   unallocated      cost
  ──────────────────────────────────────────────────────
@@ -75,7 +75,7 @@ def trimmed(text: str) -> str:
 def test_the_worst_gaps_come_first_each_with_its_remedy_and_place(october: Cloud) -> None:
     out = trimmed(run("coverage", "--period", "2026-10").out)
 
-    assert "Capture rate: 25.8 % of $19.34 have an owner." in out
+    assert "Capture rate: 25.8 % of $19.34 (billed_cost) have an owner." in out
     assert "  logging off (444455556666 eu-west-1): Turn on model invocation logging there." in out
     assert out.index("Turn on") < out.index("Share credits") < out.index("Share tax")
 
@@ -130,7 +130,7 @@ def test_days_before_a_cost_category_existed_count_as_unallocated_in_it(october:
 
     ran = run("coverage", "--period", "2026-10", "--category", "tenant")
 
-    assert "Capture rate: 0.0 % of $19.34 have an owner." in ran.out
+    assert "Capture rate: 0.0 % of $19.34 (billed_cost) have an owner." in ran.out
     assert "were allocated before 'tenant' was defined" in ran.err
 
 

@@ -137,7 +137,7 @@ def test_a_charge_is_explained_by_the_name_that_the_answer_gave_it(october: Clou
 def test_what_nobody_owns_says_why(october: Cloud) -> None:
     out = run("explain", "--date", "2026-10-01", "--value", "(unallocated)").out
 
-    assert "Why (unallocated) (team) is not allocated: $0.25 on 2026-10-01" in out
+    assert "Why (unallocated) (team) is left with $0.25 on 2026-10-01" in out
     assert "team: nobody, Tax: shared by no rule" in out
     assert "no counted request stands behind this row: it stays whole" in out
 
