@@ -19,7 +19,7 @@ from attribution.money import ZERO, add, subtract, total
 from attribution.periods import BillingPeriod
 from bedrock_costs.application import options_of
 from bedrock_costs.commands.report import METRIC_HELP, Metric, damaged, defined_later, one_of
-from bedrock_costs.formats import money, number, percent, percent_text, two_columns_adding_up
+from bedrock_costs.formats import counted, money, number, percent, percent_text, two_columns_adding_up
 from bedrock_costs.screen import Column, Grid, Result, Screen
 from bedrock_costs.spans import AsOf, Freshness, Span, parse_day, parse_period, read_pointers
 from bedrock_costs.stack import Stack, now
@@ -308,10 +308,24 @@ def remedies(section: Section, metric: str) -> Iterator[str]:
     """The capture rate, and what to do about each gap that keeps cost without an owner; the worst comes first."""
     whole = money(section.cost, section.currency)
     yield f"Capture rate: {percent_text(section.capture_percent)} of {whole} ({metric}) have an owner."
+    if section.basis == ESTIMATED and (incomplete := _incomplete(section)):
+        yield f"Incomplete in the estimate: {', '.join(incomplete)}."
     for gap in dict.fromkeys(row.gap for row in section.rows if row.unallocated):
         worst, *others = section.whereabouts[gap]
         more = f" and {len(others)} more" if others else ""
         yield f"  {gap.replace('_', ' ')} ({worst}{more}): {REMEDIES[gap]}"
+
+
+def _incomplete(section: Section) -> list[str]:
+    """What was used and has no cost yet, or only what CloudTrail counted of it."""
+    measures = [measure for measure, _ in section.units.values()]
+    unpriced = total(measure.unpriced for measure in measures)
+    unmeasured, waiting = sum(m.unmeasured for m in measures), sum(m.observed_only for m in measures)
+    return [
+        *([f"{number(unpriced)} tokens without a price"] if unpriced else []),
+        *([f"{counted(unmeasured, 'call')} whose units nothing states"] if unmeasured else []),
+        *([f"{counted(waiting, 'call')} without a log record yet"] if waiting else []),
+    ]
 
 
 def units_grid(section: Section, by: Sequence[str], title: str) -> Grid:

@@ -45,6 +45,7 @@ def october(cloud: Cloud) -> Cloud:
         ),
         usage({TokenKind.OUTPUT: 7}, **later),
         Usage(usage({}, **later, model="amazon.nova-sonic").key, Counters(requests=1, unmeasured=1, unlogged=1)),
+        Usage(usage({}, **later, model="amazon.nova-pro").key, Counters(observed_only=2)),
     ]
     cloud.put_day(SECOND, Basis.ESTIMATED, estimate_day(estimated, [TEAM]), counted=estimated)
     return cloud
@@ -78,6 +79,13 @@ def test_the_worst_gaps_come_first_each_with_its_remedy_and_place(october: Cloud
     assert "Capture rate: 25.8 % of $19.34 (billed_cost) have an owner." in out
     assert "  logging off (444455556666 eu-west-1): Turn on model invocation logging there." in out
     assert out.index("Turn on") < out.index("Share credits") < out.index("Share tax")
+
+
+def test_what_an_estimate_cannot_hold_is_counted_beside_it(october: Cloud) -> None:
+    out = run("coverage", "--period", "2026-10").out
+
+    missing = "7 tokens without a price, 1 call whose units nothing states, 2 calls without a log record yet"
+    assert f"Incomplete in the estimate: {missing}." in out
 
 
 def test_json_holds_exact_amounts_that_sum_to_the_day(october: Cloud) -> None:
