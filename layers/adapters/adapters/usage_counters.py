@@ -95,6 +95,9 @@ def _dimensions(key: UsageKey) -> Item:
         "inference_profile": key.inference_profile,
         "request_metadata": dict(key.request_metadata),
         "session_tags": dict(key.session_tags),
+        "source_identity": key.source_identity,
+        "project": key.project,
+        "lambda_function": key.lambda_function,
     }
 
 
@@ -113,6 +116,9 @@ def _usage(usage_date: date, item: Item) -> Usage:
         inference_profile=item["inference_profile"],
         request_metadata=pairs(item["request_metadata"]),
         session_tags=pairs(item["session_tags"]),
+        source_identity=item["source_identity"],
+        project=item["project"],
+        lambda_function=item["lambda_function"],
     )
     return Usage(
         key,

@@ -180,6 +180,9 @@ class UsageKey:
     inference_profile: str = ""
     request_metadata: Pairs = ()
     session_tags: Pairs = ()
+    source_identity: str = ""
+    project: str = ""
+    lambda_function: str = ""
 
     def digest(self) -> str:
         """A short stable name of this key; 128 bits of a SHA-256."""
@@ -195,6 +198,9 @@ class UsageKey:
                 self.inference_profile,
                 self.request_metadata,
                 self.session_tags,
+                self.source_identity,
+                self.project,
+                self.lambda_function,
             ]
         )[:32]
 
@@ -293,7 +299,7 @@ def contribution(invocation: Invocation) -> Usage | None:
         iam_principal=metered.iam_principal or (observed.iam_principal if observed else ""),
         inference_profile=metered.inference_profile,
         request_metadata=metered.request_metadata,
-        session_tags=observed.session_tags if observed else (),
+        **(_caller(observed) if observed else {}),
     )
     return Usage(
         key,
@@ -318,7 +324,7 @@ def _provisional(key: InvocationKey, observed: Observed) -> Usage:
         iam_principal=observed.iam_principal,
         inference_profile=observed.inference_profile,
         request_metadata=observed.request_metadata,
-        session_tags=observed.session_tags,
+        **_caller(observed),
     )
     return Usage(
         usage_key,
@@ -331,6 +337,16 @@ def _provisional(key: InvocationKey, observed: Observed) -> Usage:
             **_amounts(observed.kinds),
         ),
     )
+
+
+def _caller(observed: Observed) -> dict[str, Any]:
+    """What only CloudTrail knows of the caller. Credentials of an instance, unlike a function's, tell no owner."""
+    return {
+        "session_tags": observed.session_tags,
+        "source_identity": observed.source_identity,
+        "project": observed.project,
+        "lambda_function": observed.issued_to if ":lambda:" in observed.issued_to else "",
+    }
 
 
 def _amounts(kinds: Mapping[TokenKind, PricedKind]) -> dict[str, Any]:
