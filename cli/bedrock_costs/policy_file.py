@@ -47,13 +47,14 @@ def read_policy_file(path: Path) -> PolicyDocument:
     from adapters.validation import place as named
 
     root, document = _load(path)
+    included = _include(path, root, document)
     try:
         return PolicyDocument.model_validate(document)
     except ValidationError as error:
         wrong = []
         for found in error.errors():
             node = _about(root, found["msg"]) or _node_at(root, found["loc"])
-            place = f"{path}:{node.start_mark.line + 1}"
+            place = f"{_file_of(found['loc'], included) or path}:{node.start_mark.line + 1}"
             name = named(found["loc"]) or "document"
             message = _message(found["type"], found["loc"], found["input"]) or found["msg"].removeprefix("Value error, ")
             wrong.append((node.start_mark.line, f"{place}: {name}: {message}"))
@@ -62,6 +63,30 @@ def read_policy_file(path: Path) -> PolicyDocument:
             fix="Correct the file; `bedrock-costs config check` checks it without changing anything.",
             details=tuple(line for _, line in sorted(wrong)),
         ) from None
+
+
+def _include(path: Path, root: Node, document: object) -> dict[int, Path]:
+    """Put definitions in their places that lie in files of their own (`- file: team.json`); which file each is from."""
+    from yaml import MappingNode, SequenceNode
+
+    listed = document.get("cost_categories") if isinstance(document, dict) else None
+    entry = _entry(root, "cost_categories") if isinstance(root, MappingNode) else None
+    if not isinstance(listed, list) or entry is None or not isinstance(entry[1], SequenceNode):
+        return {}
+    included: dict[int, Path] = {}
+    for number, item in enumerate(listed):
+        if isinstance(item, dict) and set(item) == {"file"} and isinstance(item["file"], str):
+            included[number] = path.parent / item["file"]
+            entry[1].value[number], listed[number] = _load(included[number])
+    return included
+
+
+def _file_of(location: tuple[int | str, ...], included: dict[int, Path]) -> Path | None:
+    """The file that a wrong place is in; None for the policy itself."""
+    match location:
+        case ("cost_categories", int(number), *_):
+            return included.get(number)
+    return None
 
 
 def _message(kind: str, location: tuple[int | str, ...], value: object) -> str:

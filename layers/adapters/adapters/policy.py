@@ -18,6 +18,7 @@ from adapters.cost_category_documents import (
     AwsCostCategoryDocument,
     ExpressionDocument,
     MonthStart,
+    RuleDocument,
     check_splits,
     day_of,
     is_aws_definition,
@@ -84,13 +85,14 @@ def _check_split(method: str, targets: Sequence[str], percentages: Sequence[str]
 
 
 class CostCategoryDocument(_Document):
-    """An owner dimension whose value is inherited from the strongest evidence under any of `keys`."""
+    """An owner dimension whose value is inherited from the strongest evidence under any of `keys`; `rules` are for the rest."""
 
     name: Name
     keys: tuple[Name, ...] = ()
     accounts: dict[Annotated[str, Field(pattern=r"^\d{12}$")], Name] = {}
     session_names: dict[Annotated[str, Field(min_length=1, max_length=256)], Name] = {}
     evidence: tuple[str, ...] = EVIDENCE_ORDER
+    rules: Annotated[tuple[RuleDocument, ...], Field(max_length=500)] = ()
     default: Name | None = None
     split_charges: tuple[SplitChargeDocument, ...] = ()
     effective_start: MonthStart | None = None
@@ -106,9 +108,10 @@ class CostCategoryDocument(_Document):
     def category(self) -> CostCategory:
         """The cost category as the core has it. Patterns of session names keep their order: the first that fits decides."""
         keys = self.keys or (self.name,)
+        evidence = EvidenceRule(keys, pairs(self.accounts), tuple(self.session_names.items()), self.evidence)
         return CostCategory(
             name=self.name,
-            rules=(EvidenceRule(keys, pairs(self.accounts), tuple(self.session_names.items()), self.evidence),),
+            rules=(evidence, *(rule.core() for rule in self.rules)),
             default_value=self.default or "",
             split_charge_rules=tuple(split.rule() for split in self.split_charges),
             effective_start=day_of(self.effective_start),

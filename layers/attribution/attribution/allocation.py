@@ -18,114 +18,46 @@ from attribution.charges import AllocatedCharge, CategoryValue, Costs, OriginCha
 from attribution.cost_categories import NO_EVIDENCE, aws_tags
 from attribution.errors import ConservationViolated
 from attribution.expressions import Subject
-from attribution.meters import TOKEN_KINDS, Meter, TokenKind
-from attribution.money import ZERO, add, split, subtract, total
+from attribution.meters import TokenKind
+from attribution.money import ZERO, add, split
 from attribution.rules import IncompleteLogging, Rules
 from attribution.shared_charges import split_shared
 from attribution.usage import Pairs, Usage, UsageKey
+from attribution.usage_index import UsageIndex, is_capacity, is_logged
 
 USAGE_NOT_LOGGED = "usage not logged"
+IDLE_CAPACITY = "idle capacity"
+NOT_USED = f"{IDLE_CAPACITY}: no logged request used it"
 SPREAD = "usage not logged, spread over what was logged"
 # An estimate does not know the product code that the bill will have; AWS sells most models under this one.
 _ESTIMATED_SERVICE = "AmazonBedrock"
 
 
-Bucket = tuple[str, str, Meter]
-Line = tuple[str, str]
-"""What a bill row names of the calls behind it: the principal and the application inference profile, each possibly empty."""
-
-
-class UsageIndex:
-    """One day by the bucket that a bill row joins on: account, Region and meter; within it by what its rows name.
-
-    Each counter stands behind one line of its bucket, the one that names most of it: usage of a principal that is billed by
-    name is not behind a row that names nobody. Rows of one line (one per operation, say) share the usage behind them, which
-    is held against what they bill together.
-    """
-
-    def __init__(self, usage: Iterable[Usage], charges: Iterable[OriginCharge] = ()) -> None:
-        self._charges: dict[tuple[Bucket, Line], list[OriginCharge]] = defaultdict(list)
-        for charge in sorted((c for c in charges if c.line_item_type == "Usage"), key=lambda c: c.digest()):
-            self._charges[_bucket(charge), _line(charge)].append(charge)
-        self._usage: dict[tuple[Bucket, Line], list[Usage]] = defaultdict(list)
-        for item in sorted(usage, key=lambda u: u.key):
-            for kind, units in item.counters.units.items():
-                if units > 0:
-                    bucket = (item.key.account_id, item.key.region, item.key.meter(kind))
-                    lines = (line for line in _lines_of(item.key) if (bucket, line) in self._charges)
-                    self._usage[bucket, next(lines, _NOT_BILLED)].append(item)
-
-    def behind(self, charge: OriginCharge) -> list[Usage]:
-        """The usage that a charge was billed for, as far as the bill lets it be told."""
-        if (_bucket(charge), _line(charge)) in self._charges:
-            return self._usage.get((_bucket(charge), _line(charge)), [])
-        return [u for u in self._usage.get((_bucket(charge), _NOT_BILLED), []) if _line(charge) in _lines_of(u.key)]
-
-    def billed_units(self, charge: OriginCharge) -> Decimal | None:
-        """The units of all charges of this one's line; None where none of them states any."""
-        known = [c.units for c in self._line_of(charge) if c.units is not None]
-        return total(known) if known else None
-
-    def requests_of(self, item: Usage, charge: OriginCharge) -> int:
-        """The requests of a counter, if this is the first of the charges it stands behind: they count once in a day's sum."""
-        return item.requests_counted_with(charge.meter.token_kind) if self._line_of(charge)[0] is charge else 0
-
-    def _line_of(self, charge: OriginCharge) -> Sequence[OriginCharge]:
-        return self._charges.get((_bucket(charge), _line(charge))) or (charge,)
-
-
-# The line of usage that no row of the bill names.
-_NOT_BILLED: Line = ("-", "-")
-
-
-def _bucket(charge: OriginCharge) -> Bucket:
-    return (charge.account_id, charge.region, charge.meter)
-
-
-def _line(charge: OriginCharge) -> Line:
-    return (charge.iam_principal, charge.resource_id if "application-inference-profile/" in charge.resource_id else "")
-
-
-def _lines_of(key: UsageKey) -> tuple[Line, ...]:
-    """The lines that a counter may stand behind, the most telling first."""
-    principal, profile = key.iam_principal, key.inference_profile
-    return ((principal, profile), (principal, ""), ("", profile), ("", ""))
-
-
 def allocate(charge: OriginCharge, usage: UsageIndex, rules: Rules) -> list[AllocatedCharge]:
     """Find owners for one origin charge, before shared cost is split. The shares sum to it in every metric and in units."""
     tags = aws_tags(charge.tags)
-    behind = usage.behind(charge) if charge.line_item_type == "Usage" else []
-    kind = charge.meter.token_kind
+    behind = usage.behind(charge)
     if not behind:
-        reason = USAGE_NOT_LOGGED if kind in TOKEN_KINDS and charge.line_item_type == "Usage" else _reason(charge)
-        owners = rules.decide(_subject(charge, None, tags, rules), reason, is_shared=False)
+        owners = rules.decide(_subject(charge, None, tags, rules), _reason(charge), is_shared=False)
         return [_allocated(charge, owners, None, charge.units, 0, charge.costs)]
 
-    weights = [Decimal(u.counters.units[kind]) for u in behind]
-    unlogged = _unlogged(charge, usage, total(weights))
-    is_spread = unlogged > 0 and rules.incomplete_logging is IncompleteLogging.SPREAD
-    if unlogged > 0 and not is_spread:
-        weights.append(unlogged)
+    unused = usage.unused(charge, behind)
+    is_spread = unused > 0 and not is_capacity(charge) and rules.incomplete_logging is IncompleteLogging.SPREAD
+    rest = [unused] if unused > 0 and not is_spread else []
+    weights = [*(b.units for b in behind), *rest]
     costs = charge.costs.split(weights)
     units = split(charge.units, weights) if charge.units is not None else [None] * len(weights)
     merged: dict[str, AllocatedCharge] = {}
-    for item, share, quantity in zip([*behind, None], costs, units, strict=False):
-        reason = NO_EVIDENCE if item else USAGE_NOT_LOGGED
+    for used, share, quantity in zip([*behind, None], costs, units, strict=False):
+        item = used.usage if used else None
+        reason = NO_EVIDENCE if item else _reason(charge)
         owners = rules.decide(_subject(charge, item, tags, rules), reason, is_shared=len(weights) > 1 or is_spread)
         if is_spread:
             owners = tuple(replace(owner, reason=SPREAD) if owner.value else owner for owner in owners)
-        requests = usage.requests_of(item, charge) if item else 0
-        allocated = _allocated(charge, owners, item, quantity, requests, share)
+        allocated = _allocated(charge, owners, item, quantity, used.requests if used else 0, share)
         name = allocated.digest()
         merged[name] = _merge(merged[name], allocated) if name in merged else allocated
     return list(merged.values())
-
-
-def _unlogged(charge: OriginCharge, usage: UsageIndex, logged: Decimal) -> Decimal:
-    """The units that the bill counted and no log recorded; zero where the bill does not say what it counted."""
-    billed = usage.billed_units(charge)
-    return max(subtract(billed, logged), ZERO) if billed is not None else ZERO
 
 
 def _subject(charge: OriginCharge, item: Usage | None, tags: Mapping[str, str], rules: Rules) -> Subject:
@@ -139,7 +71,7 @@ def _subject(charge: OriginCharge, item: Usage | None, tags: Mapping[str, str], 
         usage_type=charge.usage_type,
         linked_account_name=rules.account_name(charge.account_id),
         operation=charge.operation,
-        feature=charge.feature,
+        feature=_feature(charge, item),
         model=meter.model,
         token_kind=meter.token_kind,
         tier=meter.tier,
@@ -186,10 +118,19 @@ def subject_of_usage(key: UsageKey, kind: TokenKind | None, tags: Mapping[str, s
     return subject
 
 
+def _feature(charge: OriginCharge, item: Usage | None) -> str:
+    """What a charge, or a share of it, is for: of capacity, what nobody used is another thing than what was used."""
+    return IDLE_CAPACITY if item is None and is_capacity(charge) else charge.feature
+
+
 def _reason(charge: OriginCharge) -> str:
-    """Why a charge without usage behind it may have no owner: what it is."""
+    """Why what has no usage behind it may have no owner: what it is."""
     if charge.line_item_type != "Usage":
         return f"{charge.line_item_type}: shared by no rule"
+    if is_capacity(charge):
+        return NOT_USED
+    if is_logged(charge):
+        return USAGE_NOT_LOGGED
     return NO_EVIDENCE if charge.feature == "inference" else f"{charge.feature}: {NO_EVIDENCE}"
 
 
@@ -207,7 +148,7 @@ def _allocated(
         account_id=charge.account_id,
         region=charge.region,
         line_item_type=charge.line_item_type,
-        feature=charge.feature,
+        feature=_feature(charge, item),
         usage_type=charge.usage_type,
         meter=charge.meter,
         iam_principal=charge.iam_principal or (item.key.iam_principal if item else ""),

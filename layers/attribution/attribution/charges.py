@@ -240,6 +240,7 @@ class AllocatedCharge:
                 self.account_id,
                 self.region,
                 self.line_item_type,
+                self.feature,
                 self.usage_type,
                 _meter(self.meter),
                 self.iam_principal,

@@ -177,8 +177,8 @@ class CostCategory:
 
     def categorize(self, subject: Subject, reason: str = NO_EVIDENCE, *, is_shared: bool = False) -> CategoryValue:
         """The value for a share of a charge; `reason` is why it may have none, `is_shared` whether others have shares too."""
-        for number, rule in enumerate(self.rules):
-            evidence = _evidence(rule, number, subject)
+        for rule in self.rules:
+            evidence = self._evidence(rule, subject)
             if evidence:
                 winner = evidence[0]
                 others = tuple(e for e in evidence[1:] if e.value != winner.value)
@@ -187,6 +187,18 @@ class CostCategory:
             evidence_of_default = Evidence(DEFAULT, self.default_value)
             return CategoryValue(self.name, self.default_value, evidence_of_default, confidence=Confidence.DEFAULT)
         return CategoryValue(self.name, "", reason=reason if self.rules else NOT_IN_FORCE)
+
+    def _evidence(self, rule: Rule, subject: Subject) -> list[Evidence]:
+        if isinstance(rule, EvidenceRule):
+            return rule.evidence(subject)
+        if isinstance(rule, RegularRule):
+            return [Evidence(RULE, rule.value, f"Rules[{self._place(rule)}]")] if rule.expression.holds(subject) else []
+        value = subject.read(rule.source, rule.key)
+        return [Evidence(_inherited_kind(rule), value, rule.key)] if value else []
+
+    def _place(self, rule: RegularRule) -> int:
+        """Where a rule stands among those that are written as AWS writes them."""
+        return [r for r in self.rules if not isinstance(r, EvidenceRule)].index(rule)
 
     def is_in_force(self, on: date) -> bool:
         """Whether this definition categorizes the charges of a day."""
@@ -198,8 +210,8 @@ class CostCategory:
 
     def is_decided_without_bill(self, subject: Subject) -> bool:
         """Whether no bill can change the value of a call that is known only from its usage."""
-        for number, rule in enumerate(self.rules):
-            found = _evidence(rule, number, subject)
+        for rule in self.rules:
+            found = self._evidence(rule, subject)
             if isinstance(rule, EvidenceRule):
                 reached = rule.order[: rule.order.index(found[0].kind) + 1] if found else rule.order
                 if _BILL_EVIDENCE.intersection(reached):
@@ -221,15 +233,6 @@ def by_evidence(
 ) -> CostCategory:
     """The cost category that most need: one rule, which looks through the evidence under `keys`."""
     return CostCategory(name, (EvidenceRule(tuple(keys), accounts, session_names, order),))
-
-
-def _evidence(rule: Rule, number: int, subject: Subject) -> list[Evidence]:
-    if isinstance(rule, EvidenceRule):
-        return rule.evidence(subject)
-    if isinstance(rule, RegularRule):
-        return [Evidence(RULE, rule.value, f"Rules[{number}]")] if rule.expression.holds(subject) else []
-    value = subject.read(rule.source, rule.key)
-    return [Evidence(_inherited_kind(rule), value, rule.key)] if value else []
 
 
 def _asked(rule: Rule) -> Iterator[tuple[Source, str]]:

@@ -123,6 +123,7 @@ def usage_fingerprint(usage: Sequence[Usage]) -> str:
                 sorted((k.value, n) for k, n in u.counters.units.items() if n),
                 sorted((k.value, a) for k, a in u.counters.estimated.items() if a),
                 sorted((k.value, n) for k, n in u.counters.unpriced.items() if n),
+                sorted((policy, n) for policy, n in u.counters.guardrail_units.items() if n),
             ]
             for u in usage
             if not u.counters.is_zero()

@@ -71,7 +71,8 @@ class Rules:
     def _shared(self, value: CategoryValue, subject: Subject) -> CategoryValue:
         for rule in self.shared_charges:
             if rule.is_for(value.category) and rule.charges.holds(subject):
-                reason = value.reason if rule.method else f"{rule.name}: left unallocated by rule"
+                what = value.reason if subject.record_type == "Usage" else f"{subject.record_type}: shared by a rule"
+                reason = what if rule.method else f"{rule.name}: left unallocated by rule"
                 return CategoryValue(value.category, "", reason=reason, rule=rule.name)
         return value
 

@@ -23,6 +23,7 @@ from attribution.expressions import Expression
 from attribution.money import ZERO, add, split, total
 
 _ONE = Decimal(1)
+OWNERLESS = "the share of usage without an owner"
 # What a commitment covers is usage, too.
 USAGE_RECORD_TYPES = frozenset(("Usage", "DiscountedUsage", "SavingsPlanCoveredUsage"))
 
@@ -40,7 +41,8 @@ class SharedChargeRule:
     """Hands charges of which the expression holds, and which have no owner in a cost category, to owners.
 
     `method` None leaves them unallocated on purpose. `targets` are the owners; none stands for every owner of usage `within`
-    the day. `categories` names the cost categories that the rule is for; none stands for all.
+    the day. In a proportional split usage without an owner then has its share like any other, which has no owner either.
+    `categories` names the cost categories that the rule is for; none stands for all.
     """
 
     name: str
@@ -69,8 +71,6 @@ class OwnCosts:
         for charge in charges:
             value = charge.value_of(category)
             amount = charge.costs.net_effective_cost
-            if not value:
-                continue
             _count(self._all[charge.currency], value, amount)
             if charge.line_item_type in USAGE_RECORD_TYPES:
                 for within in Within:
@@ -82,7 +82,7 @@ class OwnCosts:
         return {value: max(known.get(value, ZERO), ZERO) for value in values}
 
     def of_usage(self, charge: AllocatedCharge, within: Within) -> _Weights:
-        """The owners of usage in the place of a charge, in one order; those whose usage costs nothing are none."""
+        """What usage in the place of a charge cost each owner, and nobody (empty), in one order; above zero."""
         known = self._usage.get(_place(charge, within), {})
         return {value: amount for value, amount in sorted(known.items()) if amount > 0}
 
@@ -121,19 +121,28 @@ def _split_one(
     own: OwnCosts,
 ) -> list[AllocatedCharge]:
     before = next(value for value in charge.categories if value.category == category)
-    if before.rule:
-        shared = rules[before.rule]
-        if shared.method is None:
-            return [charge]
-        weights = _shared_weights(charge, shared, own, sources)
-        if not weights:
-            reason = f"{before.rule}: nobody used anything within the {shared.within.replace('_', ' ')} that day"
-            return [_with_value(charge, replace(before, reason=reason))]
-        return _parts(charge, before, shared.method, weights)
-    rule = sources.get(before.value)
-    if rule is None:
+    parts = _share(charge, before, rules[before.rule], own, sources) if before.rule else [charge]
+    split_parts: list[AllocatedCharge] = []
+    for part in parts:
+        value = next(value for value in part.categories if value.category == category)
+        rule = sources.get(value.value)
+        if rule is None or (before.rule and rules[before.rule].method is None):
+            split_parts.append(part)
+        else:
+            split_parts += _parts(part, value, rule.method, _weights(part, rule.method, rule.targets, rule.percentages, own))
+    return split_parts
+
+
+def _share(
+    charge: AllocatedCharge, before: CategoryValue, rule: SharedChargeRule, own: OwnCosts, sources: Container[str]
+) -> list[AllocatedCharge]:
+    if rule.method is None:
         return [charge]
-    return _parts(charge, before, rule.method, _weights(charge, rule.method, rule.targets, rule.percentages, own))
+    weights = _shared_weights(charge, rule, own, sources)
+    if not weights:
+        reason = f"{rule.name}: nobody used anything within the {rule.within.replace('_', ' ')} that day"
+        return [_with_value(charge, replace(before, reason=reason))]
+    return _parts(charge, before, rule.method, weights)
 
 
 def _shared_weights(charge: AllocatedCharge, rule: SharedChargeRule, own: OwnCosts, sources: Container[str]) -> _Weights:
@@ -141,7 +150,7 @@ def _shared_weights(charge: AllocatedCharge, rule: SharedChargeRule, own: OwnCos
         return _weights(charge, rule.method or SplitMethod.EVEN, rule.targets, rule.percentages, own)
     # A value that hands its own cost on would keep what it got here.
     found = {owner: cost for owner, cost in own.of_usage(charge, rule.within).items() if owner not in sources}
-    return dict.fromkeys(found, _ONE) if rule.method is SplitMethod.EVEN else found
+    return {owner: _ONE for owner in found if owner} if rule.method is SplitMethod.EVEN else found
 
 
 def _weights(
@@ -165,7 +174,8 @@ def _parts(charge: AllocatedCharge, before: CategoryValue, method: SplitMethod, 
     parts = []
     for (target, weight), cost, quantity, count in zip(used.items(), costs, units, requests, strict=True):
         share = SplitShare(before.value, method, weight, whole, is_fallback)
-        value = replace(before, value=target, confidence=Confidence.RULE, split=share)
+        confidence, reason = (Confidence.RULE, before.reason) if target else (Confidence.NONE, f"{before.rule}: {OWNERLESS}")
+        value = replace(before, value=target, confidence=confidence, reason=reason, split=share)
         parts.append(replace(_with_value(charge, value), costs=cost, units=quantity, requests=int(count)))
     return parts
 

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 from decimal import Decimal
-from typing import Any
+from typing import Any, TypeVar
 
 from attribution.canonical import content_hash
 from attribution.meters import Meter, Routing, Tier, TokenKind
@@ -214,7 +214,8 @@ class Counters:
     """Sums over invocations. `units` and `estimated` are by token kind; `unpriced` counts units without a known price.
 
     `observed_only` counts the calls whose log record is missing, `provisional` those of them whose units CloudTrail counted:
-    these, and calls that no log covers, are among the `requests`.
+    these, and calls that no log covers, are among the `requests`. `guardrail_units` are by AWS's name of their counter, and
+    have no price here.
     """
 
     requests: int = 0
@@ -225,6 +226,7 @@ class Counters:
     estimated: Mapping[TokenKind, Decimal] = field(default_factory=dict)
     unpriced: Mapping[TokenKind, int] = field(default_factory=dict)
     provisional: int = 0
+    guardrail_units: Mapping[str, int] = field(default_factory=dict)
 
     def __add__(self, other: Counters) -> Counters:
         return Counters(
@@ -236,6 +238,7 @@ class Counters:
             _merge_amounts(self.estimated, other.estimated),
             _merge_counts(self.unpriced, other.unpriced),
             self.provisional + other.provisional,
+            _merge_counts(self.guardrail_units, other.guardrail_units),
         )
 
     def negated(self) -> Counters:
@@ -249,15 +252,20 @@ class Counters:
             {kind: subtract(ZERO, amount) for kind, amount in self.estimated.items()},
             {kind: -count for kind, count in self.unpriced.items()},
             -self.provisional,
+            {policy: -count for policy, count in self.guardrail_units.items()},
         )
 
     def is_zero(self) -> bool:
         """Whether adding this changes nothing."""
         counts = (self.requests, self.errors, self.unmeasured, self.observed_only, self.provisional)
-        return not any((*counts, *self.units.values(), *self.estimated.values(), *self.unpriced.values()))
+        by_name = (self.units, self.estimated, self.unpriced, self.guardrail_units)
+        return not any((*counts, *(amount for amounts in by_name for amount in amounts.values())))
 
 
-def _merge_counts(left: Mapping[TokenKind, int], right: Mapping[TokenKind, int]) -> dict[TokenKind, int]:
+_Name = TypeVar("_Name", bound=str)
+
+
+def _merge_counts(left: Mapping[_Name, int], right: Mapping[_Name, int]) -> dict[_Name, int]:
     merged = dict(left)
     for kind, count in right.items():
         merged[kind] = merged.get(kind, 0) + count
@@ -307,6 +315,7 @@ def contribution(invocation: Invocation) -> Usage | None:
             requests=1,
             errors=int(bool(metered.error_code)),
             unmeasured=int("unmeasured" in metered.flags),
+            guardrail_units=dict(metered.guardrail_units),
             **_amounts(metered.kinds),
         ),
     )

@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 
 from attribution.allocation import (
     USAGE_NOT_LOGGED,
-    UsageIndex,
     allocate,
     allocate_day,
     estimate_day,
@@ -30,6 +29,7 @@ from attribution.meters import Meter, TokenKind
 from attribution.money import total
 from attribution.rules import Rules
 from attribution.usage import Usage
+from attribution.usage_index import UsageIndex
 from tests.unit.attribution.examples import BY_TEAM, PROFILE, ROLE, SONNET, TEAM, USAGE_KEY, origin_charge, usage
 from tests.unit.attribution.strategies import OTHER_ROLE, charge_lists, costs, origin_charges, usage_lists
 

@@ -10,11 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from attribution.allocation import UsageIndex, allocate
+from attribution.allocation import allocate
 from attribution.charges import COST_METRICS, CategoryValue, Confidence, Costs, Evidence, SplitMethod, SplitShare, sum_costs
 from attribution.cost_categories import NO_EVIDENCE
 from attribution.meters import Meter, Tier, TokenKind
 from attribution.money import total
+from attribution.usage_index import UsageIndex
 from tests.unit.attribution.examples import BY_TEAM, PROFILE, origin_charge
 from tests.unit.attribution.strategies import costs, weights
 
@@ -90,6 +91,7 @@ SHARE = allocate(origin_charge(), UsageIndex([]), BY_TEAM)[0]
     "change",
     [
         {"origin": "0" * 32},
+        {"feature": "idle capacity"},
         {"iam_principal": "arn:aws:iam::111122223333:user/alice"},
         {"inference_profile": PROFILE},
         {"categories": (CategoryValue("team", "search"),)},

@@ -100,6 +100,7 @@ ONE = usage({TokenKind.INPUT: 1})
         Counters(unmeasured=1),
         Counters(observed_only=1),
         Counters(provisional=1),
+        Counters(guardrail_units={"topicPolicyUnits": 1}),
         Counters(units={TokenKind.INPUT: 1}),
         Counters(units={TokenKind.OUTPUT: 1}),
         Counters(estimated={TokenKind.INPUT: Decimal("1E-18")}),
