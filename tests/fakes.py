@@ -13,12 +13,12 @@ from typing import Any
 
 from attribution.adjustments import Adjustment
 from attribution.alerts import Alert, AlertKey
-from attribution.allocation import CostCategory, totals_by_currency
+from attribution.allocation import totals_by_currency
 from attribution.budgets import Budget
 from attribution.calibration import Calibration, Place, Pricing
 from attribution.canonical import content_hash
 from attribution.charges import AllocatedCharge, Costs, OriginCharge
-from attribution.days import DayPointer, DayVersion, Sum, rules_fingerprint
+from attribution.days import DayPointer, DayVersion, Sum
 from attribution.deliveries import (
     DeliveryOutcome,
     DeliveryRecord,
@@ -43,6 +43,7 @@ from attribution.ports import (
     UnpricedUsage,
 )
 from attribution.prices import OfferReading, Price, PriceList, PublishedOffer, changed_prices
+from attribution.rules import Rules
 from attribution.usage import Counters, Invocation, InvocationKey, Metered, Observed, Pairs, Usage, UsageKey, with_session_tags
 
 TRANSACTION_ACTIONS = 100
@@ -366,18 +367,21 @@ class FakeQuarantine:
         self.rejected.append(rejected)
 
 
+NO_RULES = Rules()
+
+
 class FakePolicy:
     """`Policy` that a test may change."""
 
-    def __init__(self, categories: Sequence[CostCategory] = (), budgets: Sequence[Budget] = ()) -> None:
-        self.categories = categories
+    def __init__(self, rules: Rules = NO_RULES, budgets: Sequence[Budget] = ()) -> None:
+        self.defined_rules = rules
         self.defined = budgets
 
-    def cost_categories(self) -> Sequence[CostCategory]:
-        return self.categories
+    def rules(self, on: date) -> Rules:
+        return self.defined_rules
 
-    def cost_categories_of(self, fingerprint: str) -> Sequence[CostCategory] | None:
-        return self.categories if rules_fingerprint(self.categories) == fingerprint else None
+    def rules_of(self, fingerprint: str, on: date) -> Rules | None:
+        return self.defined_rules if self.defined_rules.fingerprint() == fingerprint else None
 
     def budgets(self) -> Sequence[Budget]:
         return self.defined

@@ -141,7 +141,7 @@ def make_report(
     as_of: datetime | None = None,
 ) -> Report:
     """Read the coverage of the span's days, prove it against their totals, and add it up."""
-    categories = [c.name for c in stack.policy().cost_categories()]
+    categories = list(stack.policy().document().category_names())
     chosen = one_of(categories, category, "cost category", "--category") if category else next(iter(categories), "")
     days = stack.days()
     pointers = read_pointers(days, span, as_of)

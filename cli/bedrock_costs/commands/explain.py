@@ -64,7 +64,7 @@ def explain(
     """
     options = options_of(ctx)
     stack = options.stack
-    categories = [c.name for c in stack.policy().cost_categories()]
+    categories = list(stack.policy().document().category_names())
     chosen = one_of(categories, category, "cost category", "--category") if category else next(iter(categories), "")
     usage_date, charge_id = _asked(charge, on, value)
     question = Question(chosen, value or "", charge_id, model, metric.value, top)
@@ -194,7 +194,13 @@ def _charge(question: Question, explanation: Explanation) -> dict[str, Any]:
         "origin": _origin(explanation, question.metric),
         "usage": [_usage(share, question.metric) for share in explanation.shares if share.weight is not None],
         "arithmetic": [
-            {"amount": step.amount, "weight": step.weight, "whole": step.whole, "result": step.result}
+            {
+                "splits": step.category or "the row of the bill",
+                "amount": step.amount,
+                "weight": step.weight,
+                "whole": step.whole,
+                "result": step.result,
+            }
             for step in explanation.steps(question.metric)
         ],
         "estimate": _estimate(explanation.estimate, question.metric) if explanation.estimate else None,
@@ -206,9 +212,21 @@ def _owner(value: CategoryValue) -> dict[str, Any]:
     return {
         "cost_category": value.category,
         "value": value.value,
+        "confidence": value.confidence.value,
         "evidence": value.evidence.kind if value.evidence else "",
-        "disagreed": [{"evidence": e.kind, "value": e.value} for e in value.disagreed],
+        "from": value.evidence.source if value.evidence else "",
+        "disagreed": [{"evidence": e.kind, "from": e.source, "value": e.value} for e in value.disagreed],
         "reason": value.reason,
+        "shared_charge_rule": value.rule,
+        "split": {
+            "of": value.split.source or UNALLOCATED,
+            "method": value.split.method.value,
+            "weight": value.split.weight,
+            "whole": value.split.total,
+            "is_fallback": value.split.is_fallback,
+        }
+        if value.split
+        else None,
     }
 
 
@@ -387,22 +405,37 @@ def _price_text(charge: dict[str, Any]) -> Iterator[str]:
 
 def _owner_text(charge: dict[str, Any]) -> Iterator[str]:
     for owner in charge["owners"]:
-        if owner["value"]:
-            outranked = [f"{d['value']} by {d['evidence'].replace('_', ' ')}" for d in owner["disagreed"]]
+        category, split = owner["cost_category"], owner["split"]
+        if split:
+            yield f"{category}: {owner['value'] or 'nobody'}, a share of what {split['of']} cost{_split_text(owner)}"
+        elif owner["value"]:
+            outranked = [f"{d['value']} by {_evidence(d)}" for d in owner["disagreed"]]
             losers = f"; outranked: {', '.join(outranked)}" if outranked else ""
-            yield f"{owner['cost_category']}: {owner['value']} by {owner['evidence'].replace('_', ' ')}{losers}"
+            note = f" ({owner['reason']})" if owner["reason"] else ""
+            yield f"{category}: {owner['value']} by {_evidence(owner)}{losers}{note}"
         else:
-            yield f"{owner['cost_category']}: nobody, {owner['reason']}"
+            yield f"{category}: nobody, {owner['reason']}"
+
+
+def _evidence(found: dict[str, Any]) -> str:
+    return " ".join(part for part in (found["evidence"].replace("_", " "), found["from"]) if part)
+
+
+def _split_text(owner: dict[str, Any]) -> str:
+    split = owner["split"]
+    rule = f" by rule {owner['shared_charge_rule']!r}" if owner["shared_charge_rule"] else " by a split charge rule"
+    way = "evenly, since no target cost anything" if split["is_fallback"] else split["method"].lower()
+    return f"{rule}, {way}"
 
 
 def _sum_text(charge: dict[str, Any]) -> Iterator[str]:
     verified = "made anew, the same to the last digit" if charge["is_verified"] else "not verified"
     steps = charge["arithmetic"]
-    if not steps:
-        yield f"{_exact(charge['amount'], charge['currency'])} ({verified})"
     for step in steps:
-        weight, whole = number(step["weight"]), number(step["whole"])
-        yield f"{_exact(step['amount'])} × {weight} / {whole} = {_exact(step['result'], charge['currency'])} ({verified})"
+        weight, whole = _exact(step["weight"]), _exact(step["whole"])
+        of = "" if step["splits"] == "the row of the bill" else f" ({step['splits']})"
+        yield f"{_exact(step['amount'])} × {weight} / {whole} = {_exact(step['result'], charge['currency'])}{of}"
+    yield f"{_exact(charge['amount'], charge['currency'])} in the ledger: {verified}"
 
 
 def _pairs(pairs: Mapping[str, object]) -> str:

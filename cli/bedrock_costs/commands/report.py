@@ -144,7 +144,7 @@ def report(
 
 def make_report(stack: Stack, span: Span, by: str | None, metric: str, as_of: datetime | None = None) -> Report:
     """Read the ledger, as it is or as it was at a moment, and add it up."""
-    dimension = _dimension(by, [category.name for category in stack.policy().cost_categories()])
+    dimension = _dimension(by, list(stack.policy().document().category_names()))
     days = stack.days()
     pointers = read_pointers(days, span, as_of)
     rows: dict[tuple[str, str], Row] = {}

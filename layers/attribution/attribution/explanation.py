@@ -6,17 +6,28 @@ the stored charge to the last digit. Where the inputs have moved since, a charge
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from decimal import Decimal
 
-from attribution.allocation import CostCategory, Share, UsageIndex, allocate_day, estimate_day, shares
+from attribution.allocation import Share, allocate_day, estimate_day, shares
 from attribution.calibration import Calibration, Pricing
-from attribution.charges import AllocatedCharge, OriginCharge, PriceBasis
+from attribution.charges import (
+    AllocatedCharge,
+    CategoryValue,
+    Costs,
+    OriginCharge,
+    PriceBasis,
+    SplitShare,
+    sum_costs,
+)
 from attribution.errors import ConservationViolated
 from attribution.money import ZERO, total
 from attribution.prices import Price
+from attribution.rules import Rules
 from attribution.usage import Pairs, Usage
+from attribution.usage_index import UsageIndex
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,12 +35,24 @@ class Step:
     """One step of the arithmetic: `amount` × `weight` / `whole` is `result`.
 
     The result is rounded at the scale of amounts, by the largest remainders, so that the parts of all weights sum to `amount`.
+    `category` is that of the shared cost which the step splits; empty where a row of the bill is split over usage.
     """
 
     amount: Decimal
     weight: Decimal
     whole: Decimal
     result: Decimal
+    category: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Split:
+    """How shared cost of one cost category was split: the share of the charge's owner, and the costs before and after it."""
+
+    category: str
+    share: SplitShare
+    before: Costs
+    after: Costs
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +83,7 @@ class Explanation:
     """Why a charge is what it is.
 
     Without `origin` and `estimate` it is what is stored of the charge, and no more. `shares` are those of the origin charge
-    that are this charge; a charge that stayed whole has one share without weight.
+    that are this charge, or that it is a part of where shared cost was split; one that stayed whole has no weight.
     """
 
     charge: AllocatedCharge
@@ -68,6 +91,7 @@ class Explanation:
     shares: tuple[Share, ...] = ()
     bucket: Bucket | None = None
     estimate: Estimate | None = None
+    splits: tuple[Split, ...] = ()
 
     @property
     def is_verified(self) -> bool:
@@ -75,35 +99,42 @@ class Explanation:
         return self.origin is not None or self.estimate is not None
 
     def steps(self, metric: str) -> tuple[Step, ...]:
-        """The arithmetic from the origin charge to this one, in one cost metric; it ends at the stored amount."""
-        if self.origin is None or self.bucket is None:
-            return ()
-        weight = total(share.weight for share in self.shares if share.weight is not None)
-        result = total(getattr(share.charge.costs, metric) for share in self.shares)
-        return (Step(getattr(self.origin.costs, metric), weight, self.bucket.whole, result),)
+        """The arithmetic from the origin charge, or the estimate, to this one, in one metric; it ends at the stored amount."""
+        steps = []
+        if self.origin is not None and self.bucket is not None:
+            weight = total(share.weight for share in self.shares if share.weight is not None)
+            result = total(getattr(share.charge.costs, metric) for share in self.shares)
+            steps.append(Step(getattr(self.origin.costs, metric), weight, self.bucket.whole, result))
+        for split in self.splits:
+            before, after = getattr(split.before, metric), getattr(split.after, metric)
+            steps.append(Step(before, split.share.weight, split.share.total, after, split.category))
+        return tuple(steps)
 
 
 class BilledDay:
     """A day that was allocated from origin charges, made anew."""
 
-    def __init__(self, charges: Sequence[OriginCharge], usage: Sequence[Usage], categories: Sequence[CostCategory]) -> None:
+    def __init__(self, charges: Sequence[OriginCharge], usage: Sequence[Usage], rules: Rules) -> None:
         self._origin = {charge.digest(): charge for charge in charges}
         self._index = UsageIndex(usage, charges)
-        self._categories = categories
-        self._allocated = {charge.digest(): charge for charge in allocate_day(charges, usage, categories)}
+        self._rules = rules
+        self._allocated = _by_origin(allocate_day(charges, usage, rules))
 
     def explain(self, charge: AllocatedCharge) -> Explanation:
         """Why a stored charge of the day is what it is; raises `ConservationViolated` where the inputs give another one."""
-        _require_same(charge, self._allocated.get(charge.digest()))
+        parts = self._allocated.get(charge.origin, {})
+        _require_same(charge, parts.get(charge.digest()))
         origin = self._origin[charge.origin]
-        every = list(shares(origin, self._index, self._categories))
-        own = tuple(share for share in every if share.charge.digest() == charge.digest())
+        every = list(shares(origin, self._index, self._rules))
+        whole = next(share.charge for share in every if _is_part(charge, share.charge))
+        own = tuple(share for share in every if share.charge.digest() == whole.digest())
+        splits = _splits(charge, [part for part in parts.values() if _is_part(part, whole)])
         weights = [share.weight for share in every if share.weight is not None]
         if not weights:
-            return Explanation(charge, origin, own)
+            return Explanation(charge, origin, own, splits=splits)
         uncounted = total(share.weight for share in every if share.usage is None and share.weight is not None)
         counters = sum(share.usage is not None for share in every)
-        return Explanation(charge, origin, own, Bucket(total(weights), counters, uncounted))
+        return Explanation(charge, origin, own, Bucket(total(weights), counters, uncounted), splits=splits)
 
 
 class EstimatedDay:
@@ -112,23 +143,24 @@ class EstimatedDay:
     def __init__(
         self,
         usage: Sequence[Usage],
-        categories: Sequence[CostCategory],
+        rules: Rules,
         *,
         pricing: Pricing,
         profile_tags: Mapping[str, Pairs],
     ) -> None:
         self._usage = {item.key.digest(): item for item in usage}
         self._pricing = pricing
-        estimated = estimate_day(usage, categories, pricing=pricing, profile_tags=profile_tags)
-        self._estimated = {charge.digest(): charge for charge in estimated}
+        self._estimated = estimate_day(usage, rules, pricing=pricing, profile_tags=profile_tags)
+        self._by_origin = _by_origin(self._estimated)
 
     def fingerprint(self) -> str:
         """The hash of what the day was priced with."""
-        return self._pricing.fingerprint(self._estimated.values())
+        return self._pricing.fingerprint(self._estimated)
 
     def explain(self, charge: AllocatedCharge) -> Explanation:
         """Why a stored charge of the day is what it is; raises `ConservationViolated` where the inputs give another one."""
-        _require_same(charge, self._estimated.get(charge.digest()))
+        parts = self._by_origin.get(charge.origin, {})
+        _require_same(charge, parts.get(charge.digest()))
         item, kind = self._usage[charge.origin], charge.meter.token_kind
         price = self._pricing.prices.find(charge.meter, charge.region, charge.usage_date)
         is_calibrated = charge.price_basis is PriceBasis.CALIBRATED
@@ -140,7 +172,47 @@ class EstimatedDay:
             price=None if charge.price_basis in (PriceBasis.RECORDED, PriceBasis.UNPRICED) else price,
             calibration=self._pricing.calibrations.get((charge.meter, charge.region)) if is_calibrated else None,
         )
-        return Explanation(charge, estimate=estimate)
+        of_kind = [part for part in parts.values() if part.meter.token_kind is kind]
+        return Explanation(charge, estimate=estimate, splits=_splits(charge, of_kind))
+
+
+def _by_origin(charges: Iterable[AllocatedCharge]) -> dict[str, dict[str, AllocatedCharge]]:
+    found: dict[str, dict[str, AllocatedCharge]] = defaultdict(dict)
+    for charge in charges:
+        found[charge.origin][charge.digest()] = charge
+    return found
+
+
+def _is_part(part: AllocatedCharge, whole: AllocatedCharge) -> bool:
+    """Whether a charge is one that a share had become before shared cost was split, or a part of it."""
+    if (part.is_measured, part.iam_principal, part.inference_profile) != (
+        whole.is_measured,
+        whole.iam_principal,
+        whole.inference_profile,
+    ):
+        return False
+    return all(_is_split_of(now, before) for now, before in zip(part.categories, whole.categories, strict=True))
+
+
+def _is_split_of(now: CategoryValue, before: CategoryValue) -> bool:
+    if now == before:
+        return True
+    undone = replace(now, value=now.split.source, confidence=before.confidence, split=None) if now.split else now
+    # A shared-charge rule leaves a reason of its own where a part finds no owner.
+    return (replace(undone, reason=before.reason) if before.rule else undone) == before
+
+
+def _splits(charge: AllocatedCharge, parts: Sequence[AllocatedCharge]) -> tuple[Split, ...]:
+    """The splits that led to a charge, of whose whole `parts` are all parts. Cost categories are split in their order."""
+    found = []
+    before = sum_costs(part.costs for part in parts)
+    for position, value in enumerate(charge.categories):
+        if value.split is not None:
+            same = charge.categories[: position + 1]
+            after = sum_costs(part.costs for part in parts if part.categories[: position + 1] == same)
+            found.append(Split(value.category, value.split, before, after))
+            before = after
+    return tuple(found)
 
 
 def _require_same(stored: AllocatedCharge, made: AllocatedCharge | None) -> None:

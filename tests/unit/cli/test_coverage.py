@@ -15,7 +15,7 @@ from attribution.charges import Basis, Costs
 from attribution.meters import Meter, Tier, TokenKind
 from attribution.usage import Counters, Usage
 from tests.unit.attribution.examples import SONNET, origin_charge, usage
-from tests.unit.cli.support import TEAM, Cloud, put_october, run
+from tests.unit.cli.support import BY_TEAM, Cloud, put_october, run
 
 FIRST, SECOND = date(2026, 10, 1), date(2026, 10, 2)
 KEY: dict[str, Any] = {"usage_date": FIRST}
@@ -36,7 +36,7 @@ def october(cloud: Cloud) -> Cloud:
         origin_charge(**KEY, line_item_type="Tax", units=None, costs=Costs.uniform(Decimal("3"))),
         origin_charge(**KEY, line_item_type="Credit", units=None, costs=Costs.uniform(Decimal("-15"))),
     ]
-    cloud.put_day(FIRST, Basis.BILLED, allocate_day(charges, used, [TEAM]), counted=used)
+    cloud.put_day(FIRST, Basis.BILLED, allocate_day(charges, used, BY_TEAM), counted=used)
     later: dict[str, Any] = {"usage_date": SECOND}
     estimated = [
         Usage(
@@ -47,7 +47,7 @@ def october(cloud: Cloud) -> Cloud:
         Usage(usage({}, **later, model="amazon.nova-sonic").key, Counters(requests=1, unmeasured=1, unlogged=1)),
         Usage(usage({}, **later, model="amazon.nova-pro").key, Counters(observed_only=2)),
     ]
-    cloud.put_day(SECOND, Basis.ESTIMATED, estimate_day(estimated, [TEAM]), counted=estimated)
+    cloud.put_day(SECOND, Basis.ESTIMATED, estimate_day(estimated, BY_TEAM), counted=estimated)
     return cloud
 
 

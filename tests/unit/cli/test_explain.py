@@ -21,9 +21,10 @@ from attribution.charges import Basis, Costs
 from attribution.days import DayVersion, make_day_version, usage_fingerprint
 from attribution.deliveries import PinnedFile
 from attribution.meters import TokenKind
+from attribution.rules import Rules
 from attribution.usage import Counters, Usage
 from tests.unit.attribution.examples import ROLE, origin_charge, usage
-from tests.unit.cli.support import OCTOBER, TEAM, WRITTEN, Cloud, put_delivery, run
+from tests.unit.cli.support import BY_TEAM, OCTOBER, WRITTEN, Cloud, put_delivery, run
 
 FIRST = date(2026, 10, 1)
 INPUT = TokenKind.INPUT
@@ -49,8 +50,7 @@ USED = [
 ]
 
 
-@pytest.fixture
-def october(cloud: Cloud) -> Cloud:
+def put_bill(cloud: Cloud, rules: Rules = BY_TEAM) -> None:
     """The first of October as a delivery of two rows bills it: input tokens of a role, and tax."""
     charges = [
         origin_charge(usage_date=FIRST, iam_principal=ROLE, tags=(("iamPrincipal/team", "gateway"),)),
@@ -61,8 +61,8 @@ def october(cloud: Cloud) -> Cloud:
     day = make_day_version(
         FIRST,
         Basis.BILLED,
-        allocate_day(charges, USED, [TEAM]),
-        [TEAM],
+        allocate_day(charges, USED, rules),
+        rules,
         origin=origin,
         usage=usage_fingerprint(USED),
         counted=USED,
@@ -71,6 +71,12 @@ def october(cloud: Cloud) -> Cloud:
     files = (PinnedFile("cur/bill/data/bill-00001.csv.gz", "etag", 10),)
     put_delivery(cloud, report=replace(record.report, files=files))
     publish(cloud, day, f"{WRITTEN}#execution-1")
+
+
+@pytest.fixture
+def october(cloud: Cloud) -> Cloud:
+    """That day, billed."""
+    put_bill(cloud)
     return cloud
 
 
@@ -90,8 +96,9 @@ The day is billed: version VERSION of 2026-10-04 07:30 UTC, from
    usage      600 of 1,000 units:
                 600 in 3 requests with metadata team=search; session tags team=ads
               250 were billed and not counted: they are not spread over those that were
-   owner      team: search by request metadata; outranked: ads by session tag, gateway by principal tag
-   sum        3.3 × 600 / 1,000 = 1.98 USD (made anew, the same to the last digit)
+   owner      team: search by request metadata team; outranked: ads by session tag team, gateway by principal tag team
+   sum        3.3 × 600 / 1000 = 1.98 USD
+              1.98 USD in the ledger: made anew, the same to the last digit
 """
 
 
@@ -113,7 +120,9 @@ def test_json_holds_the_exact_arithmetic_and_everything_it_rests_on(october: Clo
     document = asked()
 
     (charge,) = document["charges"]
-    assert charge["arithmetic"] == [{"amount": "3.3", "weight": "600", "whole": "1000", "result": "1.98"}]
+    assert charge["arithmetic"] == [
+        {"splits": "the row of the bill", "amount": "3.3", "weight": "600", "whole": "1000", "result": "1.98"}
+    ]
     assert charge["is_verified"] is True
     assert charge["origin"]["units_not_counted"] == "250"
     assert charge["usage"][0]["request_metadata"] == {"team": "search"}
@@ -150,13 +159,33 @@ def test_the_rules_in_force_then_explain_a_day_though_others_are_in_force_now(oc
     assert asked()["moved_since"] == []
 
 
+def test_a_share_of_tax_says_by_which_rule_and_weights_it_came(cloud: Cloud) -> None:
+    shared = {
+        "name": "tax",
+        "record_types": ["Tax"],
+        "method": "FIXED",
+        "targets": ["search", "ads"],
+        "percentages": ["60", "40"],
+        "cost_categories": ["team"],
+    }
+    document = parse_policy({"cost_categories": [{"name": "team"}], "shared_charges": [shared]})
+    DynamoPolicy(cloud.ledger).apply(document)
+    put_bill(cloud, document.rules(FIRST))
+
+    out = run("explain", "--date", "2026-10-01", "--value", "ads").out
+
+    assert "team: ads, a share of what (unallocated) cost by rule 'tax', fixed" in out
+    assert "0.25 × 40 / 100 = 0.1 USD (team)" in out
+    assert "0.1 USD in the ledger: made anew, the same to the last digit" in out
+
+
 def test_usage_that_moved_since_is_said_and_nothing_is_called_verified(october: Cloud) -> None:
     count(october, usage({INPUT: 50}, usage_date=FIRST, request_metadata=(("team", "billing"),)))
 
     ran = run(*QUESTION)
 
     assert "Not verified: the counted usage moved since." in ran.out
-    assert "1.98 USD (not verified)" in ran.out
+    assert "1.98 USD in the ledger: not verified" in ran.out
     assert asked()["charges"][0]["is_verified"] is False
 
 
@@ -183,12 +212,12 @@ def test_an_amount_that_was_changed_by_hand_is_a_failure(october: Cloud) -> None
 def test_an_estimated_day_is_explained_by_units_and_what_they_were_recorded_at(cloud: Cloud) -> None:
     counted = Usage(USED[0].key, Counters(requests=3, units={INPUT: 600}, estimated={INPUT: Decimal("1.8")}))
     count(cloud, counted)
-    estimated = estimate_day([counted], [TEAM])
+    estimated = estimate_day([counted], BY_TEAM)
     day = make_day_version(
         FIRST,
         Basis.ESTIMATED,
         estimated,
-        [TEAM],
+        BY_TEAM,
         origin="",
         usage=usage_fingerprint([counted]),
         pricing=NO_PRICING.fingerprint(estimated),
@@ -199,7 +228,7 @@ def test_an_estimated_day_is_explained_by_units_and_what_they_were_recorded_at(c
 
     assert "The day is estimated from counted usage" in out
     assert "600 units, 1.8 USD when recorded" in out
-    assert "1.8 USD (made anew, the same to the last digit)" in out
+    assert "1.8 USD in the ledger: made anew, the same to the last digit" in out
 
 
 def test_what_the_ledger_said_earlier_is_explained_too(october: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from datetime import date
 
 from attribution.adjustments import BREAKDOWN, Adjustment, adjust, candidates
-from attribution.allocation import CostCategory, allocate_day, estimate_day, totals_by_currency
+from attribution.allocation import allocate_day, estimate_day, totals_by_currency
 from attribution.canonical import content_hash
 from attribution.charges import Basis
 from attribution.coverage import Coverage, add_up
@@ -31,6 +31,7 @@ from attribution.ports import (
     ProfileTags,
     UsageCounters,
 )
+from attribution.rules import Rules
 from attribution.usage import Usage
 
 
@@ -66,11 +67,11 @@ def allocate_charges(
     current = pointers.get(usage_date)
     known = deliveries.of_period(period)
     pending, billing = _deliveries(known, period, usage_date, current)
-    usage, categories = counters.usage_of(usage_date), policy.cost_categories()
+    usage, rules = counters.usage_of(usage_date), policy.rules(usage_date)
     if billing is None:
-        day = _estimate(usage_date, usage, categories, prices, profile_tags)
+        day = _estimate(usage_date, usage, rules, prices, profile_tags)
     else:
-        day = _allocate(usage_date, billing, usage, categories, origin_charges)
+        day = _allocate(usage_date, billing, usage, rules, origin_charges)
 
     new: Sequence[DayPointer] = ()
     publishing = None
@@ -96,7 +97,7 @@ def allocate_charges(
         flipped,
         adjustment,
         _by_currency(day) if is_new else {},
-        categories[0].name if categories else "",
+        next(iter(rules.names), ""),
     )
 
 
@@ -128,18 +129,18 @@ def _deliveries(
 def _estimate(
     usage_date: date,
     usage: Sequence[Usage],
-    categories: Sequence[CostCategory],
+    rules: Rules,
     prices: EstimatePrices,
     profile_tags: ProfileTags,
 ) -> DayVersion:
     pricing = prices.pricing(sorted({(u.key.model, u.key.region) for u in usage}))
     tags = profile_tags.tags(sorted({u.key.inference_profile for u in usage if is_opaque(u.key.inference_profile)}))
-    estimated = estimate_day(usage, categories, pricing=pricing, profile_tags=tags)
+    estimated = estimate_day(usage, rules, pricing=pricing, profile_tags=tags)
     return make_day_version(
         usage_date,
         Basis.ESTIMATED,
         estimated,
-        categories,
+        rules,
         origin="",
         usage=usage_fingerprint(usage),
         pricing=pricing.fingerprint(estimated),
@@ -152,7 +153,7 @@ def _allocate(
     usage_date: date,
     billing: DeliveryRecord,
     usage: Sequence[Usage],
-    categories: Sequence[CostCategory],
+    rules: Rules,
     origin_charges: OriginCharges,
 ) -> DayVersion:
     billed = billing.day(usage_date)
@@ -163,12 +164,12 @@ def _allocate(
     charges = origin_charges.read(usage_date, billed.origin)
     if totals_by_currency(charges) != dict(billed.totals):
         raise ConservationViolated(f"origin charges {billed.origin} of {usage_date} do not sum to what the delivery recorded")
-    allocated = allocate_day(charges, usage, categories)
+    allocated = allocate_day(charges, usage, rules)
     return make_day_version(
         usage_date,
         billing.basis_of(usage_date),
         allocated,
-        categories,
+        rules,
         origin=billed.origin,
         usage=usage_fingerprint(usage),
         counted=usage,

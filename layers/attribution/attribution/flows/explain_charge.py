@@ -10,7 +10,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 
-from attribution.allocation import CostCategory
 from attribution.canonical import content_hash
 from attribution.charges import AllocatedCharge
 from attribution.days import ALLOCATION_VERSION, UNALLOCATED, DayPointer, usage_fingerprint
@@ -28,6 +27,7 @@ from attribution.ports import (
     RuleHistory,
     UsageCounters,
 )
+from attribution.rules import Rules
 from attribution.usage import Usage
 
 
@@ -119,15 +119,15 @@ def _made_anew(
 ) -> tuple[BilledDay | EstimatedDay | None, tuple[str, ...]]:
     """The day from what it was made from; None, and what moved, where that is not there any more."""
     usage = counters.usage_of(pointer.usage_date)
-    categories = rules.cost_categories_of(pointer.made_from["rules"])
-    moved = tuple(_moved(pointer, usage, categories))
-    if moved or categories is None:
+    in_force = rules.rules_of(pointer.made_from["rules"], pointer.usage_date)
+    moved = tuple(_moved(pointer, usage, in_force))
+    if moved or in_force is None:
         return None, moved
     if pointer.is_billed:
-        return BilledDay(origin_charges.read(pointer.usage_date, pointer.made_from["origin"]), usage, categories), ()
+        return BilledDay(origin_charges.read(pointer.usage_date, pointer.made_from["origin"]), usage, in_force), ()
     tags = profile_tags.tags(sorted({u.key.inference_profile for u in usage if is_opaque(u.key.inference_profile)}))
     pricing = prices.pricing(sorted({(u.key.model, u.key.region) for u in usage}))
-    day = EstimatedDay(usage, categories, pricing=pricing, profile_tags=tags)
+    day = EstimatedDay(usage, in_force, pricing=pricing, profile_tags=tags)
     if (content_hash(sorted(tags.items())) if tags else "") != pointer.made_from.get("directory", ""):
         return None, ("the tags of inference profiles",)
     if day.fingerprint() != pointer.made_from.get("pricing", ""):
@@ -135,10 +135,10 @@ def _made_anew(
     return day, ()
 
 
-def _moved(pointer: DayPointer, usage: Sequence[Usage], categories: Sequence[CostCategory] | None) -> Iterator[str]:
+def _moved(pointer: DayPointer, usage: Sequence[Usage], in_force: Rules | None) -> Iterator[str]:
     if usage_fingerprint(usage) != pointer.made_from["usage"]:
         yield "the counted usage"
-    if categories is None:
+    if in_force is None:
         yield "the rules: their document is not kept"
     if pointer.made_from["allocation"] != str(ALLOCATION_VERSION):
         yield "the software that allocates"

@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
+from attribution.cost_categories import by_evidence
 from attribution.errors import ConservationViolated
 from attribution.flows.explain_charge import Answer, Question, explain_charge
-from tests.unit.attribution.examples import TEAM
+from attribution.rules import Rules
 from tests.unit.attribution.flows.ledger import DAYS, Content, Ledger
 
 SAME = Content((0, 0, 0))
@@ -65,7 +66,7 @@ def test_a_charge_is_found_by_the_beginning_of_its_name(billed: Ledger) -> None:
 
 
 def test_of_many_charges_the_largest_are_explained_and_the_others_summed(billed: Ledger) -> None:
-    billed.policy.categories = [replace(TEAM, keys=("nothing",))]
+    billed.policy.defined_rules = Rules.of([by_evidence("team", ("nothing",))])
     billed.use(DAYS[0], "search", 1)
     billed.allocate(DAYS[0])
 
@@ -96,7 +97,7 @@ def test_usage_that_was_counted_since_leaves_the_stored_charge_and_says_so(bille
 
 
 def test_rules_that_are_not_kept_any_more_are_named(billed: Ledger) -> None:
-    billed.policy.categories = [replace(TEAM, keys=("squad",))]
+    billed.policy.defined_rules = Rules.of([by_evidence("team", ("squad",))])
 
     assert ask(billed).moved == ("the rules: their document is not kept",)
 
