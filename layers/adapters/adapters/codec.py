@@ -247,7 +247,12 @@ def compress(body: bytes) -> bytes:
     return buffer.getvalue()
 
 
+def decompress(body: bytes) -> bytes:
+    """What was compressed."""
+    return gzip.decompress(body)
+
+
 def decompress_lines(body: bytes) -> Iterator[Json]:
     """The values of compressed lines."""
-    for line in gzip.decompress(body).splitlines():
+    for line in decompress(body).splitlines():
         yield json.loads(line)

@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError, model_validator
 
+from adapters.codec import compress, decompress
 from adapters.cost_category_documents import (
     AwsCostCategoryDocument,
     ExpressionDocument,
@@ -299,7 +300,7 @@ class DynamoPolicy:
     def document(self) -> PolicyDocument:
         """The document in force; until one is applied, one cost category `team` and no budgets."""
         item = self._table.get(pk=_PK, sk="current")
-        return parse_policy(json.loads(item["document"])) if item else PolicyDocument()
+        return parse_policy(json.loads(decompress(bytes(item["document"])))) if item else PolicyDocument()
 
     def version(self) -> str:
         """The version in force; empty until one is applied."""
@@ -308,9 +309,11 @@ class DynamoPolicy:
 
     def apply(self, document: PolicyDocument) -> str:
         """Put a document in force; returns its version. Days are allocated under it from their next change on."""
-        plain = document.plain()
-        version = content_hash(plain)[:12]
-        item = {"pk": _PK, "document": json.dumps(plain), "version": version}
+        # Text, because the order of a mapping may count: of the patterns that a session's name fits, the first decides.
+        text = json.dumps(document.plain())
+        version = content_hash(text)[:12]
+        # Compressed, because cost categories of 500 rules each would not fit into an item.
+        item = {"pk": _PK, "document": compress(text.encode()), "version": version}
         self._table.batch_put([item | {"sk": f"version#{version}"}, item | {"sk": "current"}])
         return version
 
