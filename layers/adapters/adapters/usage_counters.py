@@ -95,6 +95,7 @@ def _dimensions(key: UsageKey) -> Item:
         "inference_profile": key.inference_profile,
         "request_metadata": dict(key.request_metadata),
         "session_tags": dict(key.session_tags),
+        "project": key.project,
     }
 
 
@@ -113,6 +114,7 @@ def _usage(usage_date: date, item: Item) -> Usage:
         inference_profile=item["inference_profile"],
         request_metadata=pairs(item["request_metadata"]),
         session_tags=pairs(item["session_tags"]),
+        project=item["project"],
     )
     return Usage(
         key,

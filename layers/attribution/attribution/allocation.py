@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 
 from attribution.calibration import NO_PRICING, Pricing
@@ -26,6 +26,7 @@ from attribution.charges import (
 from attribution.errors import ConservationViolated
 from attribution.meters import TOKEN_KINDS, Meter, TokenKind
 from attribution.money import ZERO, add, split, subtract, total
+from attribution.tag_history import ACCOUNT, PRINCIPALS, identity_of
 from attribution.usage import Pairs, Usage, UsageKey
 
 REQUEST_METADATA = "request_metadata"
@@ -68,6 +69,60 @@ def evidence_of_usage(key: UsageKey) -> tuple[tuple[str, str, str], ...]:
     return tuple((REQUEST_METADATA, name, value) for name, value in key.request_metadata) + tuple(
         (SESSION_TAG, name, value) for name, value in key.session_tags
     )
+
+
+@dataclass(frozen=True, slots=True)
+class TagsOfDay:
+    """The directory's tags of one usage day by the id of what has them, as far as the rules use them.
+
+    `billed` names the (kind, key) that the day's bill carries, keys in lower case: AWS applied those hour by hour, and a charge
+    without them was not tagged. The directory fills in what the bill knows nothing of, as a key that is not activated.
+    """
+
+    tags: Mapping[str, Pairs] = field(default_factory=dict)
+    billed: frozenset[tuple[str, str]] = frozenset()
+
+    def evidence(
+        self, principal: str, resources: Iterable[str], account_id: str, session_tags: Pairs = ()
+    ) -> tuple[tuple[str, str, str], ...]:
+        """(kind, key, value) of a caller, what was called, and the account, as a bill would carry them.
+
+        A session tag takes the place of the principal's tag of that key, whatever its letter case.
+        """
+        overridden = {key.casefold() for key, _ in session_tags}
+        own = [(key, value) for key, value in self._tags_of(principal) if key.casefold() not in overridden]
+        found = [
+            *((PRINCIPAL_TAG, key, value) for key, value in (*own, *session_tags)),
+            *((RESOURCE_TAG, key, value) for resource in sorted({*resources}) for key, value in self._tags_of(resource)),
+            *((ACCOUNT_TAG, key, value) for key, value in self._tags_of(account_id)),
+        ]
+        return tuple((kind, key, value) for kind, key, value in found if (kind, key.casefold()) not in self.billed)
+
+    def _tags_of(self, text: str) -> Pairs:
+        identity = identity_of(text)
+        return self.tags.get(identity.id, ()) if identity else ()
+
+
+NO_TAGS = TagsOfDay()
+
+
+def tags_of_day(
+    tags: Mapping[str, Pairs], categories: Iterable[CostCategory], charges: Iterable[OriginCharge] = ()
+) -> TagsOfDay:
+    """What the directory adds to a day: tags under keys of the rules, without those that the day's bill carries itself."""
+    billed = frozenset((kind, key.casefold()) for c in charges for kind, key, value in evidence_of_tags(c.tags) if value)
+    used = {key.casefold() for category in categories for key in category.keys}
+    kept = {
+        name: tuple((k, v) for k, v in of_one if k.casefold() in used and (_kind_of_tag(name), k.casefold()) not in billed)
+        for name, of_one in tags.items()
+    }
+    return TagsOfDay({name: of_one for name, of_one in sorted(kept.items()) if of_one}, billed)
+
+
+def _kind_of_tag(name: str) -> str:
+    identity = identity_of(name)
+    kind = identity.kind if identity else ""
+    return ACCOUNT_TAG if kind == ACCOUNT else PRINCIPAL_TAG if kind in PRINCIPALS else RESOURCE_TAG
 
 
 def categorize(
@@ -153,9 +208,14 @@ def _lines_of(key: UsageKey) -> tuple[Line, ...]:
     return ((principal, profile), (principal, ""), ("", profile), ("", ""))
 
 
-def allocate(charge: OriginCharge, usage: UsageIndex, categories: Sequence[CostCategory]) -> list[AllocatedCharge]:
+def allocate(
+    charge: OriginCharge, usage: UsageIndex, categories: Sequence[CostCategory], directory: TagsOfDay = NO_TAGS
+) -> list[AllocatedCharge]:
     """Allocate one origin charge. The shares sum to it in every cost metric and in units."""
-    own_evidence = evidence_of_tags(charge.tags)
+    own_evidence = (
+        *evidence_of_tags(charge.tags),
+        *directory.evidence(charge.iam_principal, (charge.resource_id,), charge.account_id),
+    )
     behind = usage.behind(charge) if charge.line_item_type == "Usage" else []
     kind = charge.meter.token_kind
     if not behind:
@@ -177,7 +237,7 @@ def allocate(charge: OriginCharge, usage: UsageIndex, categories: Sequence[CostC
     units = split(charge.units, weights) if charge.units is not None else [None] * len(weights)
     merged: dict[str, AllocatedCharge] = {}
     for item, share, quantity in zip([*behind, None], costs, units, strict=False):
-        evidence = (*(evidence_of_usage(item.key) if item else ()), *own_evidence)
+        evidence = _evidence_behind(charge, item.key, directory) if item else own_evidence
         reason = NO_EVIDENCE if item else USAGE_NOT_LOGGED
         owners = tuple(categorize(c, evidence, charge.account_id, reason) for c in categories)
         principal = charge.iam_principal or (item.key.iam_principal if item else "")
@@ -195,6 +255,17 @@ def allocate(charge: OriginCharge, usage: UsageIndex, categories: Sequence[CostC
         name = allocated.digest()
         merged[name] = _merge(merged[name], allocated) if name in merged else allocated
     return list(merged.values())
+
+
+def _evidence_behind(charge: OriginCharge, key: UsageKey, directory: TagsOfDay) -> tuple[tuple[str, str, str], ...]:
+    """The evidence for a share of a charge: what its requests carried, the bill's tags, and what the directory adds."""
+    resources = (charge.resource_id, key.inference_profile, key.project)
+    principal = charge.iam_principal or key.iam_principal
+    return (
+        *evidence_of_usage(key),
+        *evidence_of_tags(charge.tags),
+        *directory.evidence(principal, resources, charge.account_id, key.session_tags),
+    )
 
 
 def _reason(charge: OriginCharge) -> str:
@@ -249,11 +320,14 @@ def _merge(left: AllocatedCharge, right: AllocatedCharge) -> AllocatedCharge:
 
 
 def allocate_day(
-    charges: Sequence[OriginCharge], usage: Sequence[Usage], categories: Sequence[CostCategory]
+    charges: Sequence[OriginCharge],
+    usage: Sequence[Usage],
+    categories: Sequence[CostCategory],
+    directory: TagsOfDay = NO_TAGS,
 ) -> list[AllocatedCharge]:
     """Allocate every origin charge of a day, in one order, and prove that nothing was lost or made."""
     index = UsageIndex(usage, charges)
-    allocated = [share for charge in charges for share in allocate(charge, index, categories)]
+    allocated = [share for charge in charges for share in allocate(charge, index, categories, directory)]
     verify_conservation(charges, allocated)
     return sorted(allocated, key=lambda a: a.digest())
 
@@ -279,16 +353,16 @@ def estimate_day(
     currency: str = "USD",
     *,
     pricing: Pricing = NO_PRICING,
-    profile_tags: Mapping[str, Pairs] | None = None,
+    directory: TagsOfDay = NO_TAGS,
 ) -> list[AllocatedCharge]:
     """A day that is not billed yet: each counter's units at what they are expected to be billed at, allocated by what the
-    invocations carried and by the tags of the inference profile they went through, which the bill will carry.
+    invocations carried and by the tags of caller, inference profile, project and account, which the bill will carry.
     """
-    tags_of = profile_tags or {}
     estimated: list[AllocatedCharge] = []
     for item in sorted(usage, key=lambda u: u.key):
         key = item.key
-        tags = tuple((RESOURCE_TAG, name, value) for name, value in tags_of.get(key.inference_profile, ()))
+        resources = (key.inference_profile, key.project)
+        tags = directory.evidence(key.iam_principal, resources, key.account_id, key.session_tags)
         owners = tuple(categorize(c, (*evidence_of_usage(key), *tags), key.account_id) for c in categories)
         confidence = _confidence(owners, shared=False)
         for kind in TokenKind:

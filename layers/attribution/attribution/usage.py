@@ -168,7 +168,7 @@ class Invocation:
 
 @dataclass(frozen=True, slots=True, order=True)
 class UsageKey:
-    """Everything by which an allocation could tell two invocations of one day apart."""
+    """Everything by which an allocation could tell two invocations of one day apart. `project` is that of a mantle call."""
 
     usage_date: date
     account_id: str
@@ -180,6 +180,7 @@ class UsageKey:
     inference_profile: str = ""
     request_metadata: Pairs = ()
     session_tags: Pairs = ()
+    project: str = ""
 
     def digest(self) -> str:
         """A short stable name of this key; 128 bits of a SHA-256."""
@@ -195,6 +196,7 @@ class UsageKey:
                 self.inference_profile,
                 self.request_metadata,
                 self.session_tags,
+                self.project,
             ]
         )[:32]
 
@@ -294,6 +296,7 @@ def contribution(invocation: Invocation) -> Usage | None:
         inference_profile=metered.inference_profile,
         request_metadata=metered.request_metadata,
         session_tags=observed.session_tags if observed else (),
+        project=observed.project if observed else "",
     )
     return Usage(
         key,
@@ -319,6 +322,7 @@ def _provisional(key: InvocationKey, observed: Observed) -> Usage:
         inference_profile=observed.inference_profile,
         request_metadata=observed.request_metadata,
         session_tags=observed.session_tags,
+        project=observed.project,
     )
     return Usage(
         usage_key,

@@ -12,25 +12,27 @@ from dataclasses import dataclass
 from datetime import date
 
 from attribution.adjustments import BREAKDOWN, Adjustment, adjust, candidates
-from attribution.allocation import CostCategory, allocate_day, estimate_day, totals_by_currency
+from attribution.allocation import CostCategory, TagsOfDay, allocate_day, estimate_day, tags_of_day, totals_by_currency
 from attribution.canonical import content_hash
-from attribution.charges import Basis
+from attribution.charges import Basis, OriginCharge
 from attribution.days import DayPointer, DayVersion, make_day_version, usage_fingerprint
-from attribution.deliveries import DeliveryOutcome, DeliveryRecord, newest
-from attribution.directory import is_opaque
+from attribution.deliveries import DayOfDelivery, DeliveryOutcome, DeliveryRecord, newest
+from attribution.directory import is_opaque, resolved_key
 from attribution.errors import ConservationViolated, LedgerConflict
 from attribution.periods import BillingPeriod
 from attribution.ports import (
     Announcements,
     Deliveries,
+    DirectoryOfDays,
+    DirectoryRequests,
     EstimatePrices,
     LedgerDays,
     OriginCharges,
     Policy,
-    ProfileTags,
     UsageCounters,
 )
-from attribution.usage import Usage
+from attribution.tag_history import identity_of
+from attribution.usage import Counters, Usage, UsageKey
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +56,8 @@ def allocate_charges(
     counters: UsageCounters,
     policy: Policy,
     prices: EstimatePrices,
-    profile_tags: ProfileTags,
+    directory: DirectoryOfDays,
+    directory_requests: DirectoryRequests,
     announcements: Announcements,
 ) -> AllocatedDay:
     """Make the current version of a day and, where it is a new one, let readers see it."""
@@ -63,11 +66,13 @@ def allocate_charges(
     current = pointers.get(usage_date)
     known = deliveries.of_period(period)
     pending, billing = _deliveries(known, period, usage_date, current)
-    usage, categories = counters.usage_of(usage_date), policy.cost_categories()
+    usage, categories = _resolved(counters.usage_of(usage_date), directory), policy.cost_categories()
+    charges = _charges(usage_date, billing, origin_charges) if billing else ()
+    tags = _tags(usage_date, usage, charges, categories, directory, directory_requests)
     if billing is None:
-        day = _estimate(usage_date, usage, categories, prices, profile_tags)
+        day = _estimate(usage_date, usage, categories, prices, tags)
     else:
-        day = _allocate(usage_date, billing, usage, categories, origin_charges)
+        day = _allocate(usage_date, billing, charges, usage, categories, tags)
 
     new: Sequence[DayPointer] = ()
     publishing = None
@@ -108,16 +113,53 @@ def _deliveries(
     return pending, published
 
 
+def _resolved(usage: Sequence[Usage], directory: DirectoryOfDays) -> Sequence[Usage]:
+    """The counters under the models that their ARNs stand for: requests that were recorded before that was known, and whose
+    items have expired since, stand behind their bill like any other.
+    """
+    entries = directory.find({u.key.model for u in usage if is_opaque(u.key.model)})
+    if not entries:
+        return usage
+    merged: dict[UsageKey, Counters] = {}
+    for item in usage:
+        key = resolved_key(item.key, entries)
+        merged[key] = merged.get(key, Counters()) + item.counters
+    return [Usage(key, counters) for key, counters in sorted(merged.items())]
+
+
+def _tags(
+    usage_date: date,
+    usage: Sequence[Usage],
+    charges: Sequence[OriginCharge],
+    categories: Sequence[CostCategory],
+    directory: DirectoryOfDays,
+    requests: DirectoryRequests,
+) -> TagsOfDay:
+    """The directory's tags of everything that the day names. What it does not know is asked for: the day comes again then."""
+    named = {text for u in usage for text in (u.key.iam_principal, u.key.inference_profile, u.key.project, u.key.account_id)}
+    named |= {text for c in charges for text in (c.iam_principal, c.resource_id, c.account_id)}
+    ids = sorted({identity.id for identity in map(identity_of, sorted(named)) if identity})
+    known = directory.attributes_on(ids, usage_date)
+    unknown = [id for id in ids if id not in known]
+    if unknown:
+        requests.entries(unknown)
+    return tags_of_day({id: attributes.tags for id, attributes in known.items()}, categories, charges)
+
+
+def _fingerprint(tags: TagsOfDay) -> str:
+    """The hash of the tags that a day was allocated by; empty where the directory added none."""
+    return content_hash(sorted(tags.tags.items())) if tags.tags else ""
+
+
 def _estimate(
     usage_date: date,
     usage: Sequence[Usage],
     categories: Sequence[CostCategory],
     prices: EstimatePrices,
-    profile_tags: ProfileTags,
+    tags: TagsOfDay,
 ) -> DayVersion:
     pricing = prices.pricing(sorted({(u.key.model, u.key.region) for u in usage}))
-    tags = profile_tags.tags(sorted({u.key.inference_profile for u in usage if is_opaque(u.key.inference_profile)}))
-    estimated = estimate_day(usage, categories, pricing=pricing, profile_tags=tags)
+    estimated = estimate_day(usage, categories, pricing=pricing, directory=tags)
     return make_day_version(
         usage_date,
         Basis.ESTIMATED,
@@ -126,33 +168,45 @@ def _estimate(
         origin="",
         usage=usage_fingerprint(usage),
         pricing=pricing.fingerprint(estimated),
-        directory=content_hash(sorted(tags.items())) if tags else "",
+        directory=_fingerprint(tags),
     )
 
 
-def _allocate(
-    usage_date: date,
-    billing: DeliveryRecord,
-    usage: Sequence[Usage],
-    categories: Sequence[CostCategory],
-    origin_charges: OriginCharges,
-) -> DayVersion:
+def _billed(usage_date: date, billing: DeliveryRecord) -> DayOfDelivery:
     billed = billing.day(usage_date)
     if billed is None:
         raise ConservationViolated(
             f"{usage_date} is billed in the ledger but missing from delivery {billing.execution_id}: replay that delivery"
         )
+    return billed
+
+
+def _charges(usage_date: date, billing: DeliveryRecord, origin_charges: OriginCharges) -> Sequence[OriginCharge]:
+    """The origin charges of a day, which sum to what their delivery recorded."""
+    billed = _billed(usage_date, billing)
     charges = origin_charges.read(usage_date, billed.origin)
     if totals_by_currency(charges) != dict(billed.totals):
         raise ConservationViolated(f"origin charges {billed.origin} of {usage_date} do not sum to what the delivery recorded")
-    allocated = allocate_day(charges, usage, categories)
+    return charges
+
+
+def _allocate(
+    usage_date: date,
+    billing: DeliveryRecord,
+    charges: Sequence[OriginCharge],
+    usage: Sequence[Usage],
+    categories: Sequence[CostCategory],
+    tags: TagsOfDay,
+) -> DayVersion:
+    allocated = allocate_day(charges, usage, categories, tags)
     return make_day_version(
         usage_date,
         billing.basis_of(usage_date),
         allocated,
         categories,
-        origin=billed.origin,
+        origin=_billed(usage_date, billing).origin,
         usage=usage_fingerprint(usage),
+        directory=_fingerprint(tags),
     )
 
 

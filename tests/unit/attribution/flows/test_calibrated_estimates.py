@@ -122,8 +122,7 @@ def test_an_estimate_is_allocated_by_the_tags_of_the_profile_that_was_called() -
     )
     untagged = made.allocate(DAY).version
 
-    described = Described(PROFILE, (BASE,), "checkout", (("Team", "checkout"), ("color", "red")))
-    made.directory.put(entry_of(described, None, NOON))
+    made.directory.tag(PROFILE, NOON, Team="checkout", color="red")
     tagged = made.allocate(DAY).version
     again = made.allocate(DAY)
 
