@@ -308,7 +308,9 @@ def test_the_tags_of_a_role_are_kept_with_every_change(stack: Stack) -> None:
     do(stack, "entries", ids=[ROLE], changed_at=tagged_at.isoformat(), event="TagRole")
 
     directory = directory_of(stack)
-    by_day = [dict(directory.attributes_on([ROLE], began + timedelta(days=n))[ROLE].tags)["team"] for n in (-30, 0, 1, 2, 3, 30)]
+    by_day = [
+        dict(directory.attributes_on([ROLE], began + timedelta(days=n))[ROLE].tags)["team"] for n in (-30, 0, 1, 2, 3, 30)
+    ]
     assert by_day == ["search", "search", "search", "ads", "ads", "ads"]
     assert [(e.effective_from, e.told_by) for e in history_of(stack, ROLE).entries] == [
         (stack.now - timedelta(days=3), "reading"),
@@ -326,7 +328,9 @@ def test_a_reading_again_writes_no_entry_and_the_same_reading_nothing(stack: Sta
     stack.now += timedelta(days=1)
     do(stack, "entries", ids=[ROLE])
 
-    assert [i["pk"] for i in stack.items("LedgerTable") if i["pk"].startswith("DIRECTORY#history#")] == [f"DIRECTORY#history#{ROLE}"]
+    assert [i["pk"] for i in stack.items("LedgerTable") if i["pk"].startswith("DIRECTORY#history#")] == [
+        f"DIRECTORY#history#{ROLE}"
+    ]
     assert history_of(stack, ROLE).last_seen == stack.now
 
 
@@ -389,7 +393,10 @@ def test_a_denied_reading_keeps_what_was_known(stack: Stack, bedrock: ControlPla
     do(stack, "entries", handler, ids=[ROLE])
 
     found = history_of(stack, ROLE)
-    assert (dict(found.entries[0].attributes.tags), found.unreadable) == ({"team": "search"}, "reading it is denied to this stack")
+    assert (dict(found.entries[0].attributes.tags), found.unreadable) == (
+        {"team": "search"},
+        "reading it is denied to this stack",
+    )
 
 
 def test_a_project_of_the_mantle_endpoint_is_read_with_a_signature(stack: Stack, bedrock: ControlPlane) -> None:
@@ -449,7 +456,7 @@ def test_an_event_has_just_what_it_changed_read_again(
         "detail": {
             "eventSource": f"{source}.amazonaws.com", "eventName": name, "eventTime": "2026-03-19T23:59:58Z", "eventID": "e1",
             "awsRegion": "us-east-1", "recipientAccountId": ACCOUNT, "requestParameters": parameters,
-            "userIdentity": {"type": "AssumedRole", "arn": f"arn:aws:sts::{ACCOUNT}:assumed-role/Admin/jo", "accountId": ACCOUNT},
+            "userIdentity": {"type": "AssumedRole", "arn": f"arn:aws:sts::{ACCOUNT}:assumed-role/Admin/jo"},
             "resources": [{"type": "AWS::BedrockMantle::Project", "ARN": PROJECT}] if source == "bedrock-mantle" else [],
         },
     }  # fmt: skip
@@ -532,7 +539,10 @@ def test_the_bill_s_private_rate_becomes_the_factor_of_estimates_until_there_is_
 # Messages -------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("body", ["CANARY no JSON", {"task": "CANARY"}, {"task": "entries", "event": "CANARY"}, {"task": "prices", "ids": ["CANARY"]}])
+@pytest.mark.parametrize(
+    "body",
+    ["CANARY no JSON", {"task": "CANARY"}, {"task": "entries", "event": "CANARY"}, {"task": "prices", "ids": ["CANARY"]}],
+)
 def test_a_malformed_message_is_quarantined_without_its_content(stack: Stack, body: Any) -> None:
     assert stack.run(FUNCTION, messages(FUNCTION, [body])) == FAILED_NONE
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from datetime import UTC, date, datetime, timedelta
 
@@ -96,7 +97,7 @@ def test_whatever_arrives_late_the_latest_reading_stands_and_every_day_goes_by_o
 def test_a_history_grows_by_changes_and_not_by_readings(made: list[Reading]) -> None:
     found = history(*made)
 
-    changes = sum(a != b for (_, a), (_, b) in zip(made, made[1:], strict=False))
+    changes = sum(a != b for (_, a), (_, b) in itertools.pairwise(made))
     assert len(found.entries) == 1 + changes
     assert found.last_seen == made[-1][0]
 

@@ -136,7 +136,8 @@ def _tags(
     requests: DirectoryRequests,
 ) -> TagsOfDay:
     """The directory's tags of everything that the day names. What it does not know is asked for: the day comes again then."""
-    named = {text for u in usage for text in (u.key.iam_principal, u.key.inference_profile, u.key.project, u.key.account_id)}
+    keys = [u.key for u in usage]
+    named = {text for k in keys for text in (k.iam_principal, k.inference_profile, k.project, k.account_id, k.model)}
     named |= {text for c in charges for text in (c.iam_principal, c.resource_id, c.account_id)}
     ids = sorted({identity.id for identity in map(identity_of, sorted(named)) if identity})
     known = directory.attributes_on(ids, usage_date)

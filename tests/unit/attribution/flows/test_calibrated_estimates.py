@@ -9,7 +9,6 @@ from decimal import Decimal
 from attribution.allocation import estimate_day
 from attribution.calibration import Calibration, Pricing
 from attribution.charges import Basis, Costs, PriceBasis
-from attribution.directory import Described, entry_of
 from attribution.meters import Meter, TokenKind
 from attribution.money import total
 from attribution.prices import Price, PriceList

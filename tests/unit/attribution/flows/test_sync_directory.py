@@ -251,6 +251,7 @@ def test_one_arn_is_brought_up_to_date_by_itself() -> None:
 # Tags and names -------------------------------------------------------------------------------------------------------
 
 SEARCH = "arn:aws:iam::111122223333:role/search"
+ELSEWHERE = "it belongs to account 999988887777, and this stack reads its own"
 SEARCH_TEAM, ADS_TEAM = Attributes((("team", "search"),), "search"), Attributes((("team", "ads"),), "search")
 
 
@@ -317,12 +318,12 @@ def test_an_event_about_a_profile_that_is_not_known_yet_explains_it() -> None:
 @pytest.mark.parametrize(
     ("id", "reason"),
     [
-        ("arn:aws:iam::999988887777:role/search", "it belongs to account 999988887777, and this stack reads its own"),
-        ("arn:aws:bedrock-mantle:us-east-1:999988887777:project/p", "it belongs to account 999988887777, and this stack reads its own"),
+        ("arn:aws:iam::999988887777:role/search", ELSEWHERE),
+        ("arn:aws:bedrock-mantle:us-east-1:999988887777:project/p", ELSEWHERE),
         ("999988887777", "it is no account of this organization"),
         ("arn:aws:iam::999988887777:root", "it is nothing that the directory can look up"),
     ],
-)  # fmt: skip
+)
 def test_what_cannot_be_read_is_recorded_with_the_reason(id: str, reason: str) -> None:
     world = World()
     world.attributes.forbidden[id] = reason
