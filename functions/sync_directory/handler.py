@@ -42,7 +42,7 @@ def do_task(body: str, name: str) -> None:
         sync_prices()
     elif task.task == "models":
         sync = directory_sync()
-        named = flow.opaque_models(days=days, counters=counters, since=sync.since, now=sync.now)
+        named = flow.opaque_models(days=days, counters=counters, since=sync.since, now=sync.moment)
         log_entries(sync.profiles(named))
         request_pricing()
     elif task.task == "entries":
@@ -77,7 +77,7 @@ def directory_sync() -> flow.DirectorySync:
         queue=allocation_queue,
         account_id=settings.account_id,
         since=wiring.oldest_recordable(settings).date(),
-        now=wiring.clock(),
+        moment=wiring.clock(),
     )
 
 

@@ -117,14 +117,14 @@ class DirectorySync:
     queue: DayRequests
     account_id: str
     since: date
-    now: datetime
+    moment: datetime
 
     def profiles(self, named: Iterable[str]) -> SyncedEntries:
         """Bring every inference profile up to date, and explain the ARNs in usage (`named`) that are not in the directory."""
         known = {entry.arn: entry for entry in self.directory.of_kind(INFERENCE_PROFILE)}
         listed: list[_Reading] = []
         for described in self.models.inference_profiles():
-            self.directory.put(entry_of(described, known.get(described.arn), self.now))
+            self.directory.put(entry_of(described, known.get(described.arn), self.moment))
             listed.append(_Reading(described.arn, Attributes(described.tags, described.name)))
         seen = {reading.id for reading in listed}
         # A listing may lag behind; what it lacks is asked for by name before it counts as gone.
@@ -165,9 +165,9 @@ class DirectorySync:
         before = self.directory.find([arn]).get(arn)
         if described is None:
             if before is not None:
-                self.directory.put(gone(before, self.now))
+                self.directory.put(gone(before, self.moment))
             return _Reading(arn, None, is_unexplained=before is None)
-        entry = entry_of(described, before, self.now)
+        entry = entry_of(described, before, self.moment)
         self.directory.put(entry)
         return _Reading(arn, Attributes(described.tags, described.name), is_unexplained=not entry.model)
 
@@ -176,7 +176,7 @@ class DirectorySync:
         updates = [(before, self._after(reading, before, changed_at, event)) for reading, before in histories]
         first_days = [first_day_changed(before or History(after.id), after) for before, after in updates]
         changed = [day for day in first_days if day is not None]
-        days = tuple(p.usage_date for p in _pointers(self.days, max(self.since, min(changed)), self.now)) if changed else ()
+        days = tuple(p.usage_date for p in _pointers(self.days, max(self.since, min(changed)), self.moment)) if changed else ()
         # Also before anything is recorded: an attempt that ends in between finds nothing changed when it comes again. Both
         # requests are one message, unless the recording takes long.
         self.queue.requested(days)
@@ -197,8 +197,8 @@ class DirectorySync:
         if reading.refused:
             return history.refused(reading.refused)
         if reading.attributes is None:
-            return history.gone(changed_at or self.now)
-        return history.seen(reading.attributes, self.now, changed_at=changed_at, event=event)
+            return history.gone(changed_at or self.moment)
+        return history.seen(reading.attributes, self.moment, changed_at=changed_at, event=event)
 
 
 @dataclass(frozen=True, slots=True)

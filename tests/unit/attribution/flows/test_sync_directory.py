@@ -161,7 +161,7 @@ class World:
     def sync(self, now: datetime = NOW) -> DirectorySync:
         return DirectorySync(
             models=self.models, directory=self.directory, attributes=self.attributes, histories=self.directory, days=self.days,
-            queue=self.days_queue, account_id="111122223333", since=SINCE, now=now,
+            queue=self.days_queue, account_id="111122223333", since=SINCE, moment=now,
         )  # fmt: skip
 
     def sync_models(self) -> SyncedEntries:
