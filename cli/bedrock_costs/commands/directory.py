@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import date, datetime
+from datetime import UTC, date, datetime, time
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from attribution.tag_history import SYNC, Attributes, History, Identity, Interval, identity_of, intervals
+from attribution.canonical import pairs
+from attribution.tag_history import STATED, SYNC, Attributes, History, Identity, Interval, identity_of, intervals
 from bedrock_costs.application import options_of
 from bedrock_costs.failures import ExitCode, Failure
 from bedrock_costs.formats import clean, counted, instant
 from bedrock_costs.screen import Column, Grid, Result, Screen, fields_grid
 from bedrock_costs.spans import parse_day
+from bedrock_costs.stack import now
 
 if TYPE_CHECKING:
     from adapters.directory import DynamoDirectory
@@ -175,6 +177,54 @@ def show(
     options.screen.emit(
         Result(document, SHOW_HEADER, rows, lambda screen: _render_history(history, spans, on, attributes, screen))
     )
+
+
+@commands.command()
+def state(
+    ctx: typer.Context,
+    id: Annotated[str, typer.Argument(metavar="ARN|ACCOUNT", help="What AWS does not show to this stack.")],
+    tags: Annotated[list[str] | None, typer.Option("--tag", metavar="KEY=VALUE", help="A tag; repeat it for each.")] = None,
+    name: Annotated[str, typer.Option(metavar="NAME", help="A name, such as that of an account.")] = "",
+    unit: Annotated[str, typer.Option(metavar="PATH", help="Organizational unit of an account, such as Root/Retail.")] = "",
+    since: Annotated[
+        date | None, typer.Option("--from", parser=parse_day, metavar="YYYY-MM-DD", help="The first usage day. Default: today.")
+    ] = None,
+) -> None:
+    """State tags and names of something that this stack cannot read, such as a role of another account.
+
+    What is stated replaces what is known from its first day on; the first statement counts for every day before it, too.
+    What AWS shows is not overridden: tag it there.
+
+    Examples: bedrock-costs directory state 444455556666 --name payments --unit Root/Retail --tag team=payments
+              bedrock-costs directory state arn:aws:iam::444455556666:role/checkout --tag team=checkout --from 2026-10-01
+    """
+    options = options_of(ctx)
+    identity = identity_of(id)
+    if identity is None:
+        raise typer.BadParameter(f"{clean(id)} is neither an account id nor the ARN of a role, user, profile or project")
+    directory = options.stack.directory()
+    before = directory.history(identity.id)
+    if before and before.entries and not before.unreadable and any(entry.told_by != STATED for entry in before.entries):
+        raise Failure(
+            f"{identity.id} is read from AWS", "Its next reading would undo what is stated.", "Tag it in AWS.", ExitCode.USAGE
+        )
+    attributes = Attributes(pairs(dict(_pair(tag) for tag in tags or ())), name or identity.name, unit)
+    today = now().date()
+    first = since or today
+    if first > today:
+        raise typer.BadParameter(f"--from {first} has not come yet")
+    after = (before or History(identity.id)).stated(attributes, datetime.combine(first, time(), UTC))
+    directory.record(before, after)
+    document = {"stated": _document(after, _now(after)), "from": first}
+    said = f"Stated. Days that are allocated already go by it after `bedrock-costs replay days --period {first:%Y-%m}`."
+    options.screen.emit(Result(document, LIST_HEADER, [_row(after, _now(after))], lambda screen: screen.line(said)))
+
+
+def _pair(text: str) -> tuple[str, str]:
+    key, has_value, value = text.partition("=")
+    if not key or not has_value:
+        raise typer.BadParameter(f"{clean(text)!r} is no tag: write it as team=search")
+    return key, value
 
 
 def _found(directory: DynamoDirectory, name: str) -> History:

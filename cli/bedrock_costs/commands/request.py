@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from typing import Annotated, Any
 
@@ -16,6 +16,8 @@ from attribution.allocation import (
     CostCategory,
     categorize,
     evidence_of_usage,
+    ids_named,
+    tags_of_day,
 )
 from attribution.canonical import number_text
 from attribution.charges import AllocatedCharge, Basis, CategoryValue
@@ -31,7 +33,7 @@ from bedrock_costs.stack import Stack
 HEADER = ("token_kind", "units", "unit_price", "cost", "currency")
 _PARTS = 3
 _USAGE_EVIDENCE = (REQUEST_METADATA, SESSION_TAG)
-_NOT_FROM_USAGE = "not known from usage: the bill's tags may know"
+_NOT_FROM_USAGE = "not known from usage and tags: the bill may know"
 _BILL_MAY_DIFFER = "unless the bill's tags say otherwise"
 
 
@@ -50,7 +52,7 @@ def request(
 
     With it come the price that was used, the evidence for the owner, and what is uncertain about the call. The owner is what
     the call itself carried; where that does not decide, it is the owner of the billed charges behind calls like it, if they
-    agree on one.
+    agree on one; else the one that tags of caller, profile and account name on that day.
 
     Example: bedrock-costs request 111122223333/us-east-1/5f3c0b9e-6a0f-4a57-9c2e-0a4be9f1d0aa
     """
@@ -85,7 +87,8 @@ def _owners(stack: Stack, invocation: Invocation) -> list[dict[str, object]]:
     evidence = evidence_of_usage(usage.key) if usage else ()
     found: list[tuple[CategoryValue, str]] = []
     billed: list[AllocatedCharge] | None = None
-    for category in stack.policy().cost_categories():
+    categories = stack.policy().cost_categories()
+    for category in categories:
         value = categorize(category, evidence, invocation.key.account_id, _NOT_FROM_USAGE)
         if _is_decided(category, value):
             found.append((value, "usage"))
@@ -93,7 +96,12 @@ def _owners(stack: Stack, invocation: Invocation) -> list[dict[str, object]]:
         if billed is None:
             billed = _billed_like(stack, usage.key) if usage else []
         agreed = _agreed(billed, value)
-        found.append((agreed, "bill") if agreed else (value, "usage" if value.value else ""))
+        if agreed:
+            found.append((agreed, "bill"))
+            continue
+        tagged = _tagged(stack, usage.key, categories) if usage else ()
+        value = categorize(category, (*evidence, *tagged), invocation.key.account_id, _NOT_FROM_USAGE)
+        found.append((value, _known_from(value)))
     return [
         {
             "cost_category": value.category,
@@ -105,6 +113,18 @@ def _owners(stack: Stack, invocation: Invocation) -> list[dict[str, object]]:
         }
         for value, known_from in found
     ]
+
+
+def _tagged(stack: Stack, key: UsageKey, categories: Sequence[CostCategory]) -> tuple[tuple[str, str, str], ...]:
+    """The evidence of the directory, as an estimate of the day uses it."""
+    known = stack.directory().attributes_on(ids_named([key]), key.usage_date)
+    return tags_of_day({id: attributes.tags for id, attributes in known.items()}, categories).evidence_behind(key)
+
+
+def _known_from(value: CategoryValue) -> str:
+    if value.evidence is None:
+        return ""
+    return "usage" if _is_of_usage(value) or value.evidence.kind == ACCOUNT_RULE else "directory"
 
 
 def _is_of_usage(value: CategoryValue) -> bool:
@@ -283,11 +303,11 @@ def _caller_fields(observed: dict[str, Any]) -> list[tuple[str, str]]:
 def _owner(owner: dict[str, Any]) -> str:
     if not owner["value"]:
         return f"(unallocated): {owner['reason']}" if owner["known_from"] else owner["reason"]
-    bill = " in the bill" if owner["known_from"] == "bill" else ""
+    place = {"bill": " in the bill", "directory": " in the directory"}.get(owner["known_from"], "")
     rest = [f"disagrees: {', '.join(owner['disagreed'])}"] if owner["disagreed"] else []
     rest += [owner["reason"]] if owner["reason"] else []
     evidence = owner["evidence"].replace("_", " ")
-    return f"{owner['value']} ({'; '.join([f'from {evidence}{bill}', *rest])})"
+    return f"{owner['value']} ({'; '.join([f'from {evidence}{place}', *rest])})"
 
 
 def _exact(cost: Decimal | None, currency: str) -> str:

@@ -83,14 +83,14 @@ class DynamoDirectory:
         return _history(item, entries)
 
     def record(self, before: History | None, after: History) -> None:
-        """Write what is new in a history, whole or not at all; entries are written once and stay."""
+        """Write what is new in a history, whole or not at all. Entries are written once; only a statement takes some back."""
         if before == after:
             return
         known = set(before.entries) if before else set()
         new = [entry for entry in after.entries if entry not in known]
         if len(new) > _MOST_NEW_ENTRIES:
             raise LedgerConflict(f"{after.id} would get {len(new)} new entries at once: record them one by one")
-        puts: list[Any] = [
+        actions: list[Any] = [
             {"Put": {"TableName": self._table.name, "Item": to_wire({"pk": _history_pk(after.id)} | _dated_item(entry))}}
             for entry in new
         ]
@@ -104,8 +104,14 @@ class DynamoDirectory:
                     | ({":last_seen": before.last_seen.isoformat()} if before.last_seen else {})
                 ),
             }
+        kept = set(after.entries)
+        actions += [
+            {"Delete": {"TableName": self._table.name, "Key": to_wire({"pk": _history_pk(after.id), "sk": _sk(entry)})}}
+            for entry in (before.entries if before else ())
+            if entry not in kept and _sk(entry) not in {_sk(e) for e in new}
+        ]
         current = {"Put": {"TableName": self._table.name, "Item": to_wire(_current(after)), **condition}}
-        self._table.transact([current, *puts], f"the attributes of {after.id} were recorded by somebody else meanwhile")
+        self._table.transact([current, *actions], f"the attributes of {after.id} were recorded by somebody else meanwhile")
 
     def known_ids(self) -> Iterator[str]:
         """Everything that was ever looked up and is not known to be deleted."""
@@ -175,10 +181,14 @@ def _current(history: History) -> Item:
     }
 
 
+def _sk(entry: Dated) -> str:
+    return entry.effective_from.isoformat()
+
+
 def _dated_item(entry: Dated) -> Item:
     attributes = entry.attributes
     return {
-        "sk": entry.effective_from.isoformat(),
+        "sk": _sk(entry),
         "effective_from": entry.effective_from.isoformat(),
         "tags": dict(attributes.tags),
         "name": attributes.name,

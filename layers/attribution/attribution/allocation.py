@@ -98,12 +98,23 @@ class TagsOfDay:
         ]
         return tuple((kind, key, value) for kind, key, value in found if (kind, key.casefold()) not in self.billed)
 
+    def evidence_behind(self, key: UsageKey) -> tuple[tuple[str, str, str], ...]:
+        """(kind, key, value) of everything that a counter names."""
+        return self.evidence(key.iam_principal, (key.inference_profile, key.project), key.account_id, key.session_tags)
+
     def _tags_of(self, text: str) -> Pairs:
         identity = identity_of(text)
         return self.tags.get(identity.id, ()) if identity else ()
 
 
 NO_TAGS = TagsOfDay()
+
+
+def ids_named(keys: Iterable[UsageKey], charges: Iterable[OriginCharge] = ()) -> list[str]:
+    """The ids, in the directory, of everything that usage and charges name: callers, what they called, accounts."""
+    named = {text for k in keys for text in (k.iam_principal, k.inference_profile, k.project, k.account_id, k.model)}
+    named |= {text for c in charges for text in (c.iam_principal, c.resource_id, c.account_id)}
+    return sorted({identity.id for identity in map(identity_of, named) if identity})
 
 
 def tags_of_day(
@@ -361,9 +372,8 @@ def estimate_day(
     estimated: list[AllocatedCharge] = []
     for item in sorted(usage, key=lambda u: u.key):
         key = item.key
-        resources = (key.inference_profile, key.project)
-        tags = directory.evidence(key.iam_principal, resources, key.account_id, key.session_tags)
-        owners = tuple(categorize(c, (*evidence_of_usage(key), *tags), key.account_id) for c in categories)
+        evidence = (*evidence_of_usage(key), *directory.evidence_behind(key))
+        owners = tuple(categorize(c, evidence, key.account_id) for c in categories)
         confidence = _confidence(owners, shared=False)
         for kind in TokenKind:
             units = item.counters.units.get(kind, 0)

@@ -20,6 +20,8 @@ ROLE, USER, PROJECT, ACCOUNT = "role", "user", "project", "account"
 PRINCIPALS = (ROLE, USER)
 SYNC = "reading"
 """What told of attributes where no CloudTrail event did."""
+STATED = "statement"
+"""What told of attributes that AWS does not show to this stack, and people stated."""
 
 _ACCOUNT_ID = re.compile(r"^\d{12}$")
 _PRINCIPAL = re.compile(
@@ -112,6 +114,14 @@ class History:
         if changed_at is not None and changed_at < now and self._agrees_since(changed_at, attributes):
             after = after._with(Dated(changed_at, attributes, event))
         return replace(after._with(Dated(now, attributes)), deleted_at=None, unreadable="")
+
+    def stated(self, attributes: Attributes, since: datetime) -> History:
+        """The history with what people say of something that cannot be read: from that moment on nothing else counts.
+
+        An earlier statement about later days is replaced. That it cannot be read stays known.
+        """
+        earlier = tuple(entry for entry in self.entries if entry.effective_from < since)
+        return replace(self, entries=(*earlier, Dated(since, attributes, STATED)), last_seen=since)
 
     def gone(self, now: datetime) -> History:
         """The history of something that does not exist any more."""

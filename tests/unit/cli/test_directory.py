@@ -143,3 +143,54 @@ def test_a_name_that_two_things_have_is_not_guessed(cloud: Cloud) -> None:
 
     assert "search names 2 things" in ran.err
     assert "arn:aws:iam::999988887777:role/search" in ran.err
+
+
+def test_what_aws_does_not_show_is_stated_and_corrected(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bedrock_costs.commands.directory.now", lambda: NOW)
+    directory = DynamoDirectory(cloud.ledger)
+    directory.record(None, History(ELSEWHERE).refused("another account"))
+
+    run("directory", "state", ELSEWHERE, "--tag", "team=serach")
+    corrected = run("directory", "state", ELSEWHERE, "--tag", "team=search", "--tag", "env=prod", output="json").json
+    run("directory", "state", ELSEWHERE, "--tag", "team=ads", "--from", "2026-10-20")
+    run("directory", "state", ELSEWHERE, "--tag", "team=growth", "--from", "2026-10-05")
+    said = run("directory", "state", "444455556666", "--name", "payments", "--unit", "Root/Retail").out
+
+    assert corrected["stated"]["tags"] == {"team": "search", "env": "prod"}
+    history = directory.history(ELSEWHERE)
+    assert history is not None
+    assert [(e.effective_from.day, dict(e.attributes.tags), e.told_by) for e in history.entries] == [
+        (5, {"team": "growth"}, "statement")
+    ]
+    assert history.unreadable == "another account"
+    assert directory.attributes_on(["444455556666"], FIRST.date())["444455556666"].organisational_unit == "Root/Retail"
+    assert "bedrock-costs replay days --period 2026-10" in said
+    written = [item["sk"] for item in cloud.ledger.query(f"DIRECTORY#history#{ELSEWHERE}")]
+    assert written == ["2026-10-05T00:00:00+00:00"]
+
+
+def test_statements_from_later_days_leave_earlier_days_as_they_were(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bedrock_costs.commands.directory.now", lambda: NOW)
+    for day, team in (("2026-10-01", "search"), ("2026-10-14", "ads")):
+        run("directory", "state", ELSEWHERE, "--tag", f"team={team}", "--from", day)
+
+    directory = DynamoDirectory(cloud.ledger)
+    by_day = [directory.attributes_on([ELSEWHERE], moment.date())[ELSEWHERE].tags for moment in (FIRST, TAGGED)]
+    assert by_day == [(("team", "search"),), (("team", "ads"),)]
+
+
+@pytest.mark.usefixtures("known")
+@pytest.mark.parametrize(
+    ("args", "said"),
+    [
+        ((ROLE, "--tag", "team=x"), "is read from AWS"),
+        (("nobody", "--tag", "team=x"), "neither an account id nor the ARN"),
+        ((ELSEWHERE, "--tag", "team"), "is no tag: write it as team=search"),
+        ((ELSEWHERE, "--tag", "team=x", "--from", "2999-01-01"), "has not come yet"),
+    ],
+)
+def test_a_statement_that_cannot_count_is_refused(args: tuple[str, ...], said: str) -> None:
+    ran = run("directory", "state", *args)
+
+    assert ran.exit_code != 0
+    assert said in " ".join(ran.err.replace("│", " ").split())

@@ -12,7 +12,15 @@ from dataclasses import dataclass
 from datetime import date
 
 from attribution.adjustments import BREAKDOWN, Adjustment, adjust, candidates
-from attribution.allocation import CostCategory, TagsOfDay, allocate_day, estimate_day, tags_of_day, totals_by_currency
+from attribution.allocation import (
+    CostCategory,
+    TagsOfDay,
+    allocate_day,
+    estimate_day,
+    ids_named,
+    tags_of_day,
+    totals_by_currency,
+)
 from attribution.canonical import content_hash
 from attribution.charges import Basis, OriginCharge
 from attribution.days import DayPointer, DayVersion, make_day_version, usage_fingerprint
@@ -31,7 +39,6 @@ from attribution.ports import (
     Policy,
     UsageCounters,
 )
-from attribution.tag_history import identity_of
 from attribution.usage import Counters, Usage, UsageKey
 
 
@@ -136,10 +143,7 @@ def _tags(
     requests: DirectoryRequests,
 ) -> TagsOfDay:
     """The directory's tags of everything that the day names. What it does not know is asked for: the day comes again then."""
-    keys = [u.key for u in usage]
-    named = {text for k in keys for text in (k.iam_principal, k.inference_profile, k.project, k.account_id, k.model)}
-    named |= {text for c in charges for text in (c.iam_principal, c.resource_id, c.account_id)}
-    ids = sorted({identity.id for identity in map(identity_of, sorted(named)) if identity})
+    ids = ids_named((u.key for u in usage), charges)
     known = directory.attributes_on(ids, usage_date)
     unknown = [id for id in ids if id not in known]
     if unknown:
