@@ -55,8 +55,7 @@ def list_entries(
 
     Something is looked up when it is first named. What belongs to another account cannot be read; the list says why.
 
-    Examples: bedrock-costs directory list --kind role --untagged team
-              bedrock-costs directory list --tag team=search --on 2026-10-15
+    Example: bedrock-costs directory list --kind role --untagged team
     """
     options = options_of(ctx)
     directory = options.stack.directory()
@@ -195,8 +194,7 @@ def state(
     What is stated replaces what is known from its first day on; the first statement counts for every day before it, too.
     What AWS shows is not overridden: tag it there.
 
-    Examples: bedrock-costs directory state 444455556666 --name payments --unit Root/Retail --tag team=payments
-              bedrock-costs directory state arn:aws:iam::444455556666:role/checkout --tag team=checkout --from 2026-10-01
+    Example: bedrock-costs directory state 444455556666 --name payments --unit Root/Retail --tag team=payments
     """
     options = options_of(ctx)
     identity = identity_of(id)
