@@ -13,7 +13,7 @@ from typing import Any
 
 from attribution.adjustments import Adjustment
 from attribution.alerts import Alert, AlertKey
-from attribution.allocation import CostCategory, totals_by_currency
+from attribution.allocation import totals_by_currency
 from attribution.budgets import Budget
 from attribution.calibration import Calibration, Place, Pricing
 from attribution.canonical import content_hash
@@ -43,6 +43,7 @@ from attribution.ports import (
     UnpricedUsage,
 )
 from attribution.prices import OfferReading, Price, PriceList, PublishedOffer, changed_prices
+from attribution.rules import Rules
 from attribution.tag_history import Attributes, History, Identity
 from attribution.usage import Counters, Invocation, InvocationKey, Metered, Observed, Pairs, Usage, UsageKey, with_session_tags
 
@@ -412,15 +413,18 @@ class FakeQuarantine:
         self.rejected.append(rejected)
 
 
+NO_RULES = Rules()
+
+
 class FakePolicy:
     """`Policy` that a test may change."""
 
-    def __init__(self, categories: Sequence[CostCategory] = (), budgets: Sequence[Budget] = ()) -> None:
-        self.categories = categories
+    def __init__(self, rules: Rules = NO_RULES, budgets: Sequence[Budget] = ()) -> None:
+        self.defined_rules = rules
         self.defined = budgets
 
-    def cost_categories(self) -> Sequence[CostCategory]:
-        return self.categories
+    def rules(self, on: date) -> Rules:
+        return self.defined_rules
 
     def budgets(self) -> Sequence[Budget]:
         return self.defined

@@ -2,25 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from decimal import Decimal
 from typing import Annotated, Any
 
 import typer
 
-from attribution.allocation import (
-    ACCOUNT_RULE,
-    REQUEST_METADATA,
-    SESSION_TAG,
-    USAGE_NOT_LOGGED,
-    CostCategory,
-    categorize,
-    evidence_of_usage,
-    ids_named,
-    tags_of_day,
-)
+from attribution.allocation import USAGE_NOT_LOGGED, subject_of_usage
 from attribution.canonical import number_text
 from attribution.charges import AllocatedCharge, Basis, CategoryValue
+from attribution.cost_categories import ACCOUNT_TAG, PRINCIPAL_TAG, RESOURCE_TAG, USAGE_EVIDENCE
+from attribution.day_directory import directory_of_day, ids_named
 from attribution.money import total
 from attribution.periods import BillingPeriod
 from attribution.usage import Invocation, InvocationKey, Metered, Observed, UsageKey, contribution
@@ -32,7 +24,7 @@ from bedrock_costs.stack import Stack
 
 HEADER = ("token_kind", "units", "unit_price", "cost", "currency")
 _PARTS = 3
-_USAGE_EVIDENCE = (REQUEST_METADATA, SESSION_TAG)
+_BY_TAGS = (RESOURCE_TAG, PRINCIPAL_TAG, ACCOUNT_TAG)
 _NOT_FROM_USAGE = "not known from usage and tags: the bill may know"
 _BILL_MAY_DIFFER = "unless the bill's tags say otherwise"
 
@@ -84,24 +76,22 @@ def _key(stack: Stack, call: str | None, account: str | None, region: str | None
 
 def _owners(stack: Stack, invocation: Invocation) -> list[dict[str, object]]:
     usage = contribution(invocation)
-    evidence = evidence_of_usage(usage.key) if usage else ()
+    if usage is None:
+        return []
+    rules = stack.policy().rules(usage.key.usage_date)
+    known = stack.directory().attributes_on(ids_named([usage.key]), usage.key.usage_date)
+    subject = subject_of_usage(usage.key, None, rules, directory_of_day(known, rules))
+    values = rules.decide(subject, _NOT_FROM_USAGE, is_shared=False)
     found: list[tuple[CategoryValue, str]] = []
     billed: list[AllocatedCharge] | None = None
-    categories = stack.policy().cost_categories()
-    for category in categories:
-        value = categorize(category, evidence, invocation.key.account_id, _NOT_FROM_USAGE)
-        if _is_decided(category, value):
-            found.append((value, "usage"))
+    for category, value in zip(rules.categories, values, strict=True):
+        if category.is_decided_without_bill(subject):
+            found.append((value, _known_from(value)))
             continue
         if billed is None:
-            billed = _billed_like(stack, usage.key) if usage else []
+            billed = _billed_like(stack, usage.key)
         agreed = _agreed(billed, value)
-        if agreed:
-            found.append((agreed, "bill"))
-            continue
-        tagged = _tagged(stack, usage.key, categories) if usage else ()
-        value = categorize(category, (*evidence, *tagged), invocation.key.account_id, _NOT_FROM_USAGE)
-        found.append((value, _known_from(value)))
+        found.append((agreed, "bill") if agreed else (value, _known_from(value)))
     return [
         {
             "cost_category": value.category,
@@ -115,28 +105,15 @@ def _owners(stack: Stack, invocation: Invocation) -> list[dict[str, object]]:
     ]
 
 
-def _tagged(stack: Stack, key: UsageKey, categories: Sequence[CostCategory]) -> tuple[tuple[str, str, str], ...]:
-    """The evidence of the directory, as an estimate of the day uses it."""
-    known = stack.directory().attributes_on(ids_named([key]), key.usage_date)
-    return tags_of_day({id: attributes.tags for id, attributes in known.items()}, categories).evidence_behind(key)
-
-
 def _known_from(value: CategoryValue) -> str:
-    if value.evidence is None:
+    """Where a value that no bill decided comes from."""
+    if not value.value:
         return ""
-    return "usage" if _is_of_usage(value) or value.evidence.kind == ACCOUNT_RULE else "directory"
+    return "directory" if value.evidence and value.evidence.kind in _BY_TAGS else "usage"
 
 
 def _is_of_usage(value: CategoryValue) -> bool:
-    return value.evidence is not None and value.evidence.kind in _USAGE_EVIDENCE
-
-
-def _is_decided(category: CostCategory, value: CategoryValue) -> bool:
-    """Whether nothing in the bill could outrank the evidence that the call itself carried."""
-    if value.evidence is None or not _is_of_usage(value):
-        return False
-    stronger = category.evidence_order[: category.evidence_order.index(value.evidence.kind)]
-    return all(kind in (*_USAGE_EVIDENCE, ACCOUNT_RULE) for kind in stronger)
+    return value.evidence is not None and value.evidence.kind in USAGE_EVIDENCE
 
 
 def _billed_like(stack: Stack, key: UsageKey) -> list[AllocatedCharge]:

@@ -21,6 +21,8 @@ from attribution.charges import (
     Evidence,
     OriginCharge,
     PriceBasis,
+    SplitMethod,
+    SplitShare,
 )
 from attribution.meters import Meter, Routing, Tier, TokenKind
 from attribution.periods import BillingPeriod
@@ -115,6 +117,38 @@ _ALLOCATED_TEXT = (
 )
 
 
+def _category_to_json(value: CategoryValue) -> Json:
+    split = value.split
+    return {
+        "category": value.category,
+        "value": value.value,
+        "evidence": [value.evidence.kind, value.evidence.value, value.evidence.source] if value.evidence else None,
+        "disagreed": [[e.kind, e.value, e.source] for e in value.disagreed],
+        "reason": value.reason,
+        "confidence": value.confidence,
+        "rule": value.rule,
+        "split": [split.source, split.method, split.weight, split.total, split.is_fallback] if split else None,
+    }
+
+
+def _category_from_json(stored: Json) -> CategoryValue:
+    return CategoryValue(
+        stored["category"],
+        stored["value"],
+        Evidence(*stored["evidence"]) if stored["evidence"] else None,
+        tuple(Evidence(*e) for e in stored["disagreed"]),
+        stored["reason"],
+        Confidence(stored["confidence"]),
+        stored["rule"],
+        _split_from_json(stored["split"]) if stored["split"] else None,
+    )
+
+
+def _split_from_json(stored: list[Any]) -> SplitShare:
+    source, method, weight, whole, is_fallback = stored
+    return SplitShare(source, SplitMethod(method), Decimal(weight), Decimal(whole), is_fallback)
+
+
 def allocated_to_json(charge: AllocatedCharge) -> Json:
     """An allocated charge as one JSON object."""
     return (
@@ -122,17 +156,7 @@ def allocated_to_json(charge: AllocatedCharge) -> Json:
         | {
             "usage_date": charge.usage_date,
             "meter": _meter_to_json(charge.meter),
-            "categories": [
-                {
-                    "category": c.category,
-                    "value": c.value,
-                    "evidence": [c.evidence.kind, c.evidence.value] if c.evidence else None,
-                    "disagreed": [[e.kind, e.value] for e in c.disagreed],
-                    "reason": c.reason,
-                }
-                for c in charge.categories
-            ],
-            "confidence": charge.confidence,
+            "categories": [_category_to_json(c) for c in charge.categories],
             "units": charge.units,
             "requests": charge.requests,
             "costs": costs_to_json(charge.costs),
@@ -147,17 +171,7 @@ def allocated_from_json(stored: Json) -> AllocatedCharge:
         **{name: stored[name] for name in _ALLOCATED_TEXT},
         usage_date=date.fromisoformat(stored["usage_date"]),
         meter=_meter_from_json(stored["meter"]),
-        categories=tuple(
-            CategoryValue(
-                c["category"],
-                c["value"],
-                Evidence(*c["evidence"]) if c["evidence"] else None,
-                tuple(Evidence(*e) for e in c["disagreed"]),
-                c["reason"],
-            )
-            for c in stored["categories"]
-        ),
-        confidence=Confidence(stored["confidence"]),
+        categories=tuple(_category_from_json(c) for c in stored["categories"]),
         units=Decimal(stored["units"]) if stored["units"] is not None else None,
         requests=stored["requests"],
         costs=costs_from_json(stored["costs"]),

@@ -10,7 +10,6 @@ from typing import NamedTuple, Protocol
 
 from attribution.adjustments import Adjustment
 from attribution.alerts import Alert, AlertKey
-from attribution.allocation import CostCategory
 from attribution.budgets import Budget
 from attribution.calibration import Calibration, Pricing
 from attribution.charges import Costs, OriginCharge
@@ -21,6 +20,7 @@ from attribution.errors import InputRejected
 from attribution.meters import Tier, TokenKind
 from attribution.periods import BillingPeriod
 from attribution.prices import OfferReading, Price, PriceList, PublishedOffer
+from attribution.rules import Rules
 from attribution.tag_history import Attributes, History, Identity
 from attribution.usage import Counters, Invocation, InvocationKey, Metered, Observed, Pairs, Usage, UsageKey
 
@@ -385,9 +385,9 @@ class DayRequests(Protocol):
 
 
 class Policy(Protocol):
-    """What people configure: budgets and cost categories."""
+    """What people configure: budgets, and the rules by which the charges of a day are allocated."""
 
-    def cost_categories(self) -> Sequence[CostCategory]: ...
+    def rules(self, on: date) -> Rules: ...
     def budgets(self) -> Sequence[Budget]: ...
 
 

@@ -12,17 +12,9 @@ from dataclasses import dataclass
 from datetime import date
 
 from attribution.adjustments import BREAKDOWN, Adjustment, adjust, candidates
-from attribution.allocation import (
-    CostCategory,
-    TagsOfDay,
-    allocate_day,
-    estimate_day,
-    ids_named,
-    tags_of_day,
-    totals_by_currency,
-)
-from attribution.canonical import content_hash
+from attribution.allocation import allocate_day, estimate_day, totals_by_currency
 from attribution.charges import Basis, OriginCharge
+from attribution.day_directory import DayDirectory, directory_of_day, ids_named
 from attribution.days import DayPointer, DayVersion, make_day_version, usage_fingerprint
 from attribution.deliveries import DayOfDelivery, DeliveryOutcome, DeliveryRecord, newest
 from attribution.directory import is_opaque, resolved_key
@@ -39,6 +31,7 @@ from attribution.ports import (
     Policy,
     UsageCounters,
 )
+from attribution.rules import Rules
 from attribution.usage import Counters, Usage, UsageKey
 
 
@@ -73,13 +66,13 @@ def allocate_charges(
     current = pointers.get(usage_date)
     known = deliveries.of_period(period)
     pending, billing = _deliveries(known, period, usage_date, current)
-    usage, categories = _resolved(counters.usage_of(usage_date), directory), policy.cost_categories()
+    usage, rules = _resolved(counters.usage_of(usage_date), directory), policy.rules(usage_date)
     charges = _charges(usage_date, billing, origin_charges) if billing else ()
-    tags = _tags(usage_date, usage, charges, categories, directory, directory_requests)
+    added = _look_up(usage_date, usage, charges, rules, directory, directory_requests)
     if billing is None:
-        day = _estimate(usage_date, usage, categories, prices, tags)
+        day = _estimate(usage_date, usage, rules, prices, added)
     else:
-        day = _allocate(usage_date, billing, charges, usage, categories, tags)
+        day = _allocate(usage_date, billing, charges, usage, rules, added)
 
     new: Sequence[DayPointer] = ()
     publishing = None
@@ -134,46 +127,41 @@ def _resolved(usage: Sequence[Usage], directory: DirectoryOfDays) -> Sequence[Us
     return [Usage(key, counters) for key, counters in sorted(merged.items())]
 
 
-def _tags(
+def _look_up(
     usage_date: date,
     usage: Sequence[Usage],
     charges: Sequence[OriginCharge],
-    categories: Sequence[CostCategory],
+    rules: Rules,
     directory: DirectoryOfDays,
     requests: DirectoryRequests,
-) -> TagsOfDay:
-    """The directory's tags of everything that the day names. What it does not know is asked for: the day comes again then."""
+) -> DayDirectory:
+    """What the directory adds to the day. What it does not know is asked for: the day is allocated again then."""
     ids = ids_named((u.key for u in usage), charges)
     known = directory.attributes_on(ids, usage_date)
     unknown = [id for id in ids if id not in known]
     if unknown:
         requests.entries(unknown)
-    return tags_of_day({id: attributes.tags for id, attributes in known.items()}, categories, charges)
-
-
-def _fingerprint(tags: TagsOfDay) -> str:
-    """The hash of the tags that a day was allocated by; empty where the directory added none."""
-    return content_hash(sorted(tags.tags.items())) if tags.tags else ""
+    return directory_of_day(known, rules, charges)
 
 
 def _estimate(
     usage_date: date,
     usage: Sequence[Usage],
-    categories: Sequence[CostCategory],
+    rules: Rules,
     prices: EstimatePrices,
-    tags: TagsOfDay,
+    directory: DayDirectory,
 ) -> DayVersion:
     pricing = prices.pricing(sorted({(u.key.model, u.key.region) for u in usage}))
-    estimated = estimate_day(usage, categories, pricing=pricing, directory=tags)
+    estimated = estimate_day(usage, rules, pricing=pricing, directory=directory)
     return make_day_version(
         usage_date,
         Basis.ESTIMATED,
         estimated,
-        categories,
+        rules,
         origin="",
         usage=usage_fingerprint(usage),
         pricing=pricing.fingerprint(estimated),
-        directory=_fingerprint(tags),
+        directory=directory.fingerprint(),
     )
 
 
@@ -200,18 +188,18 @@ def _allocate(
     billing: DeliveryRecord,
     charges: Sequence[OriginCharge],
     usage: Sequence[Usage],
-    categories: Sequence[CostCategory],
-    tags: TagsOfDay,
+    rules: Rules,
+    directory: DayDirectory,
 ) -> DayVersion:
-    allocated = allocate_day(charges, usage, categories, tags)
+    allocated = allocate_day(charges, usage, rules, directory)
     return make_day_version(
         usage_date,
         billing.basis_of(usage_date),
         allocated,
-        categories,
+        rules,
         origin=_billed(usage_date, billing).origin,
         usage=usage_fingerprint(usage),
-        directory=_fingerprint(tags),
+        directory=directory.fingerprint(),
     )
 
 

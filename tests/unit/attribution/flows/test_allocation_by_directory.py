@@ -12,20 +12,23 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from attribution.allocation import (
+from attribution.allocation import allocate_day, totals_by_currency
+from attribution.charges import AllocatedCharge, Basis, OriginCharge
+from attribution.cost_categories import (
     ACCOUNT_TAG,
-    NO_TAGS,
     PRINCIPAL_TAG,
     RESOURCE_TAG,
     CostCategory,
-    allocate_day,
-    tags_of_day,
-    totals_by_currency,
+    InheritedValueRule,
+    RegularRule,
+    by_evidence,
 )
-from attribution.charges import AllocatedCharge, Basis, OriginCharge
+from attribution.day_directory import NO_DIRECTORY, directory_of_day
 from attribution.directory import Described, entry_of
+from attribution.expressions import Dimension, Match, MatchOption, Source
 from attribution.meters import TokenKind
-from attribution.tag_history import identity_of
+from attribution.rules import Rules
+from attribution.tag_history import Attributes, History, identity_of
 from attribution.usage import Counters, Usage
 from tests.unit.attribution.examples import NOON, PROFILE, ROLE, SONNET, TEAM, USAGE_KEY, origin_charge
 from tests.unit.attribution.flows.ledger import DAYS, FIRST_WRITTEN, Ledger
@@ -95,7 +98,7 @@ def test_a_resource_s_tag_wins_over_the_caller_s_and_that_over_the_account_s() -
 
 def test_a_session_tag_takes_the_place_of_the_role_s_tag_of_that_key() -> None:
     made = Ledger()
-    made.policy.categories = [CostCategory("team", ("team",), evidence_order=(PRINCIPAL_TAG,))]
+    made.policy.defined_rules = Rules.of([by_evidence("team", ["team"], order=(PRINCIPAL_TAG,))])
     used(made, session_tags=(("Team", "ads"),))
     made.directory.tag(GATEWAY, BEFORE, team="gateway")
 
@@ -213,18 +216,68 @@ def test_usage_that_names_an_opaque_profile_stands_behind_the_bill_of_its_model(
     assert (charge.categories[0].value, charge.meter.model, charge.inference_profile) == ("search", SONNET, PROFILE)
 
 
-def tags_of(text: str) -> dict[str, tuple[tuple[str, str], ...]]:
+def known_of(text: str) -> dict[str, Attributes]:
     identity = identity_of(text)
-    return {identity.id: (("team", f"of {identity.name}"), ("feature", "f"))} if identity else {}
+    return {identity.id: Attributes((("team", f"of {identity.name}"), ("feature", "f")))} if identity else {}
 
 
 @given(charge_lists, usage_lists, st.booleans())
 def test_the_directory_moves_no_money(charges: list[OriginCharge], counted: list[Usage], is_tagged: bool) -> None:
+    rules = Rules.of([TEAM])
     named = {text for u in counted for text in (u.key.iam_principal, u.key.account_id)}
     named |= {text for c in charges for text in (c.iam_principal, c.resource_id, c.account_id)}
-    tags = {id: pairs for text in named for id, pairs in tags_of(text).items()} if is_tagged else {}
-    known = tags_of_day(tags, [TEAM], charges) if is_tagged else NO_TAGS
+    known = {id: attributes for text in named for id, attributes in known_of(text).items()}
 
-    allocated = allocate_day(charges, counted, [TEAM], known)
+    allocated = allocate_day(charges, counted, rules, directory_of_day(known, rules, charges) if is_tagged else NO_DIRECTORY)
 
     assert totals_by_currency(allocated) == totals_by_currency(charges)
+
+
+# Accounts -------------------------------------------------------------------------------------------------------------
+
+PLACE = Attributes((), "payments", "Root/Retail/Production")
+
+
+def place_account(made: Ledger) -> None:
+    made.directory.histories[ACCOUNT] = History(ACCOUNT).seen(PLACE, BEFORE)
+
+
+def test_a_rule_sees_the_name_and_the_unit_of_an_account_that_organizations_tell() -> None:
+    made = Ledger()
+    retail = Match(Source.DIMENSIONS, Dimension.ORGANIZATIONAL_UNIT, ("Root/Retail/",), MatchOption.STARTS_WITH)
+    by_unit = CostCategory("team", (RegularRule("retail", retail),))
+    by_name = CostCategory("name", (InheritedValueRule(Source.DIMENSIONS, Dimension.LINKED_ACCOUNT_NAME),))
+    made.policy.defined_rules = Rules.of([by_unit, by_name])
+    place_account(made)
+    used(made)
+    later = date(2026, 12, 20)
+    used(made, later)
+    bill(made, 0, origin_charge(usage_date=DAY))
+    made.allocate(later)
+
+    assert (made.days.current[DAY].is_billed, made.days.current[later].is_billed) == (True, False)
+    for day in (DAY, later):
+        assert {tuple(v.value for v in c.categories) for c in charges_of(made, day)} == {("retail", "payments")}
+
+
+def test_the_name_that_the_policy_states_wins_over_that_of_organizations() -> None:
+    made = Ledger()
+    by_name = CostCategory("team", (InheritedValueRule(Source.DIMENSIONS, Dimension.LINKED_ACCOUNT_NAME),))
+    made.policy.defined_rules = Rules.of([by_name], account_names={ACCOUNT: "stated"})
+    place_account(made)
+    used(made)
+
+    made.allocate(DAY)
+
+    assert [c.categories[0].value for c in charges_of(made)] == ["stated"]
+
+
+def test_an_account_that_is_renamed_changes_no_day_that_does_not_ask_for_its_name() -> None:
+    made = Ledger()
+    place_account(made)
+    used(made)
+    made.allocate(DAY)
+
+    made.directory.histories[ACCOUNT] = History(ACCOUNT).seen(Attributes((), "renamed"), BEFORE)
+
+    assert made.allocate(DAY).flipped == ()
