@@ -13,6 +13,7 @@ from bedrock_costs.commands.backfill import backfill
 from bedrock_costs.commands.config import commands as config_commands
 from bedrock_costs.commands.days import days
 from bedrock_costs.commands.deliveries import deliveries
+from bedrock_costs.commands.directory import commands as directory_commands
 from bedrock_costs.commands.prices import commands as prices_commands
 from bedrock_costs.commands.quarantine import quarantine
 from bedrock_costs.commands.replay import commands as replay_commands
@@ -66,3 +67,4 @@ for command in (report, days, request, deliveries, adjustments, quarantine, stat
 app.add_typer(replay_commands, name="replay")
 app.add_typer(config_commands, name="config")
 app.add_typer(prices_commands, name="prices")
+app.add_typer(directory_commands, name="directory")

@@ -144,8 +144,8 @@ def make_day_version(
 ) -> DayVersion:
     """The version of a day made from `origin` (hash of its origin charges; empty for an estimate) and `usage` (fingerprint).
 
-    `pricing` is the fingerprint of what an estimate was priced with, `directory` of the tags it was allocated by. A bill was
-    priced by AWS, and carries its tags.
+    `pricing` is the fingerprint of what an estimate was priced with: a bill was priced by AWS. `directory` is that of the tags
+    which the directory added to those of usage and bill.
     """
     looked_up = {"pricing": pricing, "directory": directory}
     made_from = {
