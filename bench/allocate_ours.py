@@ -7,7 +7,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from adapters import wiring
@@ -17,8 +17,10 @@ from adapters.ledger_days import DynamoLedgerDays
 from adapters.usage_counters import DynamoUsageCounters
 from attribution.allocation import allocate_day
 from attribution.charges import Basis
+from attribution.cost_categories import by_evidence
 from attribution.days import make_day_version, usage_fingerprint
 from attribution.periods import BillingPeriod
+from attribution.rules import Rules
 from bench.dynamodb_server import TABLE
 from bench.measuring import peak_megabytes
 from bench.usage_day import CATEGORY, DAY, FIRST_ACCOUNT
@@ -53,7 +55,8 @@ def allocate(charges_path: Path, *, is_rule_changed: bool) -> Told:
     """What the function does with a day, without its queue; as another rule would have it where `is_rule_changed`."""
     table = Table(wiring.client("dynamodb"), TABLE)
     days = DynamoLedgerDays(table, 760, wiring.clock)
-    rules = [replace(CATEGORY, accounts=((FIRST_ACCOUNT, "platform"),)) if is_rule_changed else CATEGORY]
+    accounts = ((FIRST_ACCOUNT, "platform"),) if is_rule_changed else ()
+    rules = Rules.of([by_evidence(CATEGORY, (CATEGORY,), accounts)])
     told = Told()
     started = time.process_time()
     with told.step(READ):
@@ -69,7 +72,7 @@ def allocate(charges_path: Path, *, is_rule_changed: bool) -> Told:
             days.retire(DAY)
     told.cpu = time.process_time() - started
     told.counters, told.allocated = len(usage), len(allocated)
-    for (owner, currency), day_sum in day.sums[CATEGORY.name].items():
+    for (owner, currency), day_sum in day.sums[CATEGORY].items():
         told.owners[f"{owner} {currency}"] = [f"{amount.normalize():f}" for amount in day_sum.costs.amounts()]
     return told
 

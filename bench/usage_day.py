@@ -21,7 +21,6 @@ from pathlib import Path
 from adapters.codec import lines, origin_to_json
 from adapters.dynamodb import to_wire
 from adapters.usage_counters import counter_item
-from attribution.allocation import CostCategory
 from attribution.charges import Costs, OriginCharge
 from attribution.meters import Meter, Routing, Tier, TokenKind
 from attribution.usage import Counters, Pairs, Usage, UsageKey
@@ -41,7 +40,8 @@ _OPERATIONS = ("InvokeModelInference", "ConverseInference")
 _OTHER_TYPES = ("Tax", "Credit", "EdpDiscount", "Refund", "Fee")
 _CALLERS_OF_AN_ACCOUNT = 300
 FIRST_ACCOUNT = "100000000000"
-CATEGORY = CostCategory("team", ("team",))
+CATEGORY = "team"
+
 _PRICES = {kind: Decimal(price) for kind, price in zip(KINDS, ("0.000003", "0.000015", "0.0000003", "0.00000375"), strict=True)}
 
 

@@ -13,7 +13,6 @@ from typing import Any
 
 from attribution.adjustments import Adjustment
 from attribution.alerts import Alert, AlertKey
-from attribution.allocation import CostCategory
 from attribution.budgets import Budget
 from attribution.calibration import Calibration, Place, Pricing
 from attribution.canonical import content_hash
@@ -31,8 +30,19 @@ from attribution.deliveries import (
 from attribution.directory import Described, DirectoryEntry, kind_of, region_of_arn
 from attribution.errors import DeliveryIncomplete, InputRejected, LedgerConflict
 from attribution.periods import BillingPeriod
-from attribution.ports import IssuedSession, ListedManifest, Posted, StoredObject, TrailEvent, UnpricedUsage
+from attribution.ports import (
+    IssuedSession,
+    ListedManifest,
+    MeteredHalf,
+    ObservedHalf,
+    Posted,
+    SessionLink,
+    StoredObject,
+    TrailEvent,
+    UnpricedUsage,
+)
 from attribution.prices import OfferReading, Price, PriceList, PublishedOffer, changed_prices
+from attribution.rules import Rules
 from attribution.usage import Counters, Invocation, InvocationKey, Metered, Observed, Pairs, Usage, UsageKey, with_session_tags
 
 TRANSACTION_ACTIONS = 100
@@ -84,53 +94,87 @@ class Written:
     is_new: bool
     conflicts: bool = False
     replaces: bool = False
+    awaits_session: bool = False
 
 
 class FakeInvocations:
-    """`Invocations` as one conditional item per request. The index of awaiting calls can lag behind."""
+    """`Invocations` as one conditional item per request. A half of a request in `failing` cannot be written."""
 
-    def __init__(self) -> None:
+    def __init__(self, crashes: Crashes | None = None) -> None:
         self.items: dict[InvocationKey, Invocation] = {}
-        self.sessions: dict[str, Pairs] = {}
-        self.awaiting: dict[InvocationKey, str] = {}
-        self.index_lags = False
+        self.failing: set[str] = set()
         self.before_observed: Callable[[], None] = lambda: None
+        self._crashes = crashes or Crashes()
 
-    def record_metered(self, key: InvocationKey, metered: Metered) -> Written:
+    def record_metered(self, halves: Sequence[MeteredHalf]) -> list[Written | Exception]:
+        return [self._record(half.key, lambda half=half: self._record_metered(*half)) for half in halves]  # type: ignore[misc]
+
+    def record_observed(self, halves: Sequence[ObservedHalf]) -> list[Written | Exception]:
+        return [self._record(half.key, lambda half=half: self._record_observed(*half)) for half in halves]  # type: ignore[misc]
+
+    def _record(self, key: InvocationKey, write: Callable[[], Written]) -> Written | Exception:
+        if key.request_id in self.failing:
+            return ConnectionError("the table does not answer")
+        with self._crashes.write():
+            return write()
+
+    def _record_metered(self, key: InvocationKey, metered: Metered) -> Written:
         item = self.items.get(key, Invocation(key))
         if item.metered is not None:
             return Written(False, item.metered.fingerprint() != metered.fingerprint())
         self.items[key] = replace(item, metered=metered)
         return Written(True)
 
-    def record_observed(self, key: InvocationKey, observed: Observed, *, awaits_session: bool) -> Written:
+    def _record_observed(self, key: InvocationKey, observed: Observed) -> Written:
         self.before_observed()
         item = self.items.get(key, Invocation(key))
         if item.observed is not None and item.observed.revision >= observed.revision:
-            return Written(False)
+            return Written(False, awaits_session=not item.observed.session_tags)
         self.items[key] = replace(item, observed=observed)
-        self.awaiting.pop(key, None)
-        if awaits_session:
-            self.awaiting[key] = observed.access_key_id
         return Written(item.observed is None, replaces=item.observed is not None)
 
-    def remember_session(self, session: IssuedSession) -> None:
-        self.sessions[session.access_key_id] = session.session_tags
+    def apply_session_tags(self, links: Sequence[SessionLink]) -> list[bool]:
+        return [self._apply_session_tags(link) for link in links]
 
-    def session_tags(self, access_key_id: str) -> Pairs | None:
-        return self.sessions.get(access_key_id)
-
-    def awaiting_session(self, access_key_id: str) -> Sequence[InvocationKey]:
-        return [] if self.index_lags else sorted(k for k, awaited in self.awaiting.items() if awaited == access_key_id)
-
-    def apply_session_tags(self, key: InvocationKey, access_key_id: str, session_tags: Pairs) -> None:
-        observed = self.items[key].observed
-        if observed is not None and self.awaiting.get(key) == access_key_id:
-            self.items[key] = replace(self.items[key], observed=with_session_tags(observed, session_tags))
-            del self.awaiting[key]
+    def _apply_session_tags(self, link: SessionLink) -> bool:
+        with self._crashes.write():
+            item = self.items.get(link.key)
+            observed = item.observed if item else None
+            if item is None or observed is None or observed.access_key_id != link.access_key_id or observed.session_tags:
+                return False
+            self.items[link.key] = replace(item, observed=with_session_tags(observed, link.session_tags))
+        return True
 
     def get(self, key: InvocationKey) -> Invocation | None:
         return self.items.get(key)
+
+
+class FakeSessions:
+    """`Sessions` whose every method sees what the others wrote."""
+
+    def __init__(self, crashes: Crashes | None = None) -> None:
+        self.known: dict[str, Pairs] = {}
+        self.lists: set[tuple[str, InvocationKey]] = set()
+        self.looked_up: list[str] = []
+        self._crashes = crashes or Crashes()
+
+    def remember(self, sessions: Iterable[IssuedSession]) -> None:
+        for session in sessions:
+            with self._crashes.write():
+                self.known[session.access_key_id] = session.session_tags
+
+    def tags(self, access_key_ids: Iterable[str]) -> Mapping[str, Pairs]:
+        wanted = set(access_key_ids)
+        self.looked_up += wanted
+        return {name: tags for name, tags in self.known.items() if name in wanted}
+
+    def await_session(self, calls: Mapping[str, Sequence[InvocationKey]]) -> None:
+        for name, keys in calls.items():
+            with self._crashes.write():
+                self.lists |= {(name, key) for key in keys}
+
+    def awaiting(self, access_key_ids: Iterable[str]) -> Mapping[str, Sequence[InvocationKey]]:
+        return {name: sorted(key for listed, key in self.lists if listed == name) for name in access_key_ids}
 
 
 def unpriced_as(item: Invocation) -> UnpricedUsage | None:
@@ -322,15 +366,18 @@ class FakeQuarantine:
         self.rejected.append(rejected)
 
 
+NO_RULES = Rules()
+
+
 class FakePolicy:
     """`Policy` that a test may change."""
 
-    def __init__(self, categories: Sequence[CostCategory] = (), budgets: Sequence[Budget] = ()) -> None:
-        self.categories = categories
+    def __init__(self, rules: Rules = NO_RULES, budgets: Sequence[Budget] = ()) -> None:
+        self.defined_rules = rules
         self.defined = budgets
 
-    def cost_categories(self) -> Sequence[CostCategory]:
-        return self.categories
+    def rules(self, on: date) -> Rules:
+        return self.defined_rules
 
     def budgets(self) -> Sequence[Budget]:
         return self.defined

@@ -20,6 +20,7 @@ from attribution.days import DayPointer, make_day_version
 from attribution.deliveries import DeliveryOutcome, DeliveryRecord, IngestedReport
 from attribution.errors import LedgerConflict
 from attribution.periods import BillingPeriod
+from attribution.rules import Rules
 from tests.support import inputs
 from tests.support.stack import FAILED_NONE, Stack, held_back, load_event, messages, windowed
 from truth.summary import Sums
@@ -223,7 +224,7 @@ def test_a_whole_month_its_delivery_and_the_largest_adjustment_become_visible_at
     """31 days in two currencies, more accounts than are named, amounts of 38 digits: within a transaction and an item."""
     october = BillingPeriod(2026, 10)
     widest = Costs.uniform(Decimal("-" + "9" * 38))
-    days = [make_day_version(day, Basis.BILLED, [], [], origin="o", usage="u") for day in october.days()]
+    days = [make_day_version(day, Basis.BILLED, [], Rules(), origin="o", usage="u") for day in october.days()]
     delivery = DeliveryRecord(
         "cur", october, "e", "2026-12-01T00:00:00+00:00#e", "key", "etag", DeliveryOutcome.INGESTED,
         IngestedReport((), (), 0, 0, {}), october.days(),

@@ -295,7 +295,8 @@ def test_profiles_that_usage_names_are_explained_and_their_requests_asked_for(st
     record_logs(stack, inputs.month(60))
     estimate(stack)
     profiles = summary.directory()["inference_profiles"]
-    named = {i["metered"]["model"] for i in stack.items("InvocationsTable") if i["metered"]["model"].startswith("arn:")}
+    halves = [found.metered for found in stack.invocations() if found.metered]
+    named = {half.model for half in halves if half.model.startswith("arn:")}
     assert named == profiles.keys() & named
     assert named
     for arn in named:

@@ -143,7 +143,7 @@ def report(
 
 def make_report(stack: Stack, span: Span, by: str | None, metric: str) -> Report:
     """Read the ledger and add it up."""
-    dimension = _dimension(by, [category.name for category in stack.policy().cost_categories()])
+    dimension = _dimension(by, list(stack.policy().document().category_names()))
     days = stack.days()
     pointers = read_pointers(days, span)
     rows: dict[tuple[str, str], Row] = {}

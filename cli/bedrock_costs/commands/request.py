@@ -8,17 +8,10 @@ from typing import Annotated, Any
 
 import typer
 
-from attribution.allocation import (
-    ACCOUNT_RULE,
-    REQUEST_METADATA,
-    SESSION_TAG,
-    USAGE_NOT_LOGGED,
-    CostCategory,
-    categorize,
-    evidence_of_usage,
-)
+from attribution.allocation import USAGE_NOT_LOGGED, subject_of_usage
 from attribution.canonical import number_text
 from attribution.charges import AllocatedCharge, Basis, CategoryValue
+from attribution.cost_categories import USAGE_EVIDENCE
 from attribution.money import total
 from attribution.periods import BillingPeriod
 from attribution.usage import Invocation, InvocationKey, Metered, Observed, UsageKey, contribution
@@ -30,7 +23,6 @@ from bedrock_costs.stack import Stack
 
 HEADER = ("token_kind", "units", "unit_price", "cost", "currency")
 _PARTS = 3
-_USAGE_EVIDENCE = (REQUEST_METADATA, SESSION_TAG)
 _NOT_FROM_USAGE = "not known from usage: the bill's tags may know"
 _BILL_MAY_DIFFER = "unless the bill's tags say otherwise"
 
@@ -82,16 +74,19 @@ def _key(stack: Stack, call: str | None, account: str | None, region: str | None
 
 def _owners(stack: Stack, invocation: Invocation) -> list[dict[str, object]]:
     usage = contribution(invocation)
-    evidence = evidence_of_usage(usage.key) if usage else ()
+    if usage is None:
+        return []
+    rules = stack.policy().rules(usage.key.usage_date)
+    subject = subject_of_usage(usage.key, None, {}, rules)
+    values = rules.decide(subject, _NOT_FROM_USAGE, is_shared=False)
     found: list[tuple[CategoryValue, str]] = []
     billed: list[AllocatedCharge] | None = None
-    for category in stack.policy().cost_categories():
-        value = categorize(category, evidence, invocation.key.account_id, _NOT_FROM_USAGE)
-        if _is_decided(category, value):
-            found.append((value, "usage"))
+    for category, value in zip(rules.categories, values, strict=True):
+        if category.is_decided_without_bill(subject):
+            found.append((value, "usage" if value.value else ""))
             continue
         if billed is None:
-            billed = _billed_like(stack, usage.key) if usage else []
+            billed = _billed_like(stack, usage.key)
         agreed = _agreed(billed, value)
         found.append((agreed, "bill") if agreed else (value, "usage" if value.value else ""))
     return [
@@ -108,15 +103,7 @@ def _owners(stack: Stack, invocation: Invocation) -> list[dict[str, object]]:
 
 
 def _is_of_usage(value: CategoryValue) -> bool:
-    return value.evidence is not None and value.evidence.kind in _USAGE_EVIDENCE
-
-
-def _is_decided(category: CostCategory, value: CategoryValue) -> bool:
-    """Whether nothing in the bill could outrank the evidence that the call itself carried."""
-    if value.evidence is None or not _is_of_usage(value):
-        return False
-    stronger = category.evidence_order[: category.evidence_order.index(value.evidence.kind)]
-    return all(kind in (*_USAGE_EVIDENCE, ACCOUNT_RULE) for kind in stronger)
+    return value.evidence is not None and value.evidence.kind in USAGE_EVIDENCE
 
 
 def _billed_like(stack: Stack, key: UsageKey) -> list[AllocatedCharge]:

@@ -21,6 +21,8 @@ from attribution.charges import (
     Evidence,
     OriginCharge,
     PriceBasis,
+    SplitMethod,
+    SplitShare,
 )
 from attribution.days import Sum
 from attribution.meters import Meter, Routing, Tier, TokenKind
@@ -105,6 +107,39 @@ def origin_from_json(stored: Json) -> OriginCharge:
     )
 
 
+def _category_to_json(value: CategoryValue) -> list[Any]:
+    split = value.split
+    return [
+        value.category,
+        value.value,
+        [value.evidence.kind, value.evidence.value, value.evidence.source] if value.evidence else None,
+        [[e.kind, e.value, e.source] for e in value.disagreed],
+        value.reason,
+        value.confidence,
+        value.rule,
+        [split.source, split.method, number_text(split.weight), number_text(split.total), split.is_fallback] if split else None,
+    ]
+
+
+def _category_from_json(stored: list[Any]) -> CategoryValue:
+    category, value, evidence, disagreed, reason, confidence, rule, split = stored
+    return CategoryValue(
+        category,
+        value,
+        Evidence(*evidence) if evidence else None,
+        tuple(Evidence(*e) for e in disagreed),
+        reason,
+        Confidence(confidence),
+        rule,
+        _split_from_json(split) if split else None,
+    )
+
+
+def _split_from_json(stored: list[Any]) -> SplitShare:
+    source, method, weight, whole, is_fallback = stored
+    return SplitShare(source, SplitMethod(method), Decimal(weight), Decimal(whole), is_fallback)
+
+
 def allocated_to_row(charge: AllocatedCharge) -> str:
     """An allocated charge as one line: an array, because names would be half of what is hashed and compressed.
 
@@ -121,17 +156,7 @@ def allocated_to_row(charge: AllocatedCharge) -> str:
             charge.line_item_type,
             charge.feature,
             charge.usage_type,
-            [
-                [
-                    c.category,
-                    c.value,
-                    [c.evidence.kind, c.evidence.value] if c.evidence else None,
-                    [[e.kind, e.value] for e in c.disagreed],
-                    c.reason,
-                ]
-                for c in charge.categories
-            ],
-            charge.confidence,
+            [_category_to_json(c) for c in charge.categories],
             charge.price_basis,
             charge.requests,
             number_text(charge.units) if charge.units is not None else None,
@@ -143,8 +168,8 @@ def allocated_to_row(charge: AllocatedCharge) -> str:
 
 def allocated_from_row(row: str, usage_date: date) -> AllocatedCharge:
     """An allocated charge of a day as it was written."""
-    (account_id, principal, meter, origin, profile, region, kind, feature, usage_type, categories, confidence, basis, requests,
-     units, currency, *costs) = json.loads(row)  # fmt: skip
+    (account_id, principal, meter, origin, profile, region, kind, feature, usage_type, categories, basis, requests, units,
+     currency, *costs) = json.loads(row)  # fmt: skip
     return AllocatedCharge(
         origin=origin,
         usage_date=usage_date,
@@ -156,11 +181,7 @@ def allocated_from_row(row: str, usage_date: date) -> AllocatedCharge:
         meter=_meter_from_json(meter),
         iam_principal=principal,
         inference_profile=profile,
-        categories=tuple(
-            CategoryValue(category, value, Evidence(*found) if found else None, tuple(Evidence(*e) for e in disagreed), reason)
-            for category, value, found, disagreed, reason in categories
-        ),
-        confidence=Confidence(confidence),
+        categories=tuple(_category_from_json(category) for category in categories),
         currency=currency,
         units=Decimal(units) if units is not None else None,
         requests=requests,

@@ -1,10 +1,10 @@
-"""The queues a flow asks for later work: deliveries, days to allocate, requests to price, alerts and sessions to try again."""
+"""The queues a flow asks for later work: deliveries, days to allocate, requests to price, alerts to try again."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from datetime import date, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 # The group that the template's rule puts deliveries into: one at a time.
 DELIVERY_GROUP = "deliveries"
 _SEND_BATCH = 10
-# By then the index that finds waiting calls has long caught up with the table.
-_RELINK_DELAY_SECONDS = 60
 
 
 def object_created(source: StoredObject, *, size: int, written_at: datetime, by: str) -> dict[str, Any]:
@@ -139,29 +137,6 @@ class SqsRedelivery:
             self._client.change_message_visibility(QueueUrl=queue_url, ReceiptHandle=receipt_handle, VisibilityTimeout=seconds)
         except (ClientError, BotoCoreError):
             return
-
-
-class SqsRelinking:
-    """Asks for the calls of a session to be looked up once more."""
-
-    def __init__(self, client: SQSClient, url: str) -> None:
-        self._client = client
-        self._url = url
-
-    def relink(self, access_key_ids: Sequence[str]) -> None:
-        """Bring sessions back once the index has caught up."""
-        for start in range(0, len(access_key_ids), _SEND_BATCH):
-            entries = [
-                {
-                    "Id": str(index),
-                    "MessageBody": json.dumps({"relink_access_key_id": access_key_id}),
-                    "DelaySeconds": _RELINK_DELAY_SECONDS,
-                }
-                for index, access_key_id in enumerate(access_key_ids[start : start + _SEND_BATCH])
-            ]
-            answer = self._client.send_message_batch(QueueUrl=self._url, Entries=entries)  # type: ignore[arg-type]
-            if answer.get("Failed"):
-                raise ConnectionError(f"SQS did not take {len(answer['Failed'])} of {len(entries)} sessions: try again")
 
 
 class SqsRepriceQueue:

@@ -50,7 +50,6 @@ class RecordInvocations(Ledger, Invocations, WorkBucket):
 
 class RecordApiCalls(Ledger, Invocations, WorkBucket):
     allocation_tag_keys: CommaSeparated
-    api_call_queue_url: Name
     directory_queue_url: Name
     trail_bucket: str = ""
     trail_prefix: str = ""

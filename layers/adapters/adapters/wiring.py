@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import boto3
 from botocore.config import Config
 
+from adapters.concurrency import WORKERS
 from adapters.dynamodb import Table
 from adapters.settings import (
     AllocateCharges,
@@ -48,9 +49,9 @@ if TYPE_CHECKING:
         SqsDeliveryQueue,
         SqsDirectoryTasks,
         SqsRedelivery,
-        SqsRelinking,
         SqsRepriceQueue,
     )
+    from adapters.sessions import DynamoSessions
     from adapters.sources.bedrock_models import BedrockModels
     from adapters.sources.cost_report import S3CostReports
     from adapters.sources.offer_files import HttpPriceOffers
@@ -59,7 +60,12 @@ if TYPE_CHECKING:
     from adapters.work_bucket import S3OriginCharges, S3Quarantine
 
 # The default mode changed between botocore releases; ours is said.
-_CONFIG = Config(retries={"mode": "standard", "total_max_attempts": 4}, connect_timeout=3, read_timeout=30)
+_CONFIG = Config(
+    retries={"mode": "standard", "total_max_attempts": 4},
+    connect_timeout=3,
+    read_timeout=30,
+    max_pool_connections=WORKERS,
+)
 
 
 def clock() -> datetime:
@@ -81,6 +87,12 @@ def invocations(settings: Invocations) -> DynamoInvocations:
     from adapters.invocations import DynamoInvocations
 
     return DynamoInvocations(Table(client("dynamodb"), settings.invocations_table), settings.invocation_ttl_days, clock)
+
+
+def sessions(settings: RecordApiCalls) -> DynamoSessions:
+    from adapters.sessions import DynamoSessions
+
+    return DynamoSessions(ledger_table(settings), settings.invocation_ttl_days, clock)
 
 
 def oldest_recordable(settings: Invocations) -> datetime:
@@ -196,12 +208,6 @@ def fan_out(settings: IngestCostReport) -> StepFunctionsFanOut:
     from adapters.fan_out import StepFunctionsFanOut
 
     return StepFunctionsFanOut(client("s3"), client("stepfunctions"), settings.work_bucket, settings.fan_out_state_machine_arn)
-
-
-def relinking(settings: RecordApiCalls) -> SqsRelinking:
-    from adapters.queues import SqsRelinking
-
-    return SqsRelinking(client("sqs"), settings.api_call_queue_url)
 
 
 def directory_tasks(settings: RecordApiCalls) -> SqsDirectoryTasks:

@@ -8,14 +8,15 @@ from dataclasses import dataclass, field
 from datetime import date, datetime
 from decimal import Decimal
 
-from attribution.allocation import CostCategory, totals_by_currency
+from attribution.allocation import totals_by_currency
 from attribution.canonical import content_hash
 from attribution.charges import AllocatedCharge, Basis, Costs
 from attribution.money import ZERO, add
+from attribution.rules import Rules
 from attribution.usage import Usage
 
 # Part of every version: raise it when the same inputs are to be allocated differently.
-ALLOCATION_VERSION = 1
+ALLOCATION_VERSION = 2
 
 UNALLOCATED = "(unallocated)"
 
@@ -135,6 +136,7 @@ def usage_fingerprint(usage: Sequence[Usage]) -> str:
                 sorted((k.value, n) for k, n in u.counters.units.items() if n),
                 sorted((k.value, a) for k, a in u.counters.estimated.items() if a),
                 sorted((k.value, n) for k, n in u.counters.unpriced.items() if n),
+                sorted((policy, n) for policy, n in u.counters.guardrail_units.items() if n),
             ]
             for u in usage
             if not u.counters.is_zero()
@@ -142,16 +144,11 @@ def usage_fingerprint(usage: Sequence[Usage]) -> str:
     )
 
 
-def rules_fingerprint(categories: Sequence[CostCategory]) -> str:
-    """The hash of the allocation rules in force."""
-    return content_hash([[c.name, c.keys, c.accounts, c.evidence_order] for c in categories])
-
-
 def make_day_version(
     usage_date: date,
     basis: Basis,
     charges: Sequence[AllocatedCharge],
-    categories: Sequence[CostCategory],
+    rules: Rules,
     *,
     origin: str,
     usage: str,
@@ -167,7 +164,7 @@ def make_day_version(
     made_from = {
         "origin": origin,
         "usage": usage,
-        "rules": rules_fingerprint(categories),
+        "rules": rules.fingerprint(),
         "allocation": str(ALLOCATION_VERSION),
     } | {name: fingerprint for name, fingerprint in looked_up.items() if fingerprint}
     return DayVersion(
@@ -175,7 +172,7 @@ def make_day_version(
         version=content_hash([usage_date, basis, sorted(made_from.items())])[:32],
         basis=basis,
         charges=tuple(charges),
-        sums=summarize(charges, [c.name for c in categories]),
+        sums=summarize(charges, rules.names),
         totals=totals_by_currency(charges),
         made_from=made_from,
     )

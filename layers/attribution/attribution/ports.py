@@ -10,7 +10,6 @@ from typing import NamedTuple, Protocol
 
 from attribution.adjustments import Adjustment
 from attribution.alerts import Alert, AlertKey
-from attribution.allocation import CostCategory
 from attribution.budgets import Budget
 from attribution.calibration import Calibration, Pricing
 from attribution.charges import OriginCharge
@@ -21,6 +20,7 @@ from attribution.errors import InputRejected
 from attribution.meters import Tier, TokenKind
 from attribution.periods import BillingPeriod
 from attribution.prices import OfferReading, Price, PriceList, PublishedOffer
+from attribution.rules import Rules
 from attribution.usage import Counters, Invocation, InvocationKey, Metered, Observed, Pairs, Usage, UsageKey
 
 
@@ -46,6 +46,8 @@ class Recorded(Protocol):
     def conflicts(self) -> bool: ...
     @property
     def replaces(self) -> bool: ...
+    @property
+    def awaits_session(self) -> bool: ...
 
 
 class MeteredRecord(NamedTuple):
@@ -117,16 +119,51 @@ class TrailFiles(Protocol):
     def read(self, source: StoredObject) -> Iterator[TrailEvent | InputRejected | None]: ...
 
 
-class Invocations(Protocol):
-    """One item per inference request."""
+class MeteredHalf(NamedTuple):
+    """A metered half and the request it belongs to."""
 
-    def record_metered(self, key: InvocationKey, metered: Metered) -> Recorded: ...
-    def record_observed(self, key: InvocationKey, observed: Observed, *, awaits_session: bool) -> Recorded: ...
-    def remember_session(self, session: IssuedSession) -> None: ...
-    def session_tags(self, access_key_id: str) -> Pairs | None: ...
-    def awaiting_session(self, access_key_id: str) -> Sequence[InvocationKey]: ...
-    def apply_session_tags(self, key: InvocationKey, access_key_id: str, session_tags: Pairs) -> None: ...
+    key: InvocationKey
+    metered: Metered
+
+
+class ObservedHalf(NamedTuple):
+    """An observed half and the request it belongs to."""
+
+    key: InvocationKey
+    observed: Observed
+
+
+class SessionLink(NamedTuple):
+    """A call that was recorded without the session tags of the credentials it was made with."""
+
+    key: InvocationKey
+    access_key_id: str
+    session_tags: Pairs
+
+
+class Invocations(Protocol):
+    """One item per inference request.
+
+    Halves are written at once, each on its own: the answers are in the order of the halves, and an error stands for a half
+    that could not be written.
+    """
+
+    def record_metered(self, halves: Sequence[MeteredHalf]) -> Sequence[Recorded | Exception]: ...
+    def record_observed(self, halves: Sequence[ObservedHalf]) -> Sequence[Recorded | Exception]: ...
+    def apply_session_tags(self, links: Sequence[SessionLink]) -> Sequence[bool]: ...
     def get(self, key: InvocationKey) -> Invocation | None: ...
+
+
+class Sessions(Protocol):
+    """The session tags of issued credentials, and the calls that were recorded before these were known.
+
+    What one method writes, every other sees at once.
+    """
+
+    def remember(self, sessions: Iterable[IssuedSession]) -> None: ...
+    def tags(self, access_key_ids: Iterable[str]) -> Mapping[str, Pairs]: ...
+    def await_session(self, calls: Mapping[str, Sequence[InvocationKey]]) -> None: ...
+    def awaiting(self, access_key_ids: Iterable[str]) -> Mapping[str, Sequence[InvocationKey]]: ...
 
 
 class UsageCounters(Protocol):
@@ -313,9 +350,9 @@ class DayRequests(Protocol):
 
 
 class Policy(Protocol):
-    """What people configure: budgets and cost categories."""
+    """What people configure: budgets, and the rules by which the charges of a day are allocated."""
 
-    def cost_categories(self) -> Sequence[CostCategory]: ...
+    def rules(self, on: date) -> Rules: ...
     def budgets(self) -> Sequence[Budget]: ...
 
 

@@ -12,9 +12,10 @@ import pytest
 from adapters.day_parts import part_key
 from adapters.dynamodb import to_wire
 from adapters.ledger_days import DynamoLedgerDays
-from attribution.allocation import CostCategory
 from attribution.charges import COST_METRICS, Basis
+from attribution.cost_categories import by_evidence
 from attribution.days import sums_root
+from attribution.rules import Rules
 from bedrock_costs.commands.report import Metric
 from tests.unit.cli.support import OCTOBER, Cloud, adjust_october, charge, put_october, run
 
@@ -147,7 +148,7 @@ def test_currencies_are_never_added(cloud: Cloud) -> None:
 
 def test_a_day_from_before_the_cost_category_counts_as_unallocated(cloud: Cloud) -> None:
     on = date(2026, 10, 1)
-    cloud.put_day(on, Basis.BILLED, [charge(on, "search", "10")], categories=[CostCategory("tenant", ("tenant",))])
+    cloud.put_day(on, Basis.BILLED, [charge(on, "search", "10")], rules=Rules.of([by_evidence("tenant", ("tenant",))]))
 
     ran = run("report", "--period", "2026-10", output="json")
 

@@ -54,6 +54,8 @@ _TIERS = {"flex": Tier.FLEX, "priority": Tier.PRIORITY, "reserved": Tier.RESERVE
 _ANOTHER_ACCOUNTS_COPY = "0"
 _METADATA_LIMIT = 256
 _LONGEST_ID, _LONGEST_ARN = 256, 2048
+# Bytes: a model is part of keys of the tables, which hold 2,048 bytes.
+_LONGEST_MODEL = 1900
 _MOST_TOKENS = 10**12
 
 
@@ -175,13 +177,10 @@ class _File(msgspec.Struct):
 
 
 class Message(msgspec.Struct, frozen=True):
-    """A message about API calls: a CloudTrail record as EventBridge delivers it, the event of a trail file, or a request to
-    look again for the calls made with some credentials.
-    """
+    """A message about API calls: a CloudTrail record as EventBridge delivers it, or the event of a trail file."""
 
+    detail: msgspec.Raw
     detail_type: str = msgspec.field(default="", name="detail-type")
-    detail: msgspec.Raw = msgspec.field(default_factory=msgspec.Raw)
-    relink_access_key_id: str = ""
 
     @property
     def is_about_an_object(self) -> bool:
@@ -234,12 +233,9 @@ def folded(tag_keys: Sequence[str]) -> frozenset[str]:
 def read_message(body: str, name: str) -> Message:
     """A message's body; what is no message about API calls is rejected without a word of it."""
     try:
-        message = _message_decoder.decode(body)
+        return _message_decoder.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         raise InputRejected(name, "not a message about API calls") from None
-    if bool(bytes(message.detail)) == bool(message.relink_access_key_id):
-        raise InputRejected(name, "a message about API calls has either a detail or credentials to look for")
-    return message
 
 
 def parse_event(raw: bytes | str | msgspec.Raw, tag_keys: frozenset[str]) -> TrailEvent | None:
@@ -294,7 +290,7 @@ def _call(record: _Record, tag_keys: frozenset[str]) -> ObservedCall:
     context = identity.session_context or _SessionContext()
     is_mantle = record.event_source == _MANTLE
     model_id, arn = (request.model if is_mantle else request.model_id) or "", identity.arn or ""
-    if max(len(model_id), len(arn)) > _LONGEST_ARN:
+    if len(arn) > _LONGEST_ARN or len(model_id.encode()) > _LONGEST_MODEL:
         raise InputRejected(_where(record), "the call's model or identity is longer than any ARN")
     session = _SESSION_ARN.match(arn)
     reference = model_reference(model_id)
@@ -307,7 +303,7 @@ def _call(record: _Record, tag_keys: frozenset[str]) -> ObservedCall:
         role=(context.session_issuer.arn if context.session_issuer else None) or "",
         session_name=session["session"] if session else "",
         source_identity=context.source_identity or "",
-        access_key_id=(identity.access_key_id or "") if identity.type in _WITH_SESSION else "",
+        access_key_id=_text(identity.access_key_id) if identity.type in _WITH_SESSION else "",
         error_code=record.error_code or "",
         event_id=record.event_id or "",
         revision=_revision(record, identity),

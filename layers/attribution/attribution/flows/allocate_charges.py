@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import date
 
 from attribution.adjustments import BREAKDOWN, Adjustment, adjust, candidates
-from attribution.allocation import CostCategory, allocate_day, estimate_day, totals_by_currency
+from attribution.allocation import allocate_day, estimate_day, totals_by_currency
 from attribution.canonical import content_hash
 from attribution.charges import Basis
 from attribution.days import DayPointer, DayVersion, make_day_version, usage_fingerprint
@@ -30,6 +30,7 @@ from attribution.ports import (
     ProfileTags,
     UsageCounters,
 )
+from attribution.rules import Rules
 from attribution.usage import Usage
 
 
@@ -63,11 +64,11 @@ def allocate_charges(
     current = pointers.get(usage_date)
     known = deliveries.of_period(period)
     pending, billing = _deliveries(known, period, usage_date, current)
-    usage, categories = counters.usage_of(usage_date), policy.cost_categories()
+    usage, rules = counters.usage_of(usage_date), policy.rules(usage_date)
     if billing is None:
-        day = _estimate(usage_date, usage, categories, prices, profile_tags)
+        day = _estimate(usage_date, usage, rules, prices, profile_tags)
     else:
-        day = _allocate(usage_date, billing, usage, categories, origin_charges)
+        day = _allocate(usage_date, billing, usage, rules, origin_charges)
 
     new: Sequence[DayPointer] = ()
     publishing = None
@@ -111,18 +112,18 @@ def _deliveries(
 def _estimate(
     usage_date: date,
     usage: Sequence[Usage],
-    categories: Sequence[CostCategory],
+    rules: Rules,
     prices: EstimatePrices,
     profile_tags: ProfileTags,
 ) -> DayVersion:
     pricing = prices.pricing(sorted({(u.key.model, u.key.region) for u in usage}))
     tags = profile_tags.tags(sorted({u.key.inference_profile for u in usage if is_opaque(u.key.inference_profile)}))
-    estimated = estimate_day(usage, categories, pricing=pricing, profile_tags=tags)
+    estimated = estimate_day(usage, rules, pricing=pricing, profile_tags=tags)
     return make_day_version(
         usage_date,
         Basis.ESTIMATED,
         estimated,
-        categories,
+        rules,
         origin="",
         usage=usage_fingerprint(usage),
         pricing=pricing.fingerprint(estimated),
@@ -134,7 +135,7 @@ def _allocate(
     usage_date: date,
     billing: DeliveryRecord,
     usage: Sequence[Usage],
-    categories: Sequence[CostCategory],
+    rules: Rules,
     origin_charges: OriginCharges,
 ) -> DayVersion:
     billed = billing.day(usage_date)
@@ -145,12 +146,12 @@ def _allocate(
     charges = origin_charges.read(usage_date, billed.origin)
     if totals_by_currency(charges) != dict(billed.totals):
         raise ConservationViolated(f"origin charges {billed.origin} of {usage_date} do not sum to what the delivery recorded")
-    allocated = allocate_day(charges, usage, categories)
+    allocated = allocate_day(charges, usage, rules)
     return make_day_version(
         usage_date,
         billing.basis_of(usage_date),
         allocated,
-        categories,
+        rules,
         origin=billed.origin,
         usage=usage_fingerprint(usage),
     )

@@ -15,7 +15,7 @@ from attribution.money import total
 from attribution.prices import Price, PriceList
 from attribution.usage import Counters, Usage
 from tests.fakes import FakePrices
-from tests.unit.attribution.examples import DAY, NOON, PROFILE, SONNET, TEAM, USAGE_KEY
+from tests.unit.attribution.examples import BY_TEAM, DAY, NOON, PROFILE, SONNET, USAGE_KEY
 from tests.unit.attribution.flows.ledger import Content, Ledger
 
 METER = Meter(SONNET, TokenKind.INPUT)
@@ -106,7 +106,7 @@ def test_units_without_a_price_stay_unpriced_beside_calibrated_ones() -> None:
     )
     pricing = Pricing(PriceList([LIST_PRICE]), {(METER, "us-east-1"): CALIBRATION})
 
-    estimated = estimate_day([Usage(USAGE_KEY, counters)], [TEAM], pricing=pricing)
+    estimated = estimate_day([Usage(USAGE_KEY, counters)], BY_TEAM, pricing=pricing)
 
     assert {c.meter.token_kind: (c.price_basis, c.feature) for c in estimated} == {
         TokenKind.INPUT: (PriceBasis.CALIBRATED, "inference"),

@@ -21,7 +21,7 @@ from attribution.money import Money
 from attribution.periods import BillingPeriod
 from attribution.usage import Counters, Usage, UsageKey
 from tests.fakes import Crash, Crashes, FakeAlerts, FakeClock, FakeDeliveries, FakeLedgerDays, FakePolicy
-from tests.unit.attribution.examples import DAY, TEAM, USAGE_KEY
+from tests.unit.attribution.examples import BY_TEAM, DAY, USAGE_KEY
 
 NOVEMBER = BillingPeriod(2026, 11)
 
@@ -54,8 +54,8 @@ class World:
             Usage(_key(team, day), Counters(1, units={TokenKind.INPUT: 1}, estimated={TokenKind.INPUT: Decimal(amount)}))
             for team, amount in amounts.items()
         ]
-        charges = estimate_day(used, [TEAM], currency)
-        version = make_day_version(day, basis, charges, [TEAM], origin="", usage=f"{amounts}{basis}{currency}")
+        charges = estimate_day(used, BY_TEAM, currency)
+        version = make_day_version(day, basis, charges, BY_TEAM, origin="", usage=f"{amounts}{basis}{currency}")
         self.days.current[day] = self.days.stage(version, "")
 
     def evaluate(self) -> list[Alert]:
@@ -73,7 +73,7 @@ def _key(team: str, day: date) -> UsageKey:
 def world(*budgets: Budget) -> World:
     crashes, clock = Crashes(), FakeClock()
     days = FakeLedgerDays(FakeDeliveries(), clock)
-    return World(FakePolicy([TEAM], budgets or [budget()]), days, FakeAlerts(crashes), crashes, clock)
+    return World(FakePolicy(BY_TEAM, budgets or [budget()]), days, FakeAlerts(crashes), crashes, clock)
 
 
 def test_billed_and_estimated_days_count_together_and_are_kept_apart() -> None:
@@ -211,4 +211,4 @@ def test_a_budget_on_a_dimension_that_some_day_was_not_summed_by_is_left_alone_a
 
 
 def replace_budgets(policy: FakePolicy, *budgets: Budget) -> FakePolicy:
-    return FakePolicy(policy.cost_categories(), list(budgets))
+    return FakePolicy(BY_TEAM, list(budgets))

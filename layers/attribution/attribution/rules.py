@@ -1,0 +1,83 @@
+"""The rules by which a day is allocated, as one value: together with a day's inputs they decide its version."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, fields, is_dataclass
+from enum import StrEnum
+
+from attribution.canonical import content_hash
+from attribution.charges import CategoryValue
+from attribution.cost_categories import CostCategory, in_order_of_reference
+from attribution.expressions import Subject
+from attribution.shared_charges import SharedChargeRule
+
+
+class IncompleteLogging(StrEnum):
+    """What becomes of what the bill counted and no log recorded: it stays unallocated unless the charge itself says who owns
+    it, or it is spread over those who were logged.
+    """
+
+    UNALLOCATED = "unallocated"
+    SPREAD = "spread"
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """Everything that decides who pays. Make it with `of`, which puts the cost categories in the order they are decided in."""
+
+    categories: tuple[CostCategory, ...] = ()
+    shared_charges: tuple[SharedChargeRule, ...] = ()
+    incomplete_logging: IncompleteLogging = IncompleteLogging.UNALLOCATED
+    account_names: Mapping[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def of(
+        cls,
+        categories: Iterable[CostCategory],
+        shared_charges: Iterable[SharedChargeRule] = (),
+        incomplete_logging: IncompleteLogging = IncompleteLogging.UNALLOCATED,
+        account_names: Mapping[str, str] | None = None,
+    ) -> Rules:
+        """The rules; cost categories that ask for each other in a circle are an error."""
+        ordered = in_order_of_reference(list(categories))
+        return cls(ordered, tuple(shared_charges), incomplete_logging, account_names or {})
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of the cost categories."""
+        return tuple(category.name for category in self.categories)
+
+    def account_name(self, account_id: str) -> str:
+        """The name of an account; empty where none is known."""
+        return self.account_names.get(account_id, "")
+
+    def fingerprint(self) -> str:
+        """The hash of everything in them."""
+        return content_hash(_plain(self))
+
+    def decide(self, subject: Subject, reason: str, *, is_shared: bool) -> tuple[CategoryValue, ...]:
+        """The value of every cost category for a share of a charge, and the shared-charge rule where it has none."""
+        decided = []
+        for category in self.categories:
+            value = category.categorize(subject, reason, is_shared=is_shared)
+            if value.value:
+                subject.categories[category.name] = value.value
+            decided.append(value)
+        if not self.shared_charges or all(value.value for value in decided):
+            return tuple(decided)
+        return tuple(value if value.value else self._shared(value, subject) for value in decided)
+
+    def _shared(self, value: CategoryValue, subject: Subject) -> CategoryValue:
+        for rule in self.shared_charges:
+            if rule.is_for(value.category) and rule.charges.holds(subject):
+                what = value.reason if subject.record_type == "Usage" else f"{subject.record_type}: shared by a rule"
+                reason = what if rule.method else f"{rule.name}: left unallocated by rule"
+                return CategoryValue(value.category, "", reason=reason, rule=rule.name)
+        return value
+
+
+def _plain(value: object) -> object:
+    if is_dataclass(value) and not isinstance(value, type):
+        return [type(value).__name__, *(_plain(getattr(value, f.name)) for f in fields(value))]
+    return [_plain(item) for item in value] if isinstance(value, tuple) else value
