@@ -13,12 +13,11 @@ from typing import Any
 
 from attribution.adjustments import Adjustment
 from attribution.alerts import Alert, AlertKey
-from attribution.allocation import totals_by_currency
 from attribution.budgets import Budget
 from attribution.calibration import Calibration, Place, Pricing
 from attribution.canonical import content_hash
 from attribution.charges import Costs, OriginCharge
-from attribution.days import DayPointer, DayVersion, Sum
+from attribution.days import CHARGES_ROOT, DayPointer, DayVersion, Sum, sums_root
 from attribution.deliveries import (
     DeliveryOutcome,
     DeliveryRecord,
@@ -676,7 +675,7 @@ class FakeLedgerDays:
             self._clock(),
             sequence,
             len(day.charges),
-            {dimension: 1 for dimension in day.sums},
+            {CHARGES_ROOT: "", **{sums_root(dimension): "" for dimension in day.sums}},
         )
         with self._crashes.write():
             self.versions[name] = day
@@ -686,12 +685,6 @@ class FakeLedgerDays:
 
     def staged(self, usage_date: date, version: str) -> DayPointer:
         return self._headers[usage_date, version]
-
-    def stored_totals(self, usage_date: date, version: str) -> tuple[Mapping[str, Costs], int]:
-        charges = self.versions[usage_date, version].charges
-        # A store keeps one item per name.
-        stored = {c.digest(): c for c in charges}
-        return totals_by_currency(stored.values()), len(stored)
 
     def flip(
         self,

@@ -55,6 +55,14 @@ class Sum:
         return cls(charge.costs, units, charge.requests)
 
 
+CHARGES_ROOT = "charges"
+
+
+def sums_root(dimension: str) -> str:
+    """The name under which a pointer keeps where its sums by a dimension are."""
+    return f"sums by {dimension}"
+
+
 Sums = Mapping[str, Mapping[tuple[str, str], Sum]]
 """Dimension -> (value, currency) -> sum."""
 
@@ -98,8 +106,9 @@ class DayPointer:
     changed_at: datetime
     sequence: str = ""
     charge_count: int = 0
-    # How many items each dimension's sums take: `SUM#<dimension>#0` up to this number.
-    sum_chunks: Mapping[str, int] = field(default_factory=dict)
+    # Where the store keeps the version's charges and its sums by each dimension: its own references by `CHARGES_ROOT`
+    # and `sums_root`.
+    roots: Mapping[str, str] = field(default_factory=dict)
     # Versions that were current before and are not marked for expiry yet.
     superseded: tuple[str, ...] = ()
 
@@ -107,6 +116,10 @@ class DayPointer:
     def is_billed(self) -> bool:
         """Whether a delivery bills the day: its amounts are the bill's, not an estimate's."""
         return self.basis is not Basis.ESTIMATED
+
+    def is_summed_by(self, dimension: str) -> bool:
+        """Whether the version knows a dimension: not a cost category that was defined later."""
+        return sums_root(dimension) in self.roots
 
 
 def usage_fingerprint(usage: Sequence[Usage]) -> str:

@@ -12,7 +12,7 @@ from attribution.adjustments import Adjustment
 from attribution.alerts import Alert, AlertKey
 from attribution.budgets import Budget
 from attribution.calibration import Calibration, Pricing
-from attribution.charges import Costs, OriginCharge
+from attribution.charges import OriginCharge
 from attribution.days import DayPointer, DayVersion, Sum
 from attribution.deliveries import DeliveryRecord, IngestedReport, Manifest, PinnedFile, ReportKind
 from attribution.directory import Described, DirectoryEntry
@@ -252,7 +252,6 @@ class LedgerDays(Protocol):
     def pointers(self, period: BillingPeriod) -> Mapping[date, DayPointer]: ...
     def stage(self, day: DayVersion, sequence: str) -> DayPointer: ...
     def staged(self, usage_date: date, version: str) -> DayPointer: ...
-    def stored_totals(self, usage_date: date, version: str) -> tuple[Mapping[str, Costs], int]: ...
     def flip(
         self,
         pointers: Sequence[DayPointer],

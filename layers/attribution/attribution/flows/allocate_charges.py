@@ -80,7 +80,7 @@ def allocate_charges(
         publishing = billing = _stage(day, pending, deliveries, days)
         new = _complete(publishing, pointers, days)
     elif current is None or current.version != day.version:
-        new = [_write(day, billing.sequence if billing else "", days)]
+        new = [days.stage(day, billing.sequence if billing else "")]
     adjustment = _adjustment(billing, known, pointers, new, days) if billing else None
     if new:
         days.flip(new, replacing=pointers, publishing=publishing, adjustment=adjustment)
@@ -203,21 +203,9 @@ def _allocate(
     )
 
 
-def _write(day: DayVersion, sequence: str, days: LedgerDays) -> DayPointer:
-    """Write a version and read it back: what the store holds must sum to what was decided, before anybody can see it."""
-    pointer = days.stage(day, sequence)
-    totals, count = days.stored_totals(day.usage_date, day.version)
-    if totals != dict(day.totals) or count != len(day.charges):
-        raise ConservationViolated(
-            f"version {day.version} of {day.usage_date} holds {count} charges of {totals}, "
-            f"not the {len(day.charges)} of {dict(day.totals)} that were allocated"
-        )
-    return pointer
-
-
 def _stage(day: DayVersion, pending: DeliveryRecord, deliveries: Deliveries, days: LedgerDays) -> DeliveryRecord:
     """Write a day of a delivery that is not visible yet; returns its record with the day marked."""
-    _write(day, pending.sequence, days)
+    days.stage(day, pending.sequence)
     replaced = pending.staged.get(day.usage_date, day.version)
     if replaced != day.version:
         # Usage moved since. Before the record forgets that version; a delivery cannot become visible with one that expires.
