@@ -364,9 +364,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def demonstrate(running: Pipeline, month: Month, delivery: Delivery, receiver: SlackReceiver, *, replay: bool) -> bool:
     """The month: usage, estimates and alerts first; then the bill."""
     period = BillingPeriod.parse(MONTH)
-    with step("load the AWS price list, the inference profiles' models, and the policy: cost categories, budgets"):
+    with step("load the AWS price list, the directory of models and tags, and the policy: cost categories, budgets"):
         running.load_prices(price_list.offers(month))
-        running.load_profiles(summary.directory()["inference_profiles"])
+        running.load_directory(summary.directory())
         running.apply_policy(parse_policy(yaml.safe_load(POLICY.read_text())))
     coverage = month.truth().coverage
     with step(

@@ -14,6 +14,7 @@ from bedrock_costs.commands.config import commands as config_commands
 from bedrock_costs.commands.coverage import coverage
 from bedrock_costs.commands.days import days
 from bedrock_costs.commands.deliveries import deliveries
+from bedrock_costs.commands.directory import commands as directory_commands
 from bedrock_costs.commands.explain import explain
 from bedrock_costs.commands.prices import commands as prices_commands
 from bedrock_costs.commands.quarantine import quarantine
@@ -68,3 +69,4 @@ for command in (report, coverage, explain, days, request, deliveries, adjustment
 app.add_typer(replay_commands, name="replay")
 app.add_typer(config_commands, name="config")
 app.add_typer(prices_commands, name="prices")
+app.add_typer(directory_commands, name="directory")

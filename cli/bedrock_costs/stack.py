@@ -163,12 +163,6 @@ class Stack:
 
         return DynamoUsageCounters(self.ledger, 0, now)
 
-    def directory(self) -> DynamoDirectory:
-        """What is known of ARNs."""
-        from adapters.directory import DynamoDirectory
-
-        return DynamoDirectory(self.ledger)
-
     def policy(self) -> DynamoPolicy:
         """The policy document."""
         from adapters.policy import DynamoPolicy
@@ -180,6 +174,12 @@ class Stack:
         from adapters.prices import DynamoPrices
 
         return DynamoPrices(self.ledger, now)
+
+    def directory(self) -> DynamoDirectory:
+        """What ARNs stand for, and what things are and were tagged with."""
+        from adapters.directory import DynamoDirectory
+
+        return DynamoDirectory(self.ledger)
 
     def directory_tasks(self) -> SqsDirectoryTasks:
         """Where the stack is asked to bring its directory up to date."""

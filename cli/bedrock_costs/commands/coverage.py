@@ -173,7 +173,7 @@ def sections(
             raise damaged(pointer) from error
         basis = ESTIMATED if pointer.basis is Basis.ESTIMATED else BILLED
         for place, one in of_day.items():
-            is_later = category not in pointer.sum_chunks
+            is_later = not pointer.is_summed_by(category)
             found[place.currency, basis].append((place, without_owners(one, category) if is_later else one))
     return [_section(*key, places, by, category, metric) for key, places in sorted(found.items())]
 

@@ -95,7 +95,7 @@ def ask(stack: Stack, question: Question, usage_date: date, as_of: datetime | No
         counters=stack.counters(),
         rules=stack.policy(),
         prices=stack.prices(),
-        profile_tags=stack.directory(),
+        directory=stack.directory(),
     )
     if not answer.explanations:
         of = f" of model {question.model}" if question.model else ""

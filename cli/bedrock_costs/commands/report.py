@@ -194,8 +194,8 @@ def day_sums(
 
     A day that was allocated before a cost category existed has no sums for it: it counts as unallocated, in full.
     """
-    without = [p for p in pointers if dimension not in p.sum_chunks]
-    found = days.sums([p for p in pointers if dimension in p.sum_chunks], dimension)
+    without = [p for p in pointers if not p.is_summed_by(dimension)]
+    found = days.sums([p for p in pointers if p.is_summed_by(dimension)], dimension)
     instead = days.sums(without, "account")
     for pointer in pointers:
         sums = found.get(pointer.usage_date)
@@ -232,7 +232,7 @@ def damaged(pointer: DayPointer) -> Failure:
 
 def defined_later(pointers: Sequence[DayPointer], dimension: str) -> list[str]:
     """A note on days that were allocated before a cost category existed."""
-    without = [p for p in pointers if dimension not in p.sum_chunks]
+    without = [p for p in pointers if not p.is_summed_by(dimension)]
     if not without:
         return []
     return [

@@ -54,11 +54,7 @@ class DynamoUsageCounters:
 
     def _add(self, key: UsageKey, counters: Counters, expires_at: Decimal) -> dict[str, Any]:
         values: Item = _dimensions(key) | {"expires_at": expires_at}
-        amounts: Item = {name: getattr(counters, name) for name in _COUNTS}
-        for prefix, by_kind in (("u", counters.units), ("e", counters.estimated), ("n", counters.unpriced)):
-            amounts |= {f"{prefix}_{kind.value}": amount for kind, amount in by_kind.items()}
-        amounts |= {f"{_GUARDRAIL}{policy}": count for policy, count in counters.guardrail_units.items()}
-        amounts = {name: amount for name, amount in amounts.items() if amount}
+        amounts = _amounts(counters)
         names = [*values, *amounts]
         set_part = ", ".join(f"#a{i} = :a{i}" for i in range(len(values)))
         add_part = ", ".join(f"#a{i} :a{i}" for i in range(len(values), len(names)))
@@ -101,6 +97,19 @@ def _dimensions(key: UsageKey) -> Item:
         "project": key.project,
         "lambda_function": key.lambda_function,
     }
+
+
+def _amounts(counters: Counters) -> Item:
+    amounts: Item = {name: getattr(counters, name) for name in _COUNTS}
+    for prefix, by_kind in (("u", counters.units), ("e", counters.estimated), ("n", counters.unpriced)):
+        amounts |= {f"{prefix}_{kind.value}": amount for kind, amount in by_kind.items()}
+    amounts |= {f"{_GUARDRAIL}{policy}": count for policy, count in counters.guardrail_units.items()}
+    return {name: amount for name, amount in amounts.items() if amount}
+
+
+def counter_item(usage: Usage) -> Item:
+    """A counter as it lies in the table once everything of its day was added up."""
+    return _key(usage.key) | _dimensions(usage.key) | _amounts(usage.counters)
 
 
 def _usage(usage_date: date, item: Item) -> Usage:

@@ -56,6 +56,18 @@ class Sum:
         return cls(charge.costs, units, charge.requests)
 
 
+CHARGES_ROOT = "charges"
+
+
+COVERAGE_ROOT = "coverage"
+"""The name under which a pointer keeps where its coverage is."""
+
+
+def sums_root(dimension: str) -> str:
+    """The name under which a pointer keeps where its sums by a dimension are."""
+    return f"sums by {dimension}"
+
+
 Sums = Mapping[str, Mapping[tuple[str, str], Sum]]
 """Dimension -> (value, currency) -> sum."""
 
@@ -100,10 +112,9 @@ class DayPointer:
     changed_at: datetime
     sequence: str = ""
     charge_count: int = 0
-    # How many items each dimension's sums take: `SUM#<dimension>#0` up to this number.
-    sum_chunks: Mapping[str, int] = field(default_factory=dict)
-    # The same of coverage: `COVERAGE#0` up to this number.
-    coverage_chunks: int = 0
+    # Where the store keeps the version's charges and its sums by each dimension: its own references by `CHARGES_ROOT`,
+    # `COVERAGE_ROOT` and `sums_root`.
+    roots: Mapping[str, str] = field(default_factory=dict)
     # Versions that were current before and are not marked for expiry yet.
     superseded: tuple[str, ...] = ()
 
@@ -111,6 +122,10 @@ class DayPointer:
     def is_billed(self) -> bool:
         """Whether a delivery bills the day: its amounts are the bill's, not an estimate's."""
         return self.basis is not Basis.ESTIMATED
+
+    def is_summed_by(self, dimension: str) -> bool:
+        """Whether the version knows a dimension: not a cost category that was defined later."""
+        return sums_root(dimension) in self.roots
 
 
 def usage_fingerprint(usage: Sequence[Usage]) -> str:
@@ -151,9 +166,9 @@ def make_day_version(
 ) -> DayVersion:
     """The version of a day made from `origin` (hash of its origin charges; empty for an estimate) and `usage` (fingerprint).
 
-    `pricing` is the fingerprint of what an estimate was priced with, `directory` of the tags it was allocated by. A bill was
-    priced by AWS, and carries its tags. `counted` are the counters, `names_principals` says whether any row of the bill names a
-    caller: the day's coverage is measured by them.
+    `pricing` is the fingerprint of what an estimate was priced with: a bill was priced by AWS. `directory` is that of the tags
+    which the directory added to those of usage and bill. `counted` are the counters, and
+    `names_principals` says whether any row of the bill names a caller: the day's coverage is measured by them.
     """
     looked_up = {"pricing": pricing, "directory": directory}
     made_from = {

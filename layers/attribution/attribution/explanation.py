@@ -7,7 +7,7 @@ the stored charge to the last digit. Where the inputs have moved since, a charge
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
 
@@ -22,11 +22,12 @@ from attribution.charges import (
     SplitShare,
     sum_costs,
 )
+from attribution.day_directory import NO_DIRECTORY, DayDirectory
 from attribution.errors import ConservationViolated
 from attribution.money import ZERO, total
 from attribution.prices import Price
 from attribution.rules import Rules
-from attribution.usage import Pairs, Usage
+from attribution.usage import Usage
 from attribution.usage_index import UsageIndex
 
 
@@ -114,18 +115,25 @@ class Explanation:
 class BilledDay:
     """A day that was allocated from origin charges, made anew."""
 
-    def __init__(self, charges: Sequence[OriginCharge], usage: Sequence[Usage], rules: Rules) -> None:
+    def __init__(
+        self,
+        charges: Sequence[OriginCharge],
+        usage: Sequence[Usage],
+        rules: Rules,
+        directory: DayDirectory = NO_DIRECTORY,
+    ) -> None:
         self._origin = {charge.digest(): charge for charge in charges}
         self._index = UsageIndex(usage, charges)
         self._rules = rules
-        self._allocated = _by_origin(allocate_day(charges, usage, rules))
+        self._directory = directory
+        self._allocated = _by_origin(allocate_day(charges, usage, rules, directory))
 
     def explain(self, charge: AllocatedCharge) -> Explanation:
         """Why a stored charge of the day is what it is; raises `ConservationViolated` where the inputs give another one."""
         parts = self._allocated.get(charge.origin, {})
         _require_same(charge, parts.get(charge.digest()))
         origin = self._origin[charge.origin]
-        every = list(shares(origin, self._index, self._rules))
+        every = list(shares(origin, self._index, self._rules, self._directory))
         whole = next(share.charge for share in every if _is_part(charge, share.charge))
         own = tuple(share for share in every if share.charge.digest() == whole.digest())
         splits = _splits(charge, [part for part in parts.values() if _is_part(part, whole)])
@@ -146,11 +154,11 @@ class EstimatedDay:
         rules: Rules,
         *,
         pricing: Pricing,
-        profile_tags: Mapping[str, Pairs],
+        directory: DayDirectory = NO_DIRECTORY,
     ) -> None:
         self._usage = {item.key.digest(): item for item in usage}
         self._pricing = pricing
-        self._estimated = estimate_day(usage, rules, pricing=pricing, profile_tags=profile_tags)
+        self._estimated = estimate_day(usage, rules, pricing=pricing, directory=directory)
         self._by_origin = _by_origin(self._estimated)
 
     def fingerprint(self) -> str:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, fields, is_dataclass
+from dataclasses import dataclass, field, fields, is_dataclass, replace
 from enum import StrEnum
 
 from attribution.canonical import content_hash
 from attribution.charges import CategoryValue
 from attribution.cost_categories import CostCategory, in_order_of_reference
-from attribution.expressions import Subject
+from attribution.expressions import Dimension, Source, Subject, leaves
 from attribution.shared_charges import SharedChargeRule
+
+# AWS compares the account's name also where a rule looks for a part of the account.
+_ASK_FOR_NAMES = {(Source.DIMENSIONS, Dimension.LINKED_ACCOUNT_NAME), (Source.DIMENSIONS, Dimension.LINKED_ACCOUNT)}
 
 
 class IncompleteLogging(StrEnum):
@@ -41,7 +44,17 @@ class Rules:
     ) -> Rules:
         """The rules; cost categories that ask for each other in a circle are an error."""
         ordered = in_order_of_reference(list(categories))
-        return cls(ordered, tuple(shared_charges), incomplete_logging, account_names or {})
+        return cls(ordered, tuple(shared_charges), incomplete_logging).with_account_names(account_names or {})
+
+    def with_account_names(self, names: Mapping[str, str]) -> Rules:
+        """The rules with these names, too, where none is stated yet. Names that no rule asks for are left out: a new one would
+        make new versions of days for nothing.
+        """
+        asked = {asked for category in self.categories for asked in category.asked()}
+        asked |= {(leaf.source, leaf.key) for rule in self.shared_charges for leaf in leaves(rule.charges)}
+        if not asked & _ASK_FOR_NAMES:
+            return self
+        return replace(self, account_names={**names, **self.account_names})
 
     @property
     def names(self) -> tuple[str, ...]:

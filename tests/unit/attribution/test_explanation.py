@@ -73,7 +73,7 @@ def test_each_share_of_a_split_is_within_a_quantum_of_its_weight(
 
 @given(usage_lists, rule_sets())
 def test_every_estimated_charge_is_made_anew(used: list[Usage], rules: Rules) -> None:
-    day = EstimatedDay(used, rules, pricing=NO_PRICING, profile_tags={})
+    day = EstimatedDay(used, rules, pricing=NO_PRICING)
 
     for charge in estimate_day(used, rules):
         explanation = day.explain(charge)
@@ -137,7 +137,7 @@ def test_an_estimate_names_its_price_and_the_factor_that_the_bill_taught() -> No
     counted = Usage(USAGE_KEY, Counters(requests=1, units={INPUT: 1000}, estimated={INPUT: Decimal("0.003")}))
     (charge,) = estimate_day([counted], BY_TEAM, pricing=pricing)
 
-    estimate = EstimatedDay([counted], BY_TEAM, pricing=pricing, profile_tags={}).explain(charge).estimate
+    estimate = EstimatedDay([counted], BY_TEAM, pricing=pricing).explain(charge).estimate
 
     assert charge.price_basis is PriceBasis.CALIBRATED and charge.usage_date == DAY
     assert estimate is not None
@@ -147,7 +147,7 @@ def test_an_estimate_names_its_price_and_the_factor_that_the_bill_taught() -> No
 def test_units_without_price_are_said_to_have_none() -> None:
     (charge,) = estimate_day([SEARCH], BY_TEAM)
 
-    estimate = EstimatedDay([SEARCH], BY_TEAM, pricing=NO_PRICING, profile_tags={}).explain(charge).estimate
+    estimate = EstimatedDay([SEARCH], BY_TEAM, pricing=NO_PRICING).explain(charge).estimate
 
     assert estimate is not None
     assert (estimate.price, estimate.unpriced) == (None, 600)

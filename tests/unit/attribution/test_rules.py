@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from attribution.allocation import allocate_day, estimate_day
 from attribution.charges import AllocatedCharge, OriginCharge, sum_costs
-from attribution.cost_categories import RegularRule
-from attribution.expressions import And, Expression, Match, Not, Or
+from attribution.cost_categories import CostCategory, InheritedValueRule, RegularRule
+from attribution.expressions import And, Dimension, Expression, Match, Not, Or, Source
 from attribution.money import total
 from attribution.rules import Rules
+from attribution.shared_charges import SharedChargeRule
 from attribution.usage import Usage
+from tests.unit.attribution.examples import BY_TEAM, TEAM
 from tests.unit.attribution.rule_sets import rule_sets
 from tests.unit.attribution.strategies import charge_lists, usage_lists
 
@@ -88,6 +91,29 @@ def test_what_has_no_owner_has_a_reason_and_what_has_one_has_evidence_or_a_share
     for value in (v for a in allocate_day(charges, used, rules) for v in a.categories):
         assert value.value or (value.reason and value.confidence == "none" and not value.evidence)
         assert not value.value or ((value.evidence or value.split) and value.confidence != "none")
+
+
+ACCOUNT, NAMES = "111122223333", {"111122223333": "search-prod"}
+
+
+@pytest.mark.parametrize(
+    "rules",
+    [
+        Rules.of([CostCategory("c", (InheritedValueRule(Source.DIMENSIONS, Dimension.LINKED_ACCOUNT_NAME),))]),
+        Rules.of([CostCategory("c", (RegularRule("x", Match(Source.DIMENSIONS, Dimension.LINKED_ACCOUNT, ("search",))),))]),
+        Rules.of([], [SharedChargeRule("s", Match(Source.DIMENSIONS, Dimension.LINKED_ACCOUNT_NAME, ("a",)), None)]),
+    ],
+)
+def test_names_of_accounts_are_part_of_rules_that_ask_for_them(rules: Rules) -> None:
+    named = rules.with_account_names(NAMES)
+
+    assert named.account_name(ACCOUNT) == "search-prod"
+    assert named.fingerprint() != rules.fingerprint()
+    assert named.with_account_names({ACCOUNT: "another"}) == named
+
+
+def test_names_of_accounts_that_no_rule_asks_for_change_nothing() -> None:
+    assert BY_TEAM.with_account_names(NAMES) == BY_TEAM == Rules.of([TEAM], account_names=NAMES)
 
 
 def put_otherwise(expression: Expression) -> Expression:

@@ -9,12 +9,16 @@ from decimal import Decimal
 
 import pytest
 
+from adapters.day_parts import part_key
+from adapters.dynamodb import to_wire
+from adapters.ledger_days import DynamoLedgerDays
 from attribution.charges import COST_METRICS, Basis
 from attribution.cost_categories import by_evidence
+from attribution.days import sums_root
 from attribution.rules import Rules
 from bedrock_costs import stack
 from bedrock_costs.commands.report import Metric
-from tests.unit.cli.support import Cloud, adjust_october, charge, put_october, run
+from tests.unit.cli.support import OCTOBER, Cloud, adjust_october, charge, put_october, run
 
 TABLE = """\
 billed_cost of 2026-10 by team, USD
@@ -156,13 +160,13 @@ def test_a_day_from_before_the_cost_category_counts_as_unallocated(cloud: Cloud)
 def test_sums_that_do_not_add_up_are_not_shown(cloud: Cloud) -> None:
     on = date(2026, 10, 1)
     cloud.put_day(on, Basis.BILLED, [charge(on, "search", "10")])
-    item = next(i for i in cloud.dynamodb.scan(TableName="ledger")["Items"] if i["sk"]["S"] == "SUM#team#00000")
-    cloud.dynamodb.delete_item(TableName="ledger", Key={"pk": item["pk"], "sk": item["sk"]})
+    (pointer,) = DynamoLedgerDays(cloud.ledger, 760, lambda: cloud.now).pointers(OCTOBER).values()
+    cloud.dynamodb.delete_item(TableName="ledger", Key=to_wire(part_key(on, pointer.roots[sums_root("team")])))
 
     ran = run("report", "--period", "2026-10")
 
     assert (ran.exit_code, ran.out) == (1, "")
-    assert "1 sums by team expired while they were read" in ran.err
+    assert "1 parts of 2026-10-01 expired while they were read" in ran.err
 
 
 def test_an_empty_ledger_is_not_ready(cloud: Cloud) -> None:
@@ -288,7 +292,7 @@ def test_adjustments_that_came_later_are_no_part_of_a_report_as_of_a_moment(clou
 def test_a_version_that_has_expired_is_named_with_what_is_still_known_of_it(cloud_of_october: Cloud) -> None:
     ledger = cloud_of_october.ledger
     for item in list(ledger.query("PERIOD#2026-10", "HISTORY#2026-10-01#2026-10-01")):
-        ledger.delete(pk=f"DAY#2026-10-01#{item['version']}", sk="VERSION")
+        ledger.delete(pk="DAY#2026-10-01", sk=f"VERSION#{item['version']}")
 
     ran = run("report", "--period", "2026-10", "--as-of", "2026-10-02")
 
@@ -309,7 +313,7 @@ def test_before_the_first_version_the_ledger_had_nothing(cloud: Cloud) -> None:
 def test_the_total_of_an_estimate_stays_known_after_its_parts_have_expired(cloud_of_october: Cloud) -> None:
     ledger = cloud_of_october.ledger
     (estimate, bill) = ledger.query("PERIOD#2026-10", "HISTORY#2026-10-01")
-    (header,) = ledger.query(f"DAY#2026-10-01#{estimate['version']}", "VERSION")
+    (header,) = ledger.query("DAY#2026-10-01", f"VERSION#{estimate['version']}")
 
     assert "expires_at" not in bill
     assert (estimate["expires_at"] - header["expires_at"]) / 86400 > 700

@@ -10,20 +10,20 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 
-from attribution.canonical import content_hash
 from attribution.charges import AllocatedCharge
+from attribution.day_directory import NO_DIRECTORY, DayDirectory, directory_of_day, ids_named
 from attribution.days import ALLOCATION_VERSION, UNALLOCATED, DayPointer, usage_fingerprint
 from attribution.deliveries import DeliveryRecord
-from attribution.directory import is_opaque
+from attribution.directory import resolved_usage
 from attribution.explanation import BilledDay, EstimatedDay, Explanation, largest
 from attribution.money import total
 from attribution.periods import BillingPeriod
 from attribution.ports import (
     Deliveries,
+    DirectoryOfDays,
     EstimatePrices,
     LedgerDays,
     OriginCharges,
-    ProfileTags,
     RuleHistory,
     UsageCounters,
 )
@@ -84,14 +84,14 @@ def explain_charge(
     counters: UsageCounters,
     rules: RuleHistory,
     prices: EstimatePrices,
-    profile_tags: ProfileTags,
+    directory: DirectoryOfDays,
 ) -> Answer:
     """The charges of a version of a day that a question is about, the largest of them explained."""
     stored = list(days.charges(pointer.usage_date, pointer.version))
     asked = largest([charge for charge in stored if question.is_about(charge)], question.metric)
     period = BillingPeriod.of(pointer.usage_date)
     records = deliveries.of_period(period) if pointer.is_billed else ()
-    day, moved = _made_anew(pointer, origin_charges, counters, rules, prices, profile_tags) if asked else (None, ())
+    day, moved = _made_anew(pointer, origin_charges, counters, rules, prices, directory) if asked else (None, ())
     return Answer(
         pointer=pointer,
         delivery=next((record for record in records if record.sequence == pointer.sequence), None),
@@ -115,30 +115,35 @@ def _made_anew(
     counters: UsageCounters,
     rules: RuleHistory,
     prices: EstimatePrices,
-    profile_tags: ProfileTags,
+    directory: DirectoryOfDays,
 ) -> tuple[BilledDay | EstimatedDay | None, tuple[str, ...]]:
     """The day from what it was made from; None, and what moved, where that is not there any more."""
-    usage = counters.usage_of(pointer.usage_date)
-    in_force = rules.rules_of(pointer.made_from["rules"], pointer.usage_date)
-    moved = tuple(_moved(pointer, usage, in_force))
+    on, made_from = pointer.usage_date, pointer.made_from
+    usage = resolved_usage(counters.usage_of(on), directory.find)
+    charges = origin_charges.read(on, made_from["origin"]) if pointer.is_billed else ()
+    in_force = rules.rules_of(made_from["rules"], on)
+    added = NO_DIRECTORY
+    if in_force is not None:
+        known = directory.attributes_on(ids_named((u.key for u in usage), charges), on)
+        added = directory_of_day(known, in_force, charges)
+    moved = tuple(_moved(pointer, usage, in_force, added))
     if moved or in_force is None:
         return None, moved
     if pointer.is_billed:
-        return BilledDay(origin_charges.read(pointer.usage_date, pointer.made_from["origin"]), usage, in_force), ()
-    tags = profile_tags.tags(sorted({u.key.inference_profile for u in usage if is_opaque(u.key.inference_profile)}))
+        return BilledDay(charges, usage, in_force, added), ()
     pricing = prices.pricing(sorted({(u.key.model, u.key.region) for u in usage}))
-    day = EstimatedDay(usage, in_force, pricing=pricing, profile_tags=tags)
-    if (content_hash(sorted(tags.items())) if tags else "") != pointer.made_from.get("directory", ""):
-        return None, ("the tags of inference profiles",)
-    if day.fingerprint() != pointer.made_from.get("pricing", ""):
+    day = EstimatedDay(usage, in_force, pricing=pricing, directory=added)
+    if day.fingerprint() != made_from.get("pricing", ""):
         return None, ("the prices, or the factors that calibrate them",)
     return day, ()
 
 
-def _moved(pointer: DayPointer, usage: Sequence[Usage], in_force: Rules | None) -> Iterator[str]:
+def _moved(pointer: DayPointer, usage: Sequence[Usage], in_force: Rules | None, directory: DayDirectory) -> Iterator[str]:
     if usage_fingerprint(usage) != pointer.made_from["usage"]:
         yield "the counted usage"
     if in_force is None:
         yield "the rules: their document is not kept"
+    elif directory.fingerprint() != pointer.made_from.get("directory", ""):
+        yield "the tags of the directory"
     if pointer.made_from["allocation"] != str(ALLOCATION_VERSION):
         yield "the software that allocates"

@@ -37,6 +37,7 @@ from tests.fakes import (
     FakeCostReports,
     FakeDeliveries,
     FakeDirectory,
+    FakeDirectoryRequests,
     FakeFanOut,
     FakeLedgerDays,
     FakeOriginCharges,
@@ -80,6 +81,7 @@ class Ledger:
         self.policy = FakePolicy(BY_TEAM)
         self.prices = FakePrices()
         self.directory = FakeDirectory()
+        self.directory_requests = FakeDirectoryRequests()
         self.announcements = FakeAnnouncements(self.crashes)
         self.queue = FakeAllocationQueue(self.crashes)
 
@@ -141,7 +143,8 @@ class Ledger:
             counters=self.counters,
             policy=self.policy,
             prices=self.prices,
-            profile_tags=self.directory,
+            directory=self.directory,
+            directory_requests=self.directory_requests,
             announcements=self.announcements,
         )
 

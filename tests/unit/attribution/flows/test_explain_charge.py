@@ -27,7 +27,7 @@ def ask(ledger: Ledger, **question: Any) -> Answer:
         counters=ledger.counters,
         rules=ledger.policy,
         prices=ledger.prices,
-        profile_tags=ledger.directory,
+        directory=ledger.directory,
     )
 
 
