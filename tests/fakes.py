@@ -16,8 +16,8 @@ from attribution.alerts import Alert, AlertKey
 from attribution.budgets import Budget
 from attribution.calibration import Calibration, Place, Pricing
 from attribution.canonical import content_hash
-from attribution.charges import Costs, OriginCharge
-from attribution.days import CHARGES_ROOT, DayPointer, DayVersion, Sum, sums_root
+from attribution.charges import AllocatedCharge, Costs, OriginCharge
+from attribution.days import CHARGES_ROOT, COVERAGE_ROOT, DayPointer, DayVersion, Sum, sums_root
 from attribution.deliveries import (
     DeliveryOutcome,
     DeliveryRecord,
@@ -425,6 +425,9 @@ class FakePolicy:
     def rules(self, on: date) -> Rules:
         return self.defined_rules
 
+    def rules_of(self, fingerprint: str, on: date) -> Rules | None:
+        return self.defined_rules if self.defined_rules.fingerprint() == fingerprint else None
+
     def budgets(self) -> Sequence[Budget]:
         return self.defined
 
@@ -664,6 +667,9 @@ class FakeLedgerDays:
         callback()
         return found
 
+    def charges(self, usage_date: date, version: str) -> Iterator[AllocatedCharge]:
+        return iter(self.versions[usage_date, version].charges)
+
     def stage(self, day: DayVersion, sequence: str) -> DayPointer:
         name = (day.usage_date, day.version)
         pointer = DayPointer(
@@ -675,7 +681,7 @@ class FakeLedgerDays:
             self._clock(),
             sequence,
             len(day.charges),
-            {CHARGES_ROOT: "", **{sums_root(dimension): "" for dimension in day.sums}},
+            {CHARGES_ROOT: "", COVERAGE_ROOT: "", **{sums_root(dimension): "" for dimension in day.sums}},
         )
         with self._crashes.write():
             self.versions[name] = day

@@ -18,6 +18,7 @@ from adapters.policy import parse_policy
 from adapters.sources import focus_layout
 from adapters.sources.cost_report_query import LAYOUTS
 from adapters.sources.report_layouts import Column
+from attribution.coverage import REMEDIES, Gap
 from attribution.days import DIMENSIONS
 from attribution.deliveries import ReportKind
 from bedrock_costs.main import app
@@ -112,6 +113,13 @@ def test_every_make_verb_is_described() -> None:
 
     assert verbs
     assert not [verb for verb in verbs if f"| `make {verb}` |" not in text_of("CONTRIBUTING.md")]
+
+
+def test_every_gap_is_described_with_its_remedy() -> None:
+    described = set(re.findall(r"`(\w+)`", "".join(re.findall(r"^\| (`.*?) \|", text_of("docs/coverage.md"), re.MULTILINE))))
+
+    assert {gap.value for gap in Gap} <= described
+    assert set(REMEDIES) == set(Gap)
 
 
 def test_every_command_is_described() -> None:

@@ -12,7 +12,7 @@ from attribution.adjustments import Adjustment
 from attribution.alerts import Alert, AlertKey
 from attribution.budgets import Budget
 from attribution.calibration import Calibration, Pricing
-from attribution.charges import OriginCharge
+from attribution.charges import AllocatedCharge, OriginCharge
 from attribution.days import DayPointer, DayVersion, Sum
 from attribution.deliveries import DeliveryRecord, IngestedReport, Manifest, PinnedFile, ReportKind
 from attribution.directory import Described, DirectoryEntry
@@ -250,6 +250,7 @@ class LedgerDays(Protocol):
     """Ledger days: versions and pointers."""
 
     def pointers(self, period: BillingPeriod) -> Mapping[date, DayPointer]: ...
+    def charges(self, usage_date: date, version: str) -> Iterator[AllocatedCharge]: ...
     def stage(self, day: DayVersion, sequence: str) -> DayPointer: ...
     def staged(self, usage_date: date, version: str) -> DayPointer: ...
     def flip(
@@ -388,6 +389,12 @@ class Policy(Protocol):
 
     def rules(self, on: date) -> Rules: ...
     def budgets(self) -> Sequence[Budget]: ...
+
+
+class RuleHistory(Protocol):
+    """Rules that are or were in force, by their fingerprint; None where none of them are kept."""
+
+    def rules_of(self, fingerprint: str, on: date) -> Rules | None: ...
 
 
 class Quarantine(Protocol):

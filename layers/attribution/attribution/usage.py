@@ -214,8 +214,8 @@ class Counters:
     """Sums over invocations. `units` and `estimated` are by token kind; `unpriced` counts units without a known price.
 
     `observed_only` counts the calls whose log record is missing, `provisional` those of them whose units CloudTrail counted:
-    these, and calls that no log covers, are among the `requests`. `guardrail_units` are by AWS's name of their counter, and
-    have no price here.
+    these, and calls that no log covers, are among the `requests`, as the `unlogged` of them. `guardrail_units` are by AWS's
+    name of their counter, and have no price here.
     """
 
     requests: int = 0
@@ -227,6 +227,7 @@ class Counters:
     unpriced: Mapping[TokenKind, int] = field(default_factory=dict)
     provisional: int = 0
     guardrail_units: Mapping[str, int] = field(default_factory=dict)
+    unlogged: int = 0
 
     def __add__(self, other: Counters) -> Counters:
         return Counters(
@@ -239,6 +240,7 @@ class Counters:
             _merge_counts(self.unpriced, other.unpriced),
             self.provisional + other.provisional,
             _merge_counts(self.guardrail_units, other.guardrail_units),
+            self.unlogged + other.unlogged,
         )
 
     def negated(self) -> Counters:
@@ -253,11 +255,12 @@ class Counters:
             {kind: -count for kind, count in self.unpriced.items()},
             -self.provisional,
             {policy: -count for policy, count in self.guardrail_units.items()},
+            -self.unlogged,
         )
 
     def is_zero(self) -> bool:
         """Whether adding this changes nothing."""
-        counts = (self.requests, self.errors, self.unmeasured, self.observed_only, self.provisional)
+        counts = (self.requests, self.errors, self.unmeasured, self.observed_only, self.provisional, self.unlogged)
         by_name = (self.units, self.estimated, self.unpriced, self.guardrail_units)
         return not any((*counts, *(amount for amounts in by_name for amount in amounts.values())))
 
@@ -335,14 +338,16 @@ def _provisional(key: InvocationKey, observed: Observed) -> Usage:
         request_metadata=observed.request_metadata,
         **_caller(observed),
     )
+    requests = int(bool(observed.kinds) or observed.is_uncovered)
     return Usage(
         usage_key,
         Counters(
-            requests=int(bool(observed.kinds) or observed.is_uncovered),
+            requests=requests,
             errors=int(bool(observed.error_code)),
             unmeasured=int("unmeasured" in observed.flags),
             observed_only=int(not observed.is_uncovered),
             provisional=int("provisional" in observed.flags),
+            unlogged=requests,
             **_amounts(observed.kinds),
         ),
     )
