@@ -3,7 +3,7 @@
 A half is JSON under its own field names, without what has its default, compressed by raw deflate with a preset dictionary: of
 a typical request both halves and the key fit in half a kilobyte, and DynamoDB bills a write of an item by the whole item, in
 steps of one kilobyte. Its first byte names the form, which is its dictionary. What a condition or an index needs to see is no
-part of it but an attribute of its own. docs/decisions/0013-packed-halves.md has the reasons.
+part of it but an attribute of its own. docs/decisions/0014-packed-halves.md has the reasons.
 """
 
 from __future__ import annotations
