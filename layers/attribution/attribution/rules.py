@@ -57,11 +57,20 @@ class Rules:
         """The rules with these names, too, where none is stated yet. Names that no rule asks for are left out: a new one would
         make new versions of days for nothing.
         """
-        asked = {asked for category in self.categories for asked in category.asked()}
-        asked |= {(leaf.source, leaf.key) for rule in self.shared_charges for leaf in leaves(rule.charges)}
-        if not asked & _ASK_FOR_NAMES:
+        if not self.ask_for_account_names:
             return self
         return replace(self, account_names={**names, **self.account_names})
+
+    def asked(self) -> frozenset[tuple[Source, str]]:
+        """Everything that the rules look at."""
+        of_categories = (asked for category in self.categories for asked in category.asked())
+        of_shared = ((leaf.source, leaf.key) for rule in self.shared_charges for leaf in leaves(rule.charges))
+        return frozenset((*of_categories, *of_shared))
+
+    @property
+    def ask_for_account_names(self) -> bool:
+        """Whether any rule looks at the name of an account."""
+        return bool(self.asked() & _ASK_FOR_NAMES)
 
     @property
     def names(self) -> tuple[str, ...]:
