@@ -1,0 +1,318 @@
+"""What a period is going to cost: its total at P10, P50 and P90, how probably it passes a limit, and on which day.
+
+A pure function of the daily amounts so far. It brings out the weekday pattern, follows the level with four simple models (mean of the
+last weeks, exponential smoothing, smoothing with half the trend, the mean of these), and takes the one that would have been nearest
+to the following week at each of the last weeks' days. The width of the interval is that of the sum which is told, not of its days, and
+is calibrated on the same past weeks. `make backtest` holds it against other methods; docs/budgets.md has the figures.
+
+The numbers are forecasts, not amounts of the ledger: they are computed to 20 digits and told to the cent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, timedelta
+from decimal import ROUND_HALF_EVEN, Context, Decimal, DivisionByZero, InvalidOperation, Overflow, localcontext
+
+ZERO, ONE = Decimal(0), Decimal(1)
+WEEK = 7
+WINDOW_DAYS = 28
+"""Means, trends and calibration look at four weeks: one month's habits."""
+LONGEST_HISTORY_DAYS = 84
+_DAY = timedelta(days=1)
+_CONTEXT = Context(prec=20, rounding=ROUND_HALF_EVEN, traps=[InvalidOperation, DivisionByZero, Overflow])
+_CENT = Decimal("0.01")
+_SMOOTHING = tuple(Decimal(a) for a in ("0.1", "0.2", "0.35", "0.6"))
+_DAMPING = Decimal("0.95")
+# Of the standard normal distribution.
+_Z90 = Decimal("1.2815515655446")
+
+
+@dataclass(frozen=True, slots=True)
+class Forecast:
+    """The total of a period as far as the days so far tell: in one of ten cases it is below `p10`, in one of ten above `p90`.
+
+    `probability_percent`: how probably it is above the limit. `breach_on`: the day on which the median passes the limit; None where it
+    does not within the period. `method` names the model that was nearest in the last weeks.
+    """
+
+    p10: Decimal
+    p50: Decimal
+    p90: Decimal
+    probability_percent: int
+    breach_on: date | None
+    history_days: int
+    method: str
+
+
+@dataclass(frozen=True, slots=True)
+class NoForecast:
+    """Why there is no forecast, in words for people."""
+
+    reason: str
+    history_days: int = 0
+
+
+def forecast_total(
+    history: Sequence[tuple[date, Decimal]],
+    *,
+    spent: Mapping[date, Decimal],
+    first_open: date,
+    last_day: date,
+    limit: Decimal,
+    history_days: int,
+) -> Forecast | NoForecast:
+    """The total of a period that ends with `last_day`.
+
+    `history` are complete days, oldest first and without gaps. `spent` is what was spent on days of the period; those from
+    `first_open` on may still grow. Fewer than `history_days` days of history are not enough.
+    """
+    if len(history) < history_days:
+        reason = f"{len(history)} days of spend so far; a forecast needs {history_days}"
+        return NoForecast(reason, len(history))
+    with localcontext(_CONTEXT):
+        recent = history[-LONGEST_HISTORY_DAYS:]
+        model = fit([amount for _, amount in recent], recent[0][0].weekday())
+        last_known = recent[-1][0]
+        closed = {day: amount for day, amount in spent.items() if day < first_open}
+        open_days = [first_open + i * _DAY for i in range((last_day - first_open).days + 1)]
+        expected = {day: max(model.point((day - last_known).days), spent.get(day, ZERO)) for day in open_days}
+        p50 = sum(closed.values(), ZERO) + sum(expected.values(), ZERO)
+        deviation = model.deviation([(day - last_known).days for day in open_days])
+        floor = sum(closed.values(), ZERO) + sum((spent.get(day, ZERO) for day in open_days), ZERO)
+        return Forecast(
+            p10=max(p50 - _Z90 * deviation, min(floor, p50)).quantize(_CENT),
+            p50=p50.quantize(_CENT),
+            p90=(p50 + _Z90 * deviation).quantize(_CENT),
+            probability_percent=_percent_above(limit, p50, deviation),
+            breach_on=_first_above(limit, {**closed, **expected}),
+            history_days=len(history),
+            method=model.method,
+        )
+
+
+def _first_above(limit: Decimal, amounts: Mapping[date, Decimal]) -> date | None:
+    so_far = ZERO
+    for day in sorted(amounts):
+        so_far += amounts[day]
+        if so_far > limit:
+            return day
+    return None
+
+
+def _percent_above(limit: Decimal, middle: Decimal, deviation: Decimal) -> int:
+    if not deviation:
+        return 100 if middle > limit else 0
+    return int((100 * (ONE - normal_cumulative((limit - middle) / deviation))).to_integral_value(ROUND_HALF_EVEN))
+
+
+def normal_cumulative(z: Decimal) -> Decimal:
+    """The standard normal distribution function, to seven places (Abramowitz and Stegun, 26.2.17)."""
+    with localcontext(_CONTEXT):
+        size = abs(z)
+        if size > 8:  # noqa: PLR2004 - beyond it, nothing is left of twenty digits' worth
+            return ONE if z > 0 else ZERO
+        t = ONE / (ONE + Decimal("0.2316419") * size)
+        polynomial = ZERO
+        for coefficient in ("1.330274429", "-1.821255978", "1.781477937", "-0.356563782", "0.319381530"):
+            polynomial = (polynomial + Decimal(coefficient)) * t
+        tail = polynomial * (-size * size / 2).exp() * Decimal("0.3989422804014327")
+        return ONE - tail if z > 0 else tail
+
+
+@dataclass(frozen=True, slots=True)
+class _State:
+    """What a model knew at the end of a day: the level of a day without weekday, and how it moves per day."""
+
+    level: Decimal
+    slope: Decimal = ZERO
+
+    def point(self, steps: int) -> Decimal:
+        """The level so many days later; the movement is damped, because few trends last."""
+        return self.level + self.slope * _DAMPING * (ONE - _DAMPING**steps) / (ONE - _DAMPING) if self.slope else self.level
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """A fitted model. `weights` is how much of a day's surprise stays in the level; `sigma` the usual surprise of a day."""
+
+    method: str
+    profile: tuple[Decimal, ...]
+    next_weekday: int
+    state: _State
+    weight: Decimal
+    sigma: Decimal
+
+    def point(self, steps: int) -> Decimal:
+        """The expected amount so many days after the last known one; never negative."""
+        return max(ZERO, self.state.point(steps) * self.profile[(self.next_weekday + steps - 1) % WEEK])
+
+    def deviation(self, steps: Sequence[int]) -> Decimal:
+        """The standard deviation of the sum of some of the days to come."""
+        return self.sigma * spread(self.weight, steps)
+
+
+def spread(weight: Decimal, steps: Sequence[int]) -> Decimal:
+    """By how many days' surprises a sum over future days deviates.
+
+    A surprise on one day moves that day, and by `weight` the level of every later one (the cumulative variance of exponential
+    smoothing): sums over long spans are less certain than independent days would be, by as much as the level wanders.
+    """
+    if not steps:
+        return ZERO
+    chosen = set(steps)
+    variance, later = ZERO, 0
+    for step in range(max(steps), 0, -1):
+        own = 1 if step in chosen else 0
+        variance += (own + weight * later) ** 2
+        later += own
+    return variance.sqrt()
+
+
+def fit(amounts: Sequence[Decimal], first_weekday: int) -> Model:
+    """The model that would have been nearest in the last weeks; the mean of all models unless another is clearly better."""
+    with localcontext(_CONTEXT):
+        profile = weekday_profile(amounts, first_weekday)
+        weekdays = [(first_weekday + i) % WEEK for i in range(len(amounts))]
+        level = [a / profile[d] if profile[d] else None for a, d in zip(amounts, weekdays, strict=True)]
+        candidates = _candidates(level)
+        past = [_Past(amounts, weekdays, profile, states, weight) for states, weight in candidates.values()]
+        scores = dict(zip(candidates, (p.error(WEEK) for p in past), strict=True))
+        usual = scores["combined"]
+        method = min(scores, key=lambda name: (scores[name] * (1 if name == "combined" else _MARGIN), name))
+        if not usual:
+            method = "combined"
+        states, weight = candidates[method]
+        sigma = past[list(candidates).index(method)].sigma()
+        return Model(method, profile, (weekdays[-1] + 1) % WEEK, states[-1], weight, sigma)
+
+
+# A single model has to be nearer than all of them together by this much: what won by less won by chance.
+_MARGIN = Decimal("1.1")
+
+
+def weekday_profile(amounts: Sequence[Decimal], first_weekday: int) -> tuple[Decimal, ...]:
+    """What each weekday is of an average day, Monday first; 1 for each where there is no pattern to see.
+
+    It is taken within whole weeks, so that a level that moves between weeks is no pattern, and drawn towards 1 by a week without one.
+    """
+    sums = [ONE] * WEEK
+    weeks = 1
+    for end in range(len(amounts), WEEK - 1, -WEEK):
+        week = amounts[end - WEEK : end]
+        mean = sum(week, ZERO) / WEEK
+        if mean <= 0 or min(week) < 0:
+            continue
+        weeks += 1
+        for i, amount in enumerate(week):
+            sums[(first_weekday + end - WEEK + i) % WEEK] += amount / mean
+    return tuple(s / weeks for s in sums)
+
+
+_States = list[_State]
+
+
+def _candidates(level: Sequence[Decimal | None]) -> dict[str, tuple[_States, Decimal]]:
+    """Each model's state at the end of every day, and the weight with which a surprise stays in its level."""
+    mean = _running_mean(level)
+    smoothed, alpha = min((_smooth(level, a) for a in _SMOOTHING), key=lambda s: s[2])[:2]
+    slopes = _slopes(level)
+    trended = [_State(s.level, b) for s, b in zip(smoothed, slopes, strict=True)]
+    third = ONE / 3
+    combined = [
+        _State((m.level + 2 * s.level) * third, b * third) for m, s, b in zip(mean, smoothed, slopes, strict=True)
+    ]
+    window = ONE / WINDOW_DAYS
+    return {
+        "combined": (combined, (window + 2 * alpha) * third),
+        "mean": (mean, window),
+        "smoothing": (smoothed, alpha),
+        "trend": (trended, alpha),
+    }
+
+
+def _running_mean(level: Sequence[Decimal | None]) -> _States:
+    states = []
+    for t in range(len(level)):
+        known = [x for x in level[max(0, t + 1 - WINDOW_DAYS) : t + 1] if x is not None]
+        states.append(_State(sum(known, ZERO) / len(known) if known else ZERO))
+    return states
+
+
+def _smooth(level: Sequence[Decimal | None], alpha: Decimal) -> tuple[_States, Decimal, Decimal]:
+    """Exponential smoothing, its alpha, and the squared errors of the last weeks."""
+    first_week = [x for x in level[:WEEK] if x is not None]
+    now = sum(first_week, ZERO) / len(first_week) if first_week else ZERO
+    states, errors = [], []
+    for x in level:
+        if x is not None:
+            errors.append((x - now) ** 2)
+            now += alpha * (x - now)
+        states.append(_State(now))
+    return states, alpha, sum(errors[-WINDOW_DAYS:], ZERO)
+
+
+def _slopes(level: Sequence[Decimal | None]) -> list[Decimal]:
+    """Half of what the mean of two weeks moved against the two before, per day: half, as the Theta method takes it."""
+    half = WINDOW_DAYS // 2
+    slopes = []
+    for t in range(len(level)):
+        new = [x for x in level[max(0, t + 1 - half) : t + 1] if x is not None]
+        old = [x for x in level[max(0, t + 1 - WINDOW_DAYS) : max(0, t + 1 - half)] if x is not None]
+        if len(new) < WEEK or len(old) < WEEK:
+            slopes.append(ZERO)
+            continue
+        slopes.append((sum(new, ZERO) / len(new) - sum(old, ZERO) / len(old)) / half / 2)
+    return slopes
+
+
+@dataclass(frozen=True, slots=True)
+class _Past:
+    """How a model did on days that are known by now: forecasts from the end of each day of the last weeks."""
+
+    amounts: Sequence[Decimal]
+    weekdays: Sequence[int]
+    profile: Sequence[Decimal]
+    states: _States
+    weight: Decimal
+
+    def _origins(self, horizon: int) -> range:
+        last = len(self.amounts) - 1 - horizon
+        return range(max(WEEK, last - WINDOW_DAYS + 1), last + 1)
+
+    def _misses(self, horizon: int) -> list[Decimal]:
+        """Actual minus forecast, of the sum over the days that followed each origin."""
+        return [
+            sum(
+                (
+                    self.amounts[t + k] - max(ZERO, self.states[t].point(k) * self.profile[self.weekdays[t + k]])
+                    for k in range(1, horizon + 1)
+                ),
+                ZERO,
+            )
+            for t in self._origins(horizon)
+        ]
+
+    def error(self, horizon: int) -> Decimal:
+        """The mean size of the misses; zero where nothing can be judged yet."""
+        misses = self._misses(horizon)
+        return sum(map(abs, misses), ZERO) / len(misses) if misses else ZERO
+
+    def sigma(self) -> Decimal:
+        """The usual surprise of a day, such that an interval of 80 % would have held 80 % of the sums over past weeks.
+
+        With too few weeks to see that, it is the root mean square of the daily surprises.
+        """
+        daily = self._misses(1)
+        if not daily:
+            return ZERO
+        plain = (sum((m * m for m in daily), ZERO) / len(daily)).sqrt()
+        wide = spread(self.weight, range(1, WEEK + 1))
+        sizes = sorted(abs(m) / wide for m in self._misses(WEEK))
+        if len(sizes) < WEEK:
+            return plain
+        # The k-th smallest of n, k = ceil((n + 1) * level): split conformal prediction.
+        rank = -(-(len(sizes) + 1) * 8 // 10)
+        calibrated = sizes[min(rank, len(sizes)) - 1] / _Z90
+        return max(plain / 2, min(calibrated, plain * 3))
