@@ -6,22 +6,20 @@ CONFIG#policy   version#<hash>      every document there has been
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
-from decimal import Decimal
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError, model_validator
 
+from adapters.budget_documents import MAX_BUDGETS, AwsBudgetDocument, BudgetDocument, Vocabulary, build_budgets
+from adapters.codec import compress, decompress_lines, lines
 from adapters.dynamodb import Table
 from adapters.validation import wrong_fields
 from attribution.allocation import EVIDENCE_ORDER, CostCategory
 from attribution.budgets import Budget
 from attribution.canonical import content_hash, pairs
-from attribution.charges import COST_METRICS
 from attribution.days import DIMENSIONS
 from attribution.errors import PolicyInvalid
-from attribution.money import Money
 
 _PK = "CONFIG#policy"
 Name = Annotated[str, Field(min_length=1, max_length=100, pattern=r"^[A-Za-z0-9][A-Za-z0-9 ._/+=@-]*$")]
@@ -49,38 +47,21 @@ class CostCategoryDocument(_Document):
         return self
 
 
-class LimitDocument(_Document):
-    """A budget limit; the amount is text or a whole number, so that it stays exact."""
-
-    amount: Decimal = Field(ge=Decimal("0.01"), max_digits=20, decimal_places=6)
-    currency: Annotated[str, Field(pattern=r"^[A-Z]{3}$")] = "USD"
+def _form(value: object) -> str:
+    """Which of the two forms a budget is written in; the names of the forms are no part of an error's place."""
+    return "(aws)" if isinstance(value, AwsBudgetDocument) or (isinstance(value, dict) and "aws" in value) else "(budget)"
 
 
-class BudgetDocument(_Document):
-    """A monthly cost budget."""
-
-    name: Name
-    limit: LimitDocument
-    dimension: str
-    values: tuple[str, ...] = ()
-    metric: str = "billed_cost"
-    thresholds: Annotated[
-        tuple[Annotated[Decimal, Field(gt=0, le=100_000, max_digits=10, decimal_places=4)], ...], Field(min_length=1)
-    ] = (Decimal(80), Decimal(100))
-    channel: str = ""
-
-    @model_validator(mode="after")
-    def _known_metric(self) -> BudgetDocument:
-        if self.metric not in COST_METRICS:
-            raise ValueError(f"unknown metric {self.metric!r}; choose from {list(COST_METRICS)}")
-        return self
+AnyBudgetDocument = Annotated[
+    Annotated[BudgetDocument, Tag("(budget)")] | Annotated[AwsBudgetDocument, Tag("(aws)")], Discriminator(_form)
+]
 
 
 class PolicyDocument(_Document):
     """Everything people configure."""
 
     cost_categories: tuple[CostCategoryDocument, ...] = (CostCategoryDocument(name="team", keys=("team",)),)
-    budgets: tuple[BudgetDocument, ...] = ()
+    budgets: Annotated[tuple[AnyBudgetDocument, ...], Field(max_length=MAX_BUDGETS)] = ()
 
     @model_validator(mode="after")
     def _consistent(self) -> PolicyDocument:
@@ -91,11 +72,13 @@ class PolicyDocument(_Document):
             repeated = sorted({name for name in names if names.count(name) > 1})
             if repeated:
                 raise ValueError(f"{kind} {repeated[0]!r} is defined twice")
-        known = {*DIMENSIONS, *(c.name for c in self.cost_categories)}
-        for budget in self.budgets:
-            if budget.dimension not in known:
-                raise ValueError(f"budget {budget.name!r}: unknown dimension {budget.dimension!r}; choose from {sorted(known)}")
+        build_budgets(self.budgets, self.vocabulary())
         return self
+
+    def vocabulary(self) -> Vocabulary:
+        """What budgets may filter by."""
+        keys = [(key.casefold(), c.name) for c in self.cost_categories for key in c.keys or (c.name,)]
+        return Vocabulary(tuple(c.name for c in self.cost_categories), dict(reversed(keys)))
 
 
 def parse_policy(document: object) -> PolicyDocument:
@@ -115,7 +98,7 @@ class DynamoPolicy:
     def document(self) -> PolicyDocument:
         """The document in force; until one is applied, one cost category `team` and no budgets."""
         item = self._table.get(pk=_PK, sk="current")
-        return parse_policy(json.loads(item["document"])) if item else PolicyDocument()
+        return parse_policy(next(decompress_lines(bytes(item["document"])))) if item else PolicyDocument()
 
     def version(self) -> str:
         """The version in force; empty until one is applied."""
@@ -124,9 +107,10 @@ class DynamoPolicy:
 
     def apply(self, document: PolicyDocument) -> str:
         """Put a document in force; returns its version. Days are allocated under it from their next change on."""
-        plain: dict[str, Any] = document.model_dump(mode="json")
+        plain: dict[str, Any] = document.model_dump(mode="json", exclude_none=True)
         version = content_hash(plain)[:12]
-        item = {"pk": _PK, "document": json.dumps(plain), "version": version}
+        # Compressed: hundreds of budgets in AWS's words would not fit into an item.
+        item = {"pk": _PK, "document": compress(lines([plain])), "version": version}
         self._table.batch_put([item | {"sk": f"version#{version}"}, item | {"sk": "current"}])
         return version
 
@@ -138,15 +122,5 @@ class DynamoPolicy:
 
     def budgets(self) -> Sequence[Budget]:
         """The budgets, in the document's order."""
-        return [
-            Budget(
-                name=b.name,
-                limit=Money(b.limit.amount, b.limit.currency),
-                dimension=b.dimension,
-                values=b.values,
-                metric=b.metric,
-                threshold_percents=b.thresholds,
-                channel=b.channel,
-            )
-            for b in self.document().budgets
-        ]
+        document = self.document()
+        return build_budgets(document.budgets, document.vocabulary())

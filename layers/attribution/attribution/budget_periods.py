@@ -1,7 +1,8 @@
 """Budget periods: calendar time in the budget's time zone, counted in the bill's UTC usage days.
 
-A bill has one amount per UTC day and nothing finer, so a usage day is never cut at a local midnight: it counts, whole, in the period
-that its date lies in. The time zone says when a period begins and ends: at the local midnight, whatever daylight saving time does to it.
+A bill has one amount per UTC day and nothing finer, so a usage day is never cut at a local midnight: it counts, whole, in the
+period that its date lies in. The time zone says when a period begins and ends: at the local midnight, whatever daylight saving
+time does to it.
 """
 
 from __future__ import annotations

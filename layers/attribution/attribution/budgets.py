@@ -1,8 +1,8 @@
 """Budgets in the words of AWS Budgets: what counts, how much of it may be spent in which period, and who is told when.
 
 `evaluate` holds one budget and one of its periods against the ledger; `crossings` says what that means for each notification.
-The rules are those of AWS Budgets (docs/budgets.md names the source of each); where a budget is not `aws_compatible`, it differs in
-what a bill makes possible: a running day is judged at once, and an alert that the bill disproves is taken back.
+The rules are those of AWS Budgets (docs/budgets.md names the source of each); where a budget is not `aws_compatible`, it
+differs in what a bill makes possible: a running day is judged at once, and an alert that the bill disproves is taken back.
 """
 
 from __future__ import annotations
@@ -23,7 +23,9 @@ from attribution.scopes import Scope
 AWS_FORECAST_HISTORY_DAYS = 35
 """AWS: "requires approximately 5 weeks of usage data to generate budget forecasts"."""
 FORECAST_HISTORY_DAYS = 14
-"""Two of each weekday: less says nothing about a week. `make backtest` prints what the forecast is worth with how much history."""
+"""Two of each weekday: less says nothing about a week. `make backtest` prints what the forecast is worth with how much
+history.
+"""
 DRIVER_SPAN_DAYS = 31
 """Drivers of longer periods are those of their latest month: a year's largest names explain no crossing of today."""
 _AVERAGE = Context(prec=60)
@@ -125,9 +127,9 @@ Limit = FixedLimit | PlannedLimits | HistoricalLimit | ForecastLimit
 class Budget:
     """A budget. `unit` is a currency (ISO 4217) or, of a USAGE budget, `tokens` or `requests`.
 
-    `start` and `end` are the first and last usage day that count. `parent` is the budget that this one is a part of: it routes and
-    explains alerts, and does not change what counts. `aws_compatible`: ACTUAL notifications fire once per period and are never
-    taken back, daily budgets judge complete days, forecasts wait for five weeks of data.
+    `start` and `end` are the first and last usage day that count. `parent` is the budget that this one is a part of: it routes
+    and explains alerts, and does not change what counts. `aws_compatible`: ACTUAL notifications fire once per period and are
+    never taken back, daily budgets judge complete days, forecasts wait for five weeks of data.
     """
 
     name: str
@@ -146,6 +148,11 @@ class Budget:
     @property
     def unit(self) -> str:
         return self.scope.measure.unit
+
+    @property
+    def adjusts_itself(self) -> bool:
+        """Whether the limit follows from spend, so that it may move without anybody having changed it."""
+        return isinstance(self.limit, HistoricalLimit | ForecastLimit)
 
     @property
     def zone_name(self) -> str:
@@ -203,12 +210,13 @@ class Driver:
 class Spend:
     """Actual spend of a budget in one period. Billed and estimated days are summed apart and never shown as one number.
 
-    `drivers` are there where the spend is told to people.
+    `drivers` are there where the spend is told to people. `daily` are the days of the period that the ledger has.
     """
 
     billed: Decimal = ZERO
     estimated: Decimal = ZERO
     drivers: tuple[Driver, ...] = ()
+    daily: tuple[tuple[date, Decimal], ...] = ()
 
     @property
     def actual(self) -> Decimal:
@@ -220,8 +228,8 @@ class Spend:
 class Evaluation:
     """One budget in one period, as of an instant. `limit` is in the budget's unit, resolved for this period.
 
-    `forecast` is of the period's total; `NoForecast` says why there is none. `days_over` is how much of the period has passed, in
-    days that are complete; `look_back_periods` how many periods an auto-adjusted limit is the average of.
+    `forecast` is of the period's total; `NoForecast` says why there is none. `days_over` is how much of the period has passed,
+    in days that are complete; `look_back_periods` how many periods an auto-adjusted limit is the average of.
     """
 
     budget: Budget
@@ -258,8 +266,8 @@ class Evaluation:
 class Crossing:
     """A notification and whether it is in alarm.
 
-    Where one change crosses several thresholds, the highest one tells; where it takes spend back below several, the lowest does; an
-    actual threshold tells for forecast ones at or below it. The others are `told_by_another`.
+    Where one change crosses several thresholds, the highest one tells; where it takes spend back below several, the lowest
+    does; an actual threshold tells for forecast ones at or below it. The others are `told_by_another`.
     """
 
     evaluation: Evaluation
@@ -286,8 +294,10 @@ class Crossing:
 
     @property
     def latches(self) -> bool:
-        """Whether an alarm stays for the rest of the period, whatever spend does: AWS tells an ACTUAL one once per period, and a
-        FORECASTED one again each time that forecasts exceed, dip below and exceed its threshold."""
+        """Whether an alarm stays for the rest of the period, whatever spend does.
+
+        AWS tells an ACTUAL one once per period, a FORECASTED one again each time that forecasts exceed, dip below and exceed it.
+        """
         return self.budget.aws_compatible and self.notification.type is NotificationType.ACTUAL
 
 
@@ -310,6 +320,7 @@ def evaluate(budget: Budget, period: BudgetPeriod, days: Days, now: datetime) ->
     spend = Spend(
         total(d.amount for d in counted.values() if not d.is_estimated),
         total(d.amount for d in counted.values() if d.is_estimated),
+        daily=tuple((day, counted[day].amount) for day in sorted(counted)),
     )
     over = sum(1 for i in range(period.length_days) if day_end(period.first_day + i * DAY) <= now)
     outlook = _forecast(budget, period, days, limit, now)
@@ -350,8 +361,8 @@ def _series(days: Days, until: date) -> Sequence[tuple[date, Decimal]]:
 def resolve_limit(budget: Budget, period: BudgetPeriod, days: Days) -> tuple[Decimal | None, int]:
     """The limit in force in a period, and the number of periods that an auto-adjusted one is the average of.
 
-    An auto-adjusted limit follows from the days before the period alone: it is the same whenever it is asked for, and moves only
-    when the bill of those days does. None: a plan that begins later, or nothing to adjust to.
+    An auto-adjusted limit follows from the days before the period alone: it is the same whenever it is asked for, and moves
+    only when the bill of those days does. None: a plan that begins later, or nothing to adjust to.
     """
     match budget.limit:
         case FixedLimit(amount):
@@ -402,8 +413,8 @@ def days_needed(budget: Budget, period: BudgetPeriod, now: datetime) -> date:
 def crossings(evaluation: Evaluation) -> tuple[Crossing, ...]:
     """What an evaluation says of each notification that can be judged now: the lowest threshold first.
 
-    A forecast cannot be judged without enough history. A day whose spend still grows is judged by `GREATER_THAN` alone, which more
-    spend cannot undo; if AWS's rules are asked for, not before it is complete.
+    A forecast cannot be judged without enough history. A day whose spend still grows is judged by `GREATER_THAN` alone, which
+    more spend cannot undo; if AWS's rules are asked for, not before it is complete.
     """
     budget = evaluation.budget
     judged = [n for n in dict.fromkeys(budget.notifications) if _can_be_judged(n, evaluation)]
@@ -473,7 +484,7 @@ def top_drivers(
     found: list[Driver] = []
     for dimension in dimensions:
         names = sorted({name for tested, name in (*amounts, *before) if tested == dimension})
-        if len(names) < 2:  # noqa: PLR2004
+        if len(names) < 2:
             continue
         drivers = [
             Driver(dimension, name, amounts.get((dimension, name), ZERO), before.get((dimension, name), ZERO)) for name in names

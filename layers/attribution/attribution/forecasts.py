@@ -1,9 +1,10 @@
 """What a period is going to cost: its total at P10, P50 and P90, how probably it passes a limit, and on which day.
 
-A pure function of the daily amounts so far. It brings out the weekday pattern, follows the level with four simple models (mean of the
-last weeks, exponential smoothing, smoothing with half the trend, the mean of these), and takes the one that would have been nearest
-to the following week at each of the last weeks' days. The width of the interval is that of the sum which is told, not of its days, and
-is calibrated on the same past weeks. `make backtest` holds it against other methods; docs/budgets.md has the figures.
+A pure function of the daily amounts so far. It brings out the weekday pattern, follows the level with four simple models (mean
+of the last weeks, exponential smoothing, smoothing with half the trend, the mean of these), and takes the one that would have
+been nearest to the following week at each of the last weeks' days. The width of the interval is that of the sum which is told,
+not of its days, and is calibrated on the same past weeks. `make backtest` holds it against other methods; docs/budgets.md has
+the figures.
 
 The numbers are forecasts, not amounts of the ledger: they are computed to 20 digits and told to the cent.
 """
@@ -33,8 +34,8 @@ _Z90 = Decimal("1.2815515655446")
 class Forecast:
     """The total of a period as far as the days so far tell: in one of ten cases it is below `p10`, in one of ten above `p90`.
 
-    `probability_percent`: how probably it is above the limit. `breach_on`: the day on which the median passes the limit; None where it
-    does not within the period. `method` names the model that was nearest in the last weeks.
+    `probability_percent`: how probably it is above the limit. `breach_on`: the day on which the median passes the limit; None
+    where it does not within the period. `method` names the model that was nearest in the last weeks.
     """
 
     p10: Decimal
@@ -111,7 +112,7 @@ def normal_cumulative(z: Decimal) -> Decimal:
     """The standard normal distribution function, to seven places (Abramowitz and Stegun, 26.2.17)."""
     with localcontext(_CONTEXT):
         size = abs(z)
-        if size > 8:  # noqa: PLR2004 - beyond it, nothing is left of twenty digits' worth
+        if size > 8:
             return ONE if z > 0 else ZERO
         t = ONE / (ONE + Decimal("0.2316419") * size)
         polynomial = ZERO
@@ -195,7 +196,8 @@ _MARGIN = Decimal("1.1")
 def weekday_profile(amounts: Sequence[Decimal], first_weekday: int) -> tuple[Decimal, ...]:
     """What each weekday is of an average day, Monday first; 1 for each where there is no pattern to see.
 
-    It is taken within whole weeks, so that a level that moves between weeks is no pattern, and drawn towards 1 by a week without one.
+    It is taken within whole weeks, so that a level that moves between weeks is no pattern, and drawn towards 1 by a week
+    without one.
     """
     sums = [ONE] * WEEK
     weeks = 1
@@ -220,9 +222,7 @@ def _candidates(level: Sequence[Decimal | None]) -> dict[str, tuple[_States, Dec
     slopes = _slopes(level)
     trended = [_State(s.level, b) for s, b in zip(smoothed, slopes, strict=True)]
     third = ONE / 3
-    combined = [
-        _State((m.level + 2 * s.level) * third, b * third) for m, s, b in zip(mean, smoothed, slopes, strict=True)
-    ]
+    combined = [_State((m.level + 2 * s.level) * third, b * third) for m, s, b in zip(mean, smoothed, slopes, strict=True)]
     window = ONE / WINDOW_DAYS
     return {
         "combined": (combined, (window + 2 * alpha) * third),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
+from decimal import Decimal
 from enum import StrEnum
 from typing import NamedTuple, Protocol
 
@@ -13,7 +14,7 @@ from attribution.alerts import Alert, AlertKey
 from attribution.allocation import CostCategory
 from attribution.budgets import Budget
 from attribution.calibration import Calibration, Pricing
-from attribution.charges import Costs, OriginCharge
+from attribution.charges import AllocatedCharge, Costs, OriginCharge
 from attribution.days import DayPointer, DayVersion, Sum
 from attribution.deliveries import DeliveryRecord, IngestedReport, Manifest, PinnedFile, ReportKind
 from attribution.directory import Described, DirectoryEntry
@@ -219,7 +220,15 @@ class LedgerDays(Protocol):
     ) -> None: ...
     def retire(self, usage_date: date) -> None: ...
     def discard(self, usage_date: date, version: str, sequence: str) -> None: ...
+    def charges(self, usage_date: date, version: str) -> Iterable[AllocatedCharge]: ...
     def sums(self, pointers: Sequence[DayPointer], dimension: str) -> Mapping[date, Mapping[tuple[str, str], Sum]]: ...
+
+
+class BudgetSums(Protocol):
+    """What budgets count of versions of days, by the digest of their scopes. Versions never change, nor do their sums."""
+
+    def read(self, pointers: Sequence[DayPointer]) -> Mapping[date, Mapping[str, Decimal]]: ...
+    def keep(self, pointer: DayPointer, sums: Mapping[str, Decimal]) -> None: ...
 
 
 class Prices(Protocol):
@@ -343,6 +352,7 @@ class Alerts(Protocol):
     """Alert states."""
 
     def get(self, key: AlertKey) -> Alert | None: ...
+    def get_many(self, keys: Iterable[AlertKey]) -> Mapping[AlertKey, Alert]: ...
     def put(self, alert: Alert, *, replacing: Alert | None) -> bool: ...
 
 

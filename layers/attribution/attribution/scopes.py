@@ -1,7 +1,7 @@
 """What a budget counts: which charges, by any of their dimensions, and how much of each.
 
-A filter is AWS's `Expression` as a value. It may combine dimensions in any way, so sums by one dimension cannot answer it: a day is
-summed charge by charge, by all scopes in one pass.
+A filter is AWS's `Expression` as a value. It may combine dimensions in any way, so sums by one dimension cannot answer it: a
+day is summed charge by charge, by all scopes in one pass.
 """
 
 from __future__ import annotations
@@ -121,6 +121,37 @@ def dimensions_of(condition: Filter) -> Iterator[str]:
                 yield from dimensions_of(part)
 
 
+def describe(condition: Filter) -> str:
+    """A filter in words for people: `team: search, ads; not line_item_type: Tax`; `everything` of none."""
+    match condition:
+        case Match(dimension, values, option, _):
+            if option is MatchOption.ABSENT:
+                return f"no {dimension}"
+            how = "" if option is MatchOption.EQUALS else f" {option.value.lower().replace('_', ' ')}"
+            return f"{dimension}{how}: {', '.join(values)}"
+        case Not(part):
+            return f"not {_in_words(part)}"
+        case All(parts):
+            return "; ".join(_in_words(part) for part in parts) or "everything"
+        case AnyOf(parts):
+            return " or ".join(_in_words(part) for part in parts) or "nothing"
+
+
+def _in_words(condition: Filter) -> str:
+    is_compound = isinstance(condition, All | AnyOf) and len(condition.of) > 1
+    return f"({describe(condition)})" if is_compound else describe(condition)
+
+
+def required_values(condition: Filter) -> Iterator[tuple[str, str]]:
+    """The (dimension, value) pairs of which a charge must have one per dimension to count: whom a budget belongs to."""
+    match condition:
+        case Match(dimension, values, MatchOption.EQUALS, _):
+            yield from ((dimension, value) for value in values)
+        case All(parts):
+            for part in parts:
+                yield from required_values(part)
+
+
 def _plain(condition: Filter) -> list[object]:
     match condition:
         case Match():
@@ -175,8 +206,9 @@ class Scope:
 class ScopeIndex:
     """Finds the scopes that a charge counts in without asking each of them.
 
-    Most budgets require one dimension to have one of some values (`team` is `search`): these are looked up by the charge's value, and
-    only they and those that require nothing of the kind are tested. What was found is remembered by the values that filters test.
+    Most budgets require one dimension to have one of some values (`team` is `search`): these are looked up by the charge's
+    value, and only they and those that require nothing of the kind are tested. What was found is remembered by the values that
+    filters test.
     """
 
     def __init__(self, scopes: Iterable[Scope]) -> None:

@@ -1,81 +1,201 @@
-"""Compare every budget with what a billing period has spent so far, and raise, correct or leave its alerts."""
+"""Hold budgets against the ledger, and raise, correct or leave their alerts.
+
+Every budget is judged in the period that runs now and in each period that a changed usage day lies in. What a budget counts of
+one version of a day never changes, so it is summed once, for all budgets in one pass over the day's charges, and kept: however
+many values a dimension has, an evaluation reads one small item per day, and the charges of the days that changed.
+"""
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping
-from dataclasses import dataclass
-from datetime import date
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import date, datetime
 from decimal import Decimal
 
-from attribution.alerts import Alert, alert_key, next_alert, threshold_keys
-from attribution.budgets import Budget, Crossing, Spend, evaluate, top_drivers
-from attribution.charges import Basis
-from attribution.days import DayPointer, Sum
+from attribution.alerts import Alert, alert_key, crossing_key, next_alert
+from attribution.budget_periods import DAY, BudgetPeriod
+from attribution.budgets import (
+    Budget,
+    Crossing,
+    DayAmount,
+    Evaluation,
+    crossings,
+    days_needed,
+    driver_spans,
+    evaluate,
+    top_drivers,
+)
+from attribution.charges import AllocatedCharge, Basis
+from attribution.days import DayPointer
+from attribution.errors import LedgerConflict
 from attribution.money import ZERO, add
 from attribution.periods import BillingPeriod
-from attribution.ports import Alerts, Clock, LedgerDays, Policy
+from attribution.ports import Alerts, BudgetSums, Clock, LedgerDays, Policy
+from attribution.scopes import Scope, sum_drivers, sum_scopes
+
+DRIVER_DIMENSIONS = ("iam_principal", "model", "token_kind", "account")
+"""By which drivers are told, behind the cost categories: who, with which model, for what."""
 
 
 @dataclass(frozen=True, slots=True)
 class EvaluatedBudgets:
-    """What an evaluation found and changed."""
+    """What an evaluation found and changed. `days_summed` are those whose charges were read, because no sum was kept."""
 
     budgets: int
+    evaluations: tuple[Evaluation, ...]
     crossed: int
     changed: tuple[Alert, ...]
-    # Budgets on a dimension that some day of the period was not summed by.
-    not_evaluated: tuple[str, ...] = ()
+    days_summed: int
+    # Budgets without a limit in their current period: a plan that begins later, or nothing yet to adjust a limit to.
+    without_limit: tuple[str, ...] = ()
+
+
+Target = tuple[Budget, BudgetPeriod]
 
 
 def evaluate_budgets(
-    period: BillingPeriod, *, days: LedgerDays, policy: Policy, alerts: Alerts, clock: Clock
+    changed_days: Sequence[date],
+    *,
+    days: LedgerDays,
+    sums: BudgetSums,
+    policy: Policy,
+    alerts: Alerts,
+    clock: Clock,
 ) -> EvaluatedBudgets:
-    """Evaluate all budgets for one billing period.
+    """Evaluate all budgets after some ledger days changed; on schedule, none has.
 
     The alerts are read before the ledger: one that another evaluation changes in between, on fresher figures, is left alone.
     """
-    budgets = policy.budgets()
-    before = {key: alerts.get(key) for b in budgets for key in threshold_keys(b, period)}
-    pointers = days.pointers(period)
-    # A day that was allocated before a cost category existed has no sums by it, and none is not zero.
-    known = {b.dimension for b in budgets if all(b.dimension in p.sum_chunks for p in pointers.values())}
-    by_dimension = {dimension: days.sums(list(pointers.values()), dimension) for dimension in sorted(known)}
-    crossed = 0
-    changed: list[Alert] = []
-    for budget in budgets:
-        if budget.dimension not in known:
-            continue
-        spend = spend_of(budget, pointers, by_dimension[budget.dimension])
-        # Those that tell come first: an attempt that ends in between must not leave a threshold covered by no message.
-        for crossing in sorted(evaluate(budget, period, spend), key=lambda c: c.told_by_another):
-            crossed += int(crossing.is_crossed)
-            alert = _update(crossing, before[alert_key(crossing)], alerts, clock)
-            if alert is not None:
-                changed.append(alert)
-    return EvaluatedBudgets(len(budgets), crossed, tuple(changed), tuple(b.name for b in budgets if b.dimension not in known))
+    now = clock()
+    budgets = [b for b in policy.budgets() if not b.is_expired(now)]
+    targets = [(b, period) for b in budgets for period in _periods(b, changed_days, now)]
+    before = alerts.get_many(alert_key(b, period, n) for b, period in targets for n in b.notifications)
+    ledger = _Ledger(days, sums, [b.scope for b in budgets])
+    amounts = ledger.amounts(targets, now)
+    judged = [(budget, evaluate(budget, period, amounts[budget.scope.digest], now)) for budget, period in targets]
+    evaluations = [evaluation for _, evaluation in judged if evaluation is not None]
+    without_limit = [budget.name for budget, evaluation in judged if evaluation is None]
+    found = [c for e in evaluations for c in crossings(e)]
+    news = [c for c in found if next_alert(c, before.get(crossing_key(c)), now) is not None]
+    dimensions = [*(c.name for c in policy.cost_categories()), *DRIVER_DIMENSIONS]
+    explained = ledger.with_drivers(news, dimensions, now)
+    changed = [alert for c in explained if (alert := _update(c, before.get(crossing_key(c)), alerts, now))]
+    return EvaluatedBudgets(
+        len(budgets),
+        tuple(evaluations),
+        sum(c.is_crossed for c in found),
+        tuple(changed),
+        ledger.days_summed,
+        tuple(dict.fromkeys(without_limit)),
+    )
 
 
-def spend_of(budget: Budget, pointers: Mapping[date, DayPointer], sums: Mapping[date, Mapping[tuple[str, str], Sum]]) -> Spend:
-    """What counts towards a budget: the days of the period in the budget's metric and currency, billed and estimated apart."""
-    billed, estimated = ZERO, ZERO
-    by_value: dict[str, Decimal] = defaultdict(lambda: ZERO)
-    for usage_date, values in sums.items():
-        for (value, currency), day_sum in values.items():
-            if currency != budget.limit.currency or (budget.values and value not in budget.values):
-                continue
-            amount: Decimal = getattr(day_sum.costs, budget.metric)
-            by_value[value] = add(by_value[value], amount)
-            if pointers[usage_date].basis is Basis.ESTIMATED:
-                estimated = add(estimated, amount)
-            else:
-                billed = add(billed, amount)
-    return Spend(billed, estimated, top_drivers(by_value.items()))
+def _periods(budget: Budget, changed_days: Iterable[date], now: datetime) -> list[BudgetPeriod]:
+    """The period that runs now, and those of changed days that have begun."""
+    running = budget.current_period(now)
+    changed = (budget.period_of(day) for day in changed_days)
+    periods = {p for p in (running, *changed) if p is not None and p.starts_at(budget.zone) <= now}
+    return sorted(periods)
 
 
-def _update(crossing: Crossing, current: Alert | None, alerts: Alerts, clock: Clock) -> Alert | None:
-    following = next_alert(crossing, current, clock())
+def _update(crossing: Crossing, current: Alert | None, alerts: Alerts, now: datetime) -> Alert | None:
+    following = next_alert(crossing, current, now)
     if following is None:
         return None
     # Another evaluation may have raised it in the meantime; then it is that one's to tell.
     return following if alerts.put(following, replacing=current) else None
+
+
+class _Ledger:
+    """What budgets count of ledger days: kept sums, and the charges of days of which none is kept."""
+
+    def __init__(self, days: LedgerDays, sums: BudgetSums, scopes: Iterable[Scope]) -> None:
+        self._days = days
+        self._sums = sums
+        self._scopes = {scope.digest: scope for scope in scopes}
+        self._pointers: dict[BillingPeriod, Mapping[date, DayPointer]] = {}
+        self.days_summed = 0
+
+    def amounts(self, targets: Sequence[Target], now: datetime) -> Mapping[str, Mapping[date, DayAmount]]:
+        """What each scope counts of every ledger day that its budgets look at, by the scope's digest."""
+        needed: dict[date, set[str]] = defaultdict(set)
+        for budget, period in targets:
+            for day in _span(days_needed(budget, period, now), period.last_day):
+                needed[day].add(budget.scope.digest)
+        pointers = self._current(needed)
+        kept = self._sums.read(list(pointers.values()))
+        amounts: dict[str, dict[date, DayAmount]] = {digest: {} for digest in self._scopes}
+        for day, pointer in sorted(pointers.items()):
+            sums = kept.get(day, {})
+            missing = needed[day] - sums.keys()
+            if missing:
+                sums = self._sum(pointer, sums, missing)
+            for digest in needed[day]:
+                amounts[digest][day] = DayAmount(sums[digest], pointer.basis is Basis.ESTIMATED)
+        return amounts
+
+    def _sum(self, pointer: DayPointer, kept: Mapping[str, Decimal], missing: Iterable[str]) -> Mapping[str, Decimal]:
+        """Sum a day for scopes of which no sum is kept, and keep it: an attempt that ends in between goes on from there."""
+        self.days_summed += 1
+        summed = sum_scopes(self._charges(pointer), [self._scopes[digest] for digest in sorted(missing)])
+        sums = {digest: amount for digest, amount in kept.items() if digest in self._scopes} | summed
+        self._sums.keep(pointer, sums)
+        return sums
+
+    def _charges(self, pointer: DayPointer) -> Iterator[AllocatedCharge]:
+        count = 0
+        for charge in self._days.charges(pointer.usage_date, pointer.version):
+            count += 1
+            yield charge
+        if count != pointer.charge_count:
+            raise LedgerConflict(
+                f"version {pointer.version} of {pointer.usage_date} has {count} charges left of {pointer.charge_count}: "
+                "it expired while it was read; read the day again"
+            )
+
+    def _current(self, wanted: Iterable[date]) -> dict[date, DayPointer]:
+        """The pointers of those of the days that the ledger has."""
+        found = {}
+        for day in sorted(wanted):
+            month = BillingPeriod.of(day)
+            if month not in self._pointers:
+                self._pointers[month] = self._days.pointers(month)
+            if day in self._pointers[month]:
+                found[day] = self._pointers[month][day]
+        return found
+
+    def with_drivers(self, news: Sequence[Crossing], dimensions: Sequence[str], now: datetime) -> Iterator[Crossing]:
+        """The crossings with the names behind their spend: those that tell first, so that an attempt that ends in between never
+        leaves a threshold that no message covers.
+        """
+        told = {c.evaluation.budget.name + str(c.period): c.evaluation for c in news}
+        by_day: dict[date, set[str]] = defaultdict(set)
+        spans = {name: driver_spans(e.period, now) for name, e in told.items()}
+        for name, evaluation in told.items():
+            for day in (*spans[name][0], *spans[name][1]):
+                by_day[day].add(evaluation.budget.scope.digest)
+        daily = {
+            day: sum_drivers(self._charges(pointer), [self._scopes[digest] for digest in sorted(by_day[day])], dimensions)
+            for day, pointer in self._current(by_day).items()
+        }
+        explained = {}
+        for name, evaluation in told.items():
+            digest = evaluation.budget.scope.digest
+            amounts, before = (_added([daily[d][digest] for d in span if d in daily]) for span in spans[name])
+            drivers = top_drivers(amounts, before, dimensions)
+            explained[name] = replace(evaluation, spend=replace(evaluation.spend, drivers=drivers))
+        for crossing in sorted(news, key=lambda c: c.told_by_another):
+            yield replace(crossing, evaluation=explained[crossing.evaluation.budget.name + str(crossing.period)])
+
+
+def _span(first: date, last: date) -> Iterator[date]:
+    return (first + i * DAY for i in range((last - first).days + 1))
+
+
+def _added(parts: Iterable[Mapping[tuple[str, str], Decimal]]) -> dict[tuple[str, str], Decimal]:
+    sums: dict[tuple[str, str], Decimal] = {}
+    for part in parts:
+        for name, amount in part.items():
+            sums[name] = add(sums.get(name, ZERO), amount)
+    return sums
