@@ -42,6 +42,7 @@ def read_policy_file(path: Path) -> PolicyDocument:
     from pydantic import ValidationError
 
     from adapters.policy import PolicyDocument
+    from adapters.validation import place
 
     root, document = _load(path)
     try:
@@ -49,11 +50,11 @@ def read_policy_file(path: Path) -> PolicyDocument:
     except ValidationError as error:
         wrong = []
         for found in error.errors():
-            node = _about(root, found["msg"]) or _node_at(root, found["loc"])
-            place = f"{path}:{node.start_mark.line + 1}"
-            name = ".".join(str(part) for part in found["loc"] if part != "[key]") or "document"
-            message = _message(found["type"], found["loc"], found["input"]) or found["msg"].removeprefix("Value error, ")
-            wrong.append((node.start_mark.line, f"{place}: {name}: {message}"))
+            location = place(found["loc"])
+            node = _about(root, found["msg"]) or _node_at(root, location)
+            name = ".".join(str(part) for part in location if part != "[key]") or "document"
+            message = _message(found["type"], location, found["input"]) or found["msg"].removeprefix("Value error, ")
+            wrong.append((node.start_mark.line, f"{path}:{node.start_mark.line + 1}: {name}: {message}"))
         raise Failure(
             f"{path} is not a usable policy",
             fix="Correct the file; `bedrock-costs config check` checks it without changing anything.",

@@ -14,7 +14,7 @@ from itertools import pairwise
 from typing import Annotated, Any, Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from attribution.budget_periods import TimeUnit, calendar_period
 from attribution.budgets import (
@@ -58,8 +58,17 @@ _END_OF_TIME = date(2087, 6, 15)
 _LONGEST_LOOK_BACK = {TimeUnit.DAILY: 60, TimeUnit.MONTHLY: 12, TimeUnit.QUARTERLY: 4, TimeUnit.ANNUALLY: 1}
 _PLANNED_PERIODS = {TimeUnit.MONTHLY: 12, TimeUnit.QUARTERLY: 4}
 
-# AWS allows every letter in a budget's name but these, and we look for trouble only where a name ends a line.
-BudgetName = Annotated[str, Field(min_length=1, max_length=100, pattern=r"^(?!.*/action/)[^:\\\n\r]+$")]
+
+def _no_action(name: str) -> str:
+    if "/action/" in name:
+        raise ValueError('the "/action/" substring is not allowed in a budget name')
+    return name
+
+
+# AWS allows every letter in a budget's name but `:` and the backslash; a line break would end a log line or a message's.
+NameOfBudget = Annotated[str, Field(min_length=1, max_length=100, pattern=r"^[^:\\\x00-\x1f]+$"), AfterValidator(_no_action)]
+# Fields have AWS's names, which are our types' names, too: inside their models, a type has to have another one.
+_NotificationType, _Comparison, _ThresholdType, _TimeUnit = NotificationType, Comparison, ThresholdType, TimeUnit
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,17 +94,17 @@ def _as_text(value: object) -> object:
     return str(value) if isinstance(value, int | float) and not isinstance(value, bool) else value
 
 
-Amount = Annotated[Decimal, BeforeValidator(_as_text), Field(ge=0, max_digits=38, allow_inf_nan=False)]
-Threshold = Annotated[Decimal, BeforeValidator(_as_text), Field(ge=0, le=MAX_THRESHOLD, allow_inf_nan=False)]
+AmountNumber = Annotated[Decimal, BeforeValidator(_as_text), Field(ge=0, max_digits=38, allow_inf_nan=False)]
+ThresholdNumber = Annotated[Decimal, BeforeValidator(_as_text), Field(ge=0, le=MAX_THRESHOLD, allow_inf_nan=False)]
 
 
 class NotificationDocument(_Document):
     """AWS's `Notification`. `NotificationState` is what AWS's own evaluation said, and is not read."""
 
-    NotificationType: NotificationType
-    ComparisonOperator: Comparison
-    Threshold: Threshold
-    ThresholdType: ThresholdType = ThresholdType.PERCENTAGE
+    NotificationType: _NotificationType
+    ComparisonOperator: _Comparison
+    Threshold: ThresholdNumber
+    ThresholdType: _ThresholdType = _ThresholdType.PERCENTAGE
     NotificationState: Literal["OK", "ALARM"] | None = None
 
     def notification(self) -> Notification:
@@ -125,7 +134,7 @@ class SubscribedNotification(_Document):
 class SpendDocument(_Document):
     """AWS's `Spend`."""
 
-    Amount: Amount
+    Amount: AmountNumber
     Unit: Annotated[str, Field(min_length=1, max_length=2147483647)]
 
 
@@ -472,9 +481,9 @@ class AutoAdjustDocument(_Document):
 class AwsBudget(_Document):
     """AWS's `Budget`, as `describe-budgets` prints it or `create-budget` takes it."""
 
-    BudgetName: BudgetName
+    BudgetName: NameOfBudget
     BudgetType: Annotated[str, Field(max_length=50)]
-    TimeUnit: TimeUnit
+    TimeUnit: _TimeUnit
     BudgetLimit: SpendDocument | None = None
     PlannedBudgetLimits: Annotated[dict[str, SpendDocument], Field(min_length=1)] | None = None
     AutoAdjustData: AutoAdjustDocument | None = None
@@ -505,7 +514,7 @@ class AwsBudget(_Document):
             raise ValueError("you can't use BudgetLimit with PlannedBudgetLimits")
         if not (self.BudgetLimit or self.PlannedBudgetLimits or self.AutoAdjustData):
             raise ValueError("BudgetLimit is required for cost or usage budgets, or PlannedBudgetLimits, or AutoAdjustData")
-        if self.TimeUnit is TimeUnit.CUSTOM and not (self.TimePeriod.Start and self.TimePeriod.days()[1]):
+        if self.TimeUnit is _TimeUnit.CUSTOM and not (self.TimePeriod.Start and self.TimePeriod.days()[1]):
             raise ValueError("TimeUnit CUSTOM needs a TimePeriod with Start and End")
         return self
 
@@ -728,7 +737,7 @@ _PERIODS = {unit.value.lower(): unit for unit in TimeUnit}
 class BudgetDocument(_Routed):
     """A budget in the short form."""
 
-    name: BudgetName
+    name: NameOfBudget
     limit: LimitDocument
     period: Literal["daily", "monthly", "quarterly", "annually", "custom"] = "monthly"
     start: date | None = None

@@ -9,9 +9,9 @@ from pydantic import ValidationError
 
 def wrong_fields(error: ValidationError, whole: str) -> str:
     """Each wrong field with what is wrong about it; `whole` names the input where it is wrong as a whole."""
-    return "; ".join(f"{'.'.join(place(e['loc'])) or whole}: {e['msg']}" for e in error.errors())
+    return "; ".join(f"{'.'.join(map(str, place(e['loc']))) or whole}: {e['msg']}" for e in error.errors())
 
 
-def place(location: Sequence[int | str]) -> list[str]:
+def place(location: Sequence[int | str]) -> list[int | str]:
     """Where in the input an error is. The names of alternative forms, written in parentheses, are no part of it."""
-    return [str(part) for part in location if not str(part).startswith("(")]
+    return [part for part in location if not str(part).startswith("(")]

@@ -296,7 +296,7 @@ class Crossing:
     def latches(self) -> bool:
         """Whether an alarm stays for the rest of the period, whatever spend does.
 
-        AWS tells an ACTUAL one once per period, a FORECASTED one again each time that forecasts exceed, dip below and exceed it.
+        AWS tells an ACTUAL one once per period, a FORECASTED one each time that forecasts exceed it after they dipped below.
         """
         return self.budget.aws_compatible and self.notification.type is NotificationType.ACTUAL
 
@@ -408,6 +408,21 @@ def days_needed(budget: Budget, period: BudgetPeriod, now: datetime) -> date:
         case ForecastLimit():
             first = min(first, period.first_day - LONGEST_HISTORY_DAYS * DAY)
     return first
+
+
+def known_days(budget: Budget, period: BudgetPeriod, days: Mapping[date, DayAmount | None]) -> Days | None:
+    """The days that an evaluation may rest on; None where one that the period or its limit is made of is not known.
+
+    Of the history of a forecast, what lies before a day that is not known is left out.
+    """
+    essential = period.first_day
+    if isinstance(budget.limit, HistoricalLimit):
+        essential = look_back(period, budget.limit.periods)[0].first_day
+    unknown = [day for day, amount in days.items() if amount is None and day <= period.last_day]
+    if any(day >= essential for day in unknown):
+        return None
+    first = max(unknown) + DAY if unknown else date.min
+    return {day: amount for day, amount in days.items() if amount is not None and day >= first}
 
 
 def crossings(evaluation: Evaluation) -> tuple[Crossing, ...]:

@@ -24,6 +24,7 @@ from attribution.budgets import (
     days_needed,
     driver_spans,
     evaluate,
+    known_days,
     top_drivers,
 )
 from attribution.charges import AllocatedCharge, Basis
@@ -32,7 +33,7 @@ from attribution.errors import LedgerConflict
 from attribution.money import ZERO, add
 from attribution.periods import BillingPeriod
 from attribution.ports import Alerts, BudgetSums, Clock, LedgerDays, Policy
-from attribution.scopes import Scope, sum_drivers, sum_scopes
+from attribution.scopes import CHARGE_DIMENSIONS, Scope, dimensions_of, sum_drivers, sum_scopes
 
 DRIVER_DIMENSIONS = ("iam_principal", "model", "token_kind", "account")
 """By which drivers are told, behind the cost categories: who, with which model, for what."""
@@ -47,7 +48,9 @@ class EvaluatedBudgets:
     crossed: int
     changed: tuple[Alert, ...]
     days_summed: int
-    # Budgets without a limit in their current period: a plan that begins later, or nothing yet to adjust a limit to.
+    # Budgets on a cost category by which some day of the period is not allocated yet.
+    not_evaluated: tuple[str, ...] = ()
+    # Budgets without a limit in a period: a plan that begins later, or nothing yet to adjust a limit to.
     without_limit: tuple[str, ...] = ()
 
 
@@ -73,9 +76,9 @@ def evaluate_budgets(
     before = alerts.get_many(alert_key(b, period, n) for b, period in targets for n in b.notifications)
     ledger = _Ledger(days, sums, [b.scope for b in budgets])
     amounts = ledger.amounts(targets, now)
-    judged = [(budget, evaluate(budget, period, amounts[budget.scope.digest], now)) for budget, period in targets]
-    evaluations = [evaluation for _, evaluation in judged if evaluation is not None]
-    without_limit = [budget.name for budget, evaluation in judged if evaluation is None]
+    counted = {(b, p): known_days(b, p, amounts[b.scope.digest]) for b, p in targets}
+    judged = {(b, p): evaluate(b, p, days, now) for (b, p), days in counted.items() if days is not None}
+    evaluations = [evaluation for evaluation in judged.values() if evaluation is not None]
     found = [c for e in evaluations for c in crossings(e)]
     news = [c for c in found if next_alert(c, before.get(crossing_key(c)), now) is not None]
     dimensions = [*(c.name for c in policy.cost_categories()), *DRIVER_DIMENSIONS]
@@ -87,8 +90,13 @@ def evaluate_budgets(
         sum(c.is_crossed for c in found),
         tuple(changed),
         ledger.days_summed,
-        tuple(dict.fromkeys(without_limit)),
+        _names(target for target, days in counted.items() if days is None),
+        _names(target for target, evaluation in judged.items() if evaluation is None),
     )
+
+
+def _names(targets: Iterable[Target]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(budget.name for budget, _ in targets))
 
 
 def _periods(budget: Budget, changed_days: Iterable[date], now: datetime) -> list[BudgetPeriod]:
@@ -114,25 +122,33 @@ class _Ledger:
         self._days = days
         self._sums = sums
         self._scopes = {scope.digest: scope for scope in scopes}
+        self._categories = {
+            digest: {name for name in dimensions_of(scope.filter) if name not in CHARGE_DIMENSIONS}
+            for digest, scope in self._scopes.items()
+        }
         self._pointers: dict[BillingPeriod, Mapping[date, DayPointer]] = {}
         self.days_summed = 0
 
-    def amounts(self, targets: Sequence[Target], now: datetime) -> Mapping[str, Mapping[date, DayAmount]]:
-        """What each scope counts of every ledger day that its budgets look at, by the scope's digest."""
+    def amounts(self, targets: Sequence[Target], now: datetime) -> Mapping[str, Mapping[date, DayAmount | None]]:
+        """What each scope counts of every ledger day that its budgets look at, by the scope's digest.
+
+        None where nobody knows: a day that was allocated before a cost category existed says nothing of it, which is not zero.
+        """
         needed: dict[date, set[str]] = defaultdict(set)
         for budget, period in targets:
             for day in _span(days_needed(budget, period, now), period.last_day):
                 needed[day].add(budget.scope.digest)
         pointers = self._current(needed)
         kept = self._sums.read(list(pointers.values()))
-        amounts: dict[str, dict[date, DayAmount]] = {digest: {} for digest in self._scopes}
+        amounts: dict[str, dict[date, DayAmount | None]] = {digest: {} for digest in self._scopes}
         for day, pointer in sorted(pointers.items()):
+            known = {digest for digest in needed[day] if self._categories[digest] <= pointer.sum_chunks.keys()}
             sums = kept.get(day, {})
-            missing = needed[day] - sums.keys()
-            if missing:
+            if missing := known - sums.keys():
                 sums = self._sum(pointer, sums, missing)
             for digest in needed[day]:
-                amounts[digest][day] = DayAmount(sums[digest], pointer.basis is Basis.ESTIMATED)
+                is_estimated = pointer.basis is Basis.ESTIMATED
+                amounts[digest][day] = DayAmount(sums[digest], is_estimated) if digest in known else None
         return amounts
 
     def _sum(self, pointer: DayPointer, kept: Mapping[str, Decimal], missing: Iterable[str]) -> Mapping[str, Decimal]:
@@ -169,24 +185,26 @@ class _Ledger:
         """The crossings with the names behind their spend: those that tell first, so that an attempt that ends in between never
         leaves a threshold that no message covers.
         """
-        told = {c.evaluation.budget.name + str(c.period): c.evaluation for c in news}
+        told = {(c.budget.name, c.period): c.evaluation for c in news}
         by_day: dict[date, set[str]] = defaultdict(set)
-        spans = {name: driver_spans(e.period, now) for name, e in told.items()}
-        for name, evaluation in told.items():
-            for day in (*spans[name][0], *spans[name][1]):
+        spans = {target: driver_spans(e.period, now) for target, e in told.items()}
+        for target, evaluation in told.items():
+            for day in (*spans[target][0], *spans[target][1]):
                 by_day[day].add(evaluation.budget.scope.digest)
+        pointers = self._current(by_day)
+        known = [d for d in dimensions if d in CHARGE_DIMENSIONS or all(d in p.sum_chunks for p in pointers.values())]
         daily = {
-            day: sum_drivers(self._charges(pointer), [self._scopes[digest] for digest in sorted(by_day[day])], dimensions)
-            for day, pointer in self._current(by_day).items()
+            day: sum_drivers(self._charges(pointer), [self._scopes[digest] for digest in sorted(by_day[day])], known)
+            for day, pointer in pointers.items()
         }
         explained = {}
-        for name, evaluation in told.items():
+        for target, evaluation in told.items():
             digest = evaluation.budget.scope.digest
-            amounts, before = (_added([daily[d][digest] for d in span if d in daily]) for span in spans[name])
-            drivers = top_drivers(amounts, before, dimensions)
-            explained[name] = replace(evaluation, spend=replace(evaluation.spend, drivers=drivers))
+            amounts, before = (_added([daily[d][digest] for d in span if d in daily]) for span in spans[target])
+            drivers = top_drivers(amounts, before, known)
+            explained[target] = replace(evaluation, spend=replace(evaluation.spend, drivers=drivers))
         for crossing in sorted(news, key=lambda c: c.told_by_another):
-            yield replace(crossing, evaluation=explained[crossing.evaluation.budget.name + str(crossing.period)])
+            yield replace(crossing, evaluation=explained[crossing.budget.name, crossing.period])
 
 
 def _span(first: date, last: date) -> Iterator[date]:
