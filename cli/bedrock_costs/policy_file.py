@@ -7,6 +7,7 @@ a boolean.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -62,7 +63,7 @@ def read_policy_file(path: Path) -> PolicyDocument:
         ) from None
 
 
-def _message(kind: str, location: tuple[int | str, ...], value: object) -> str:
+def _message(kind: str, location: Sequence[int | str], value: object) -> str:
     """What to write, where the validator's own words speak of its types or patterns; empty where they will do."""
     field = "document" if not location else "item" if isinstance(location[-1], int) else str(location[-1])
     if kind in ("tuple_type", "list_type"):
@@ -124,7 +125,7 @@ def _refuse_ambiguity(path: Path, node: Node, seen: set[int]) -> None:
             _refuse_ambiguity(path, value, seen)
 
 
-def _node_at(root: Node, location: tuple[int | str, ...]) -> Node:
+def _node_at(root: Node, location: Sequence[int | str]) -> Node:
     """The key, or the item, at a place; the nearest one around it where the place itself is missing."""
     from yaml import MappingNode, SequenceNode
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta, tzinfo
 from decimal import Decimal, InvalidOperation
 from itertools import pairwise
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeAlias
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
@@ -68,7 +68,10 @@ def _no_action(name: str) -> str:
 # AWS allows every letter in a budget's name but `:` and the backslash; a line break would end a log line or a message's.
 NameOfBudget = Annotated[str, Field(min_length=1, max_length=100, pattern=r"^[^:\\\x00-\x1f]+$"), AfterValidator(_no_action)]
 # Fields have AWS's names, which are our types' names, too: inside their models, a type has to have another one.
-_NotificationType, _Comparison, _ThresholdType, _TimeUnit = NotificationType, Comparison, ThresholdType, TimeUnit
+_NotificationType: TypeAlias = NotificationType
+_Comparison: TypeAlias = Comparison
+_ThresholdType: TypeAlias = ThresholdType
+_TimeUnit: TypeAlias = TimeUnit
 
 
 @dataclass(frozen=True, slots=True)

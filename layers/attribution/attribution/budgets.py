@@ -17,7 +17,6 @@ from attribution.budget_periods import DAY, BudgetPeriod, TimeUnit, calendar_per
 from attribution.canonical import number_text
 from attribution.forecasts import LONGEST_HISTORY_DAYS, Forecast, NoForecast, forecast_total
 from attribution.money import EXACT, QUANTUM, ZERO, Money, add, multiply, subtract, total
-from attribution.periods import day_end
 from attribution.scopes import Scope
 
 AWS_FORECAST_HISTORY_DAYS = 35
@@ -322,7 +321,7 @@ def evaluate(budget: Budget, period: BudgetPeriod, days: Days, now: datetime) ->
         total(d.amount for d in counted.values() if d.is_estimated),
         daily=tuple((day, counted[day].amount) for day in sorted(counted)),
     )
-    over = sum(1 for i in range(period.length_days) if day_end(period.first_day + i * DAY) <= now)
+    over = min(max(0, (now.astimezone(UTC).date() - period.first_day).days), period.length_days)
     outlook = _forecast(budget, period, days, limit, now)
     return Evaluation(budget, period, limit, spend, outlook, over, now, look_back)
 

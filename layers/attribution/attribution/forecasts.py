@@ -15,6 +15,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 from decimal import ROUND_HALF_EVEN, Context, Decimal, DivisionByZero, InvalidOperation, Overflow, localcontext
+from functools import lru_cache
+from itertools import accumulate
 
 ZERO, ONE = Decimal(0), Decimal(1)
 WEEK = 7
@@ -122,6 +124,13 @@ def normal_cumulative(z: Decimal) -> Decimal:
         return ONE - tail if z > 0 else tail
 
 
+@lru_cache(maxsize=1000)
+def damped(steps: int) -> Decimal:
+    """How far a movement of one a day has gone after so many days: damped, because few trends last."""
+    with localcontext(_CONTEXT):
+        return _DAMPING * (ONE - _DAMPING**steps) / (ONE - _DAMPING)
+
+
 @dataclass(frozen=True, slots=True)
 class _State:
     """What a model knew at the end of a day: the level of a day without weekday, and how it moves per day."""
@@ -130,8 +139,8 @@ class _State:
     slope: Decimal = ZERO
 
     def point(self, steps: int) -> Decimal:
-        """The level so many days later; the movement is damped, because few trends last."""
-        return self.level + self.slope * _DAMPING * (ONE - _DAMPING**steps) / (ONE - _DAMPING) if self.slope else self.level
+        """The level so many days later."""
+        return self.level + self.slope * damped(steps) if self.slope else self.level
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,27 +226,37 @@ _States = list[_State]
 
 def _candidates(level: Sequence[Decimal | None]) -> dict[str, tuple[_States, Decimal]]:
     """Each model's state at the end of every day, and the weight with which a surprise stays in its level."""
-    mean = _running_mean(level)
+    windows = _Windows(level)
+    mean = _running_mean(windows, len(level))
     smoothed, alpha = min((_smooth(level, a) for a in _SMOOTHING), key=lambda s: s[2])[:2]
-    slopes = _slopes(level)
+    slopes = _slopes(windows, len(level))
     trended = [_State(s.level, b) for s, b in zip(smoothed, slopes, strict=True)]
-    third = ONE / 3
-    combined = [_State((m.level + 2 * s.level) * third, b * third) for m, s, b in zip(mean, smoothed, slopes, strict=True)]
+    combined = [_State((m.level + 2 * s.level) / 3, b / 3) for m, s, b in zip(mean, smoothed, slopes, strict=True)]
     window = ONE / WINDOW_DAYS
     return {
-        "combined": (combined, (window + 2 * alpha) * third),
+        "combined": (combined, (window + 2 * alpha) / 3),
         "mean": (mean, window),
         "smoothing": (smoothed, alpha),
         "trend": (trended, alpha),
     }
 
 
-def _running_mean(level: Sequence[Decimal | None]) -> _States:
-    states = []
-    for t in range(len(level)):
-        known = [x for x in level[max(0, t + 1 - WINDOW_DAYS) : t + 1] if x is not None]
-        states.append(_State(sum(known, ZERO) / len(known) if known else ZERO))
-    return states
+class _Windows:
+    """Means over spans of days, those without a level left out."""
+
+    def __init__(self, level: Sequence[Decimal | None]) -> None:
+        self._sums = [ZERO, *accumulate(x or ZERO for x in level)]
+        self._counts = [0, *accumulate(x is not None for x in level)]
+
+    def mean(self, first: int, last: int) -> tuple[Decimal, int]:
+        """The mean of the days from `first` to before `last`, and of how many it is."""
+        first = max(0, first)
+        count = self._counts[last] - self._counts[first]
+        return ((self._sums[last] - self._sums[first]) / count if count else ZERO), count
+
+
+def _running_mean(windows: _Windows, days: int) -> _States:
+    return [_State(windows.mean(end - WINDOW_DAYS, end)[0]) for end in range(1, days + 1)]
 
 
 def _smooth(level: Sequence[Decimal | None], alpha: Decimal) -> tuple[_States, Decimal, Decimal]:
@@ -253,17 +272,14 @@ def _smooth(level: Sequence[Decimal | None], alpha: Decimal) -> tuple[_States, D
     return states, alpha, sum(errors[-WINDOW_DAYS:], ZERO)
 
 
-def _slopes(level: Sequence[Decimal | None]) -> list[Decimal]:
+def _slopes(windows: _Windows, days: int) -> list[Decimal]:
     """Half of what the mean of two weeks moved against the two before, per day: half, as the Theta method takes it."""
     half = WINDOW_DAYS // 2
     slopes = []
-    for t in range(len(level)):
-        new = [x for x in level[max(0, t + 1 - half) : t + 1] if x is not None]
-        old = [x for x in level[max(0, t + 1 - WINDOW_DAYS) : max(0, t + 1 - half)] if x is not None]
-        if len(new) < WEEK or len(old) < WEEK:
-            slopes.append(ZERO)
-            continue
-        slopes.append((sum(new, ZERO) / len(new) - sum(old, ZERO) / len(old)) / half / 2)
+    for end in range(1, days + 1):
+        new, of_new = windows.mean(end - half, end)
+        old, of_old = windows.mean(end - WINDOW_DAYS, max(0, end - half))
+        slopes.append((new - old) / half / 2 if min(of_new, of_old) >= WEEK else ZERO)
     return slopes
 
 
@@ -283,16 +299,17 @@ class _Past:
 
     def _misses(self, horizon: int) -> list[Decimal]:
         """Actual minus forecast, of the sum over the days that followed each origin."""
-        return [
-            sum(
-                (
-                    self.amounts[t + k] - max(ZERO, self.states[t].point(k) * self.profile[self.weekdays[t + k]])
-                    for k in range(1, horizon + 1)
-                ),
-                ZERO,
-            )
-            for t in self._origins(horizon)
-        ]
+        known = [ZERO, *accumulate(self.amounts)]
+        # By the weekday of the origin: what a level of one, and a movement of one a day, come to over the days that follow.
+        shares = [[self.profile[(weekday + k) % WEEK] for k in range(1, horizon + 1)] for weekday in range(WEEK)]
+        level = [sum(parts, ZERO) for parts in shares]
+        slope = [sum((damped(k) * part for k, part in enumerate(parts, 1)), ZERO) for parts in shares]
+        misses = []
+        for t in self._origins(horizon):
+            state, weekday = self.states[t], self.weekdays[t]
+            expected = max(ZERO, state.level * level[weekday] + state.slope * slope[weekday])
+            misses.append(known[t + 1 + horizon] - known[t + 1] - expected)
+        return misses
 
     def error(self, horizon: int) -> Decimal:
         """The mean size of the misses; zero where nothing can be judged yet."""

@@ -215,7 +215,7 @@ class ScopeIndex:
         self._by_value: dict[str, dict[str, list[Scope]]] = defaultdict(lambda: defaultdict(list))
         self._others: list[Scope] = []
         self._found: dict[tuple[str, ...], tuple[Scope, ...]] = {}
-        scopes = list(scopes)
+        scopes = list({scope.digest: scope for scope in scopes}.values())
         self._tested = sorted({name for scope in scopes for name in dimensions_of(scope.filter)})
         for scope in scopes:
             required = _required(scope.filter)

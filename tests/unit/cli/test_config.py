@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from adapters.budget_documents import BudgetDocument
 from adapters.policy import parse_policy
 from tests.unit.cli.support import Cloud, run
 
@@ -39,9 +40,11 @@ def test_apply_puts_a_document_in_force_exactly_as_written(cloud: Cloud, policy:
     assert ran.exit_code == 0
     assert "is in force: 1 cost category, 1 budget." in ran.out
     assert document.cost_categories[0].accounts == {"012345678901": "platform"}
-    assert str(document.budgets[0].limit.amount) == "1000.10"
-    assert document.budgets[0].values == ("search", "no")
-    assert [str(t) for t in document.budgets[0].thresholds] == ["79.5", "100"]
+    budget = document.budgets[0]
+    assert isinstance(budget, BudgetDocument)
+    assert str(budget.limit.amount) == "1000.10"
+    assert budget.values == ("search", "no")
+    assert [str(t) for t in budget.thresholds] == ["79.5", "100"]
 
 
 def test_applying_it_again_changes_nothing(cloud: Cloud, policy: Path) -> None:

@@ -14,7 +14,7 @@ from datetime import date, datetime
 from decimal import Decimal
 
 from attribution.alerts import Alert, alert_key, crossing_key, next_alert
-from attribution.budget_periods import DAY, BudgetPeriod
+from attribution.budget_periods import DAY, BudgetPeriod, TimeUnit, local_date
 from attribution.budgets import (
     Budget,
     Crossing,
@@ -100,10 +100,10 @@ def _names(targets: Iterable[Target]) -> tuple[str, ...]:
 
 
 def _periods(budget: Budget, changed_days: Iterable[date], now: datetime) -> list[BudgetPeriod]:
-    """The period that runs now, and those of changed days that have begun."""
-    running = budget.current_period(now)
-    changed = (budget.period_of(day) for day in changed_days)
-    periods = {p for p in (running, *changed) if p is not None and p.starts_at(budget.zone) <= now}
+    """The period that runs now, and those of changed days that have begun. Of days, also yesterday: it may be complete only now."""
+    today = local_date(now, budget.zone)
+    days = (today, *changed_days, *((today - DAY,) if budget.time_unit is TimeUnit.DAILY else ()))
+    periods = {p for day in days if (p := budget.period_of(day)) is not None and p.starts_at(budget.zone) <= now}
     return sorted(periods)
 
 
@@ -172,14 +172,12 @@ class _Ledger:
 
     def _current(self, wanted: Iterable[date]) -> dict[date, DayPointer]:
         """The pointers of those of the days that the ledger has."""
-        found = {}
-        for day in sorted(wanted):
-            month = BillingPeriod.of(day)
-            if month not in self._pointers:
-                self._pointers[month] = self._days.pointers(month)
-            if day in self._pointers[month]:
-                found[day] = self._pointers[month][day]
-        return found
+        months: dict[BillingPeriod, set[date]] = defaultdict(set)
+        for day in wanted:
+            months[BillingPeriod.of(day)].add(day)
+        for month in months.keys() - self._pointers.keys():
+            self._pointers[month] = self._days.pointers(month)
+        return {day: p for month, days in months.items() for day, p in self._pointers[month].items() if day in days}
 
     def with_drivers(self, news: Sequence[Crossing], dimensions: Sequence[str], now: datetime) -> Iterator[Crossing]:
         """The crossings with the names behind their spend: those that tell first, so that an attempt that ends in between never
