@@ -100,7 +100,7 @@ def _names(targets: Iterable[Target]) -> tuple[str, ...]:
 
 
 def _periods(budget: Budget, changed_days: Iterable[date], now: datetime) -> list[BudgetPeriod]:
-    """The period that runs now, and those of changed days that have begun. Of days, also yesterday: it may be complete only now."""
+    """The period that runs now, and those of changed days that have begun; of days also yesterday, which may be complete now."""
     today = local_date(now, budget.zone)
     days = (today, *changed_days, *((today - DAY,) if budget.time_unit is TimeUnit.DAILY else ()))
     periods = {p for day in days if (p := budget.period_of(day)) is not None and p.starts_at(budget.zone) <= now}

@@ -27,7 +27,7 @@ def budget(unit: TimeUnit, limit: int, zone: str, *notifications: Notification) 
 
 
 def live(world: World, first: date, last: date) -> None:
-    """Each day, usage is estimated at noon, UTC; the bill comes the next morning. The schedule looks just after midnight, UTC."""
+    """Usage is estimated at noon, UTC; the bill comes the next morning. The schedule looks just after midnight, UTC."""
     day = first
     while day <= last:
         noon = datetime(day.year, day.month, day.day, 12, tzinfo=UTC)
