@@ -29,7 +29,7 @@ _CENT = Decimal("0.01")
 _SMOOTHING = tuple(Decimal(a) for a in ("0.1", "0.2", "0.35", "0.6"))
 _DAMPING = Decimal("0.95")
 # Of the standard normal distribution.
-_Z90 = Decimal("1.2815515655446")
+_Z90, _Z95 = Decimal("1.2815515655446"), Decimal("1.6448536269515")
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,8 +76,9 @@ def forecast_total(
         return NoForecast(reason, len(history))
     with localcontext(_CONTEXT):
         recent = history[-LONGEST_HISTORY_DAYS:]
-        model = fit([amount for _, amount in recent], recent[0][0].weekday())
         last_known = recent[-1][0]
+        horizon = max(1, (last_day - last_known).days)
+        model = fit([amount for _, amount in recent], recent[0][0].weekday(), horizon)
         closed = {day: amount for day, amount in spent.items() if day < first_open}
         open_days = [first_open + i * _DAY for i in range((last_day - first_open).days + 1)]
         expected = {day: max(model.point((day - last_known).days), spent.get(day, ZERO)) for day in open_days}
@@ -180,21 +181,25 @@ def spread(weight: Decimal, steps: Sequence[int]) -> Decimal:
     return variance.sqrt()
 
 
-def fit(amounts: Sequence[Decimal], first_weekday: int) -> Model:
-    """The model that would have been nearest in the last weeks; the mean of all models unless another is clearly better."""
+def fit(amounts: Sequence[Decimal], first_weekday: int, horizon: int = WEEK) -> Model:
+    """The model that would have been nearest to sums over so many days, or as many as the history can tell of.
+
+    It is the mean of all models unless another one is clearly nearer.
+    """
     with localcontext(_CONTEXT):
         profile = weekday_profile(amounts, first_weekday)
         weekdays = [(first_weekday + i) % WEEK for i in range(len(amounts))]
         level = [a / profile[d] if profile[d] else None for a, d in zip(amounts, weekdays, strict=True)]
         candidates = _candidates(level)
         past = [_Past(amounts, weekdays, profile, states, weight) for states, weight in candidates.values()]
-        scores = dict(zip(candidates, (p.error(WEEK) for p in past), strict=True))
+        judged = max(1, min(horizon, len(amounts) // 3))
+        scores = dict(zip(candidates, (p.error(judged) for p in past), strict=True))
         usual = scores["combined"]
         method = min(scores, key=lambda name: (scores[name] * (1 if name == "combined" else _MARGIN), name))
         if not usual:
             method = "combined"
         states, weight = candidates[method]
-        sigma = past[list(candidates).index(method)].sigma()
+        sigma = past[list(candidates).index(method)].sigma(judged)
         return Model(method, profile, (weekdays[-1] + 1) % WEEK, states[-1], weight, sigma)
 
 
@@ -205,20 +210,29 @@ _MARGIN = Decimal("1.1")
 def weekday_profile(amounts: Sequence[Decimal], first_weekday: int) -> tuple[Decimal, ...]:
     """What each weekday is of an average day, Monday first; 1 for each where there is no pattern to see.
 
-    It is taken within whole weeks, so that a level that moves between weeks is no pattern, and drawn towards 1 by a week
-    without one.
+    Shares are taken within whole weeks, so that a level that moves between weeks is no pattern. They are drawn towards 1 by as
+    much as chance alone would spread the means of weekdays (an empirical Bayes estimate): a pattern in noise is not believed.
     """
-    sums = [ONE] * WEEK
-    weeks = 1
+    shares: list[list[Decimal]] = [[] for _ in range(WEEK)]
     for end in range(len(amounts), WEEK - 1, -WEEK):
         week = amounts[end - WEEK : end]
         mean = sum(week, ZERO) / WEEK
         if mean <= 0 or min(week) < 0:
             continue
-        weeks += 1
         for i, amount in enumerate(week):
-            sums[(first_weekday + end - WEEK + i) % WEEK] += amount / mean
-    return tuple(s / weeks for s in sums)
+            shares[(first_weekday + end - WEEK + i) % WEEK].append(amount / mean)
+    weeks = len(shares[0])
+    if weeks < 2:
+        return (ONE,) * WEEK
+    means = [sum(parts, ZERO) / weeks for parts in shares]
+    between = sum(((m - ONE) ** 2 for m in means), ZERO) / (WEEK - 1)
+    within = sum((_squares(parts, m) for parts, m in zip(shares, means, strict=True)), ZERO) / (WEEK * (weeks - 1)) / weeks
+    belief = max(ZERO, ONE - within / between) if between else ZERO
+    return tuple(ONE + belief * (m - ONE) for m in means)
+
+
+def _squares(values: Sequence[Decimal], mean: Decimal) -> Decimal:
+    return sum(((v - mean) ** 2 for v in values), ZERO)
 
 
 _States = list[_State]
@@ -227,15 +241,19 @@ _States = list[_State]
 def _candidates(level: Sequence[Decimal | None]) -> dict[str, tuple[_States, Decimal]]:
     """Each model's state at the end of every day, and the weight with which a surprise stays in its level."""
     windows = _Windows(level)
-    mean = _running_mean(windows, len(level))
+    mean = _running_mean(windows, len(level), WINDOW_DAYS)
+    long = _running_mean(windows, len(level), LONGEST_HISTORY_DAYS)
     smoothed, alpha = min((_smooth(level, a) for a in _SMOOTHING), key=lambda s: s[2])[:2]
     slopes = _slopes(windows, len(level))
     trended = [_State(s.level, b) for s, b in zip(smoothed, slopes, strict=True)]
-    combined = [_State((m.level + 2 * s.level) / 3, b / 3) for m, s, b in zip(mean, smoothed, slopes, strict=True)]
-    window = ONE / WINDOW_DAYS
+    combined = [
+        _State((g.level + m.level + 2 * s.level) / 4, b / 4) for g, m, s, b in zip(long, mean, smoothed, slopes, strict=True)
+    ]
+    window, long_window = ONE / WINDOW_DAYS, ONE / LONGEST_HISTORY_DAYS
     return {
-        "combined": (combined, (window + 2 * alpha) / 3),
+        "combined": (combined, (window + long_window + 2 * alpha) / 4),
         "mean": (mean, window),
+        "long mean": (long, long_window),
         "smoothing": (smoothed, alpha),
         "trend": (trended, alpha),
     }
@@ -255,8 +273,8 @@ class _Windows:
         return ((self._sums[last] - self._sums[first]) / count if count else ZERO), count
 
 
-def _running_mean(windows: _Windows, days: int) -> _States:
-    return [_State(windows.mean(end - WINDOW_DAYS, end)[0]) for end in range(1, days + 1)]
+def _running_mean(windows: _Windows, days: int, length: int) -> _States:
+    return [_State(windows.mean(end - length, end)[0]) for end in range(1, days + 1)]
 
 
 def _smooth(level: Sequence[Decimal | None], alpha: Decimal) -> tuple[_States, Decimal, Decimal]:
@@ -295,7 +313,7 @@ class _Past:
 
     def _origins(self, horizon: int) -> range:
         last = len(self.amounts) - 1 - horizon
-        return range(max(WEEK, last - WINDOW_DAYS + 1), last + 1)
+        return range(max(2 * WEEK - 1, last - 2 * WINDOW_DAYS + 1), last + 1)
 
     def _misses(self, horizon: int) -> list[Decimal]:
         """Actual minus forecast, of the sum over the days that followed each origin."""
@@ -316,20 +334,23 @@ class _Past:
         misses = self._misses(horizon)
         return sum(map(abs, misses), ZERO) / len(misses) if misses else ZERO
 
-    def sigma(self) -> Decimal:
-        """The usual surprise of a day, such that an interval of 80 % would have held 80 % of the sums over past weeks.
+    def sigma(self, horizon: int) -> Decimal:
+        """The usual surprise of a day, such that intervals of 80 and 90 % would have held as many of the sums over past spans.
 
-        With too few weeks to see that, it is the root mean square of the daily surprises.
+        With too few spans to see that, it is the root mean square of the daily surprises.
         """
         daily = self._misses(1)
         if not daily:
             return ZERO
         plain = (sum((m * m for m in daily), ZERO) / len(daily)).sqrt()
-        wide = spread(self.weight, range(1, WEEK + 1))
-        sizes = sorted(abs(m) / wide for m in self._misses(WEEK))
+        wide = spread(self.weight, range(1, horizon + 1))
+        sizes = sorted(abs(m) / wide for m in self._misses(horizon))
         if len(sizes) < WEEK:
             return plain
-        # The k-th smallest of n, k = ceil((n + 1) * level): split conformal prediction.
-        rank = -(-(len(sizes) + 1) * 8 // 10)
-        calibrated = sizes[min(rank, len(sizes)) - 1] / _Z90
+        calibrated = max(_ranked(sizes, 8) / _Z90, _ranked(sizes, 9) / _Z95)
         return max(plain / 2, min(calibrated, plain * 3))
+
+
+def _ranked(sizes: Sequence[Decimal], tenths: int) -> Decimal:
+    """The k-th smallest of n, k = ceil((n + 1) * level): split conformal prediction."""
+    return sizes[min(-(-(len(sizes) + 1) * tenths // 10), len(sizes)) - 1]
