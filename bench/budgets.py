@@ -184,7 +184,7 @@ def run(case: Case) -> list[dict[str, Any]]:
             {
                 "step": step,
                 "seconds": time.process_time() - started,
-                "days summed": outcome.days_summed,
+                "days summed": outcome.judged.days_summed,
                 "read items": memory.read_items,
                 "read units": memory.read_units,
                 "written items": memory.written_items,
@@ -213,9 +213,8 @@ def main() -> None:
         print(json.dumps({"steps": run(case), "megabytes": peak_megabytes()}))
         return
     print(f"{options.days} days, 2 charges per value and day; CPU seconds of one core, without the network\n")
-    print(
-        f"{'budgets':>7} {'values':>7} {'':20} {'seconds':>8} {'days':>5} {'items':>7} {'units':>7} {'written':>8} {'alerts':>7} {'MB':>6}"
-    )
+    columns = f"{'seconds':>8} {'days':>5} {'items':>7} {'units':>7} {'written':>8} {'alerts':>7} {'MB':>6}"
+    print(f"{'budgets':>7} {'values':>7} {'':20} {columns}")
     for budgets, values in product(options.budgets, options.values):
         if budgets > values:
             continue
@@ -231,4 +230,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

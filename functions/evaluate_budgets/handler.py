@@ -32,17 +32,17 @@ def evaluate(body: str, name: str) -> None:
     changed = detail.usage_dates if detail else ()
     outcome = evaluate_budgets(changed, days=days, sums=sums, policy=policy, alerts=alerts, clock=wiring.clock)
     count("AlertsChanged", len(outcome.changed))
-    count("BudgetsNotEvaluated", len(outcome.not_evaluated))
-    count("BudgetsWithoutLimit", len(outcome.without_limit))
+    count("BudgetsNotEvaluated", len(outcome.judged.not_evaluated))
+    count("BudgetsWithoutLimit", len(outcome.judged.without_limit))
     logger.info(
         "budgets evaluated",
         budgets=outcome.budgets,
         evaluations=len(outcome.evaluations),
         thresholds_crossed=outcome.crossed,
         alerts_changed=len(outcome.changed),
-        days_summed=outcome.days_summed,
-        not_evaluated=outcome.not_evaluated,
-        without_limit=outcome.without_limit,
+        days_summed=outcome.judged.days_summed,
+        not_evaluated=outcome.judged.not_evaluated,
+        without_limit=outcome.judged.without_limit,
     )
 
 

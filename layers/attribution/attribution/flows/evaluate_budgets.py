@@ -39,22 +39,33 @@ DRIVER_DIMENSIONS = ("iam_principal", "model", "token_kind", "account")
 """By which drivers are told, behind the cost categories: who, with which model, for what."""
 
 
-@dataclass(frozen=True, slots=True)
-class EvaluatedBudgets:
-    """What an evaluation found and changed. `days_summed` are those whose charges were read, because no sum was kept."""
+Target = tuple[Budget, BudgetPeriod]
 
-    budgets: int
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """Budgets held against the ledger. `days_summed` are those whose charges were read, because no sum was kept."""
+
     evaluations: tuple[Evaluation, ...]
-    crossed: int
-    changed: tuple[Alert, ...]
     days_summed: int
     # Budgets on a cost category by which some day of the period is not allocated yet.
-    not_evaluated: tuple[str, ...] = ()
+    not_evaluated: tuple[str, ...]
     # Budgets without a limit in a period: a plan that begins later, or nothing yet to adjust a limit to.
-    without_limit: tuple[str, ...] = ()
+    without_limit: tuple[str, ...]
 
 
-Target = tuple[Budget, BudgetPeriod]
+@dataclass(frozen=True, slots=True)
+class EvaluatedBudgets:
+    """What an evaluation found, and what it changed."""
+
+    budgets: int
+    judged: Judged
+    crossed: int
+    changed: tuple[Alert, ...]
+
+    @property
+    def evaluations(self) -> tuple[Evaluation, ...]:
+        return self.judged.evaluations
 
 
 def evaluate_budgets(
@@ -71,28 +82,28 @@ def evaluate_budgets(
     The alerts are read before the ledger: one that another evaluation changes in between, on fresher figures, is left alone.
     """
     now = clock()
-    budgets = [b for b in policy.budgets() if not b.is_expired(now)]
-    targets = [(b, period) for b in budgets for period in _periods(b, changed_days, now)]
+    budgets = policy.budgets()
+    targets = targets_of(budgets, changed_days, now)
     before = alerts.get_many(alert_key(b, period, n) for b, period in targets for n in b.notifications)
-    ledger = _Ledger(days, sums, [b.scope for b in budgets])
-    amounts = ledger.amounts(targets, now)
-    counted = {(b, p): known_days(b, p, amounts[b.scope.digest]) for b, p in targets}
-    judged = {(b, p): evaluate(b, p, days, now) for (b, p), days in counted.items() if days is not None}
-    evaluations = [evaluation for evaluation in judged.values() if evaluation is not None]
-    found = [c for e in evaluations for c in crossings(e)]
+    ledger = _Ledger(days, sums, budgets)
+    judged = ledger.judge(targets, now)
+    found = [c for e in judged.evaluations for c in crossings(e)]
     news = [c for c in found if next_alert(c, before.get(crossing_key(c)), now) is not None]
     dimensions = [*(c.name for c in policy.cost_categories()), *DRIVER_DIMENSIONS]
     explained = ledger.with_drivers(news, dimensions, now)
     changed = [alert for c in explained if (alert := _update(c, before.get(crossing_key(c)), alerts, now))]
-    return EvaluatedBudgets(
-        len(budgets),
-        tuple(evaluations),
-        sum(c.is_crossed for c in found),
-        tuple(changed),
-        ledger.days_summed,
-        _names(target for target, days in counted.items() if days is None),
-        _names(target for target, evaluation in judged.items() if evaluation is None),
-    )
+    return EvaluatedBudgets(len({b.name for b, _ in targets}), judged, sum(c.is_crossed for c in found), tuple(changed))
+
+
+def judge_budgets(budgets: Sequence[Budget], *, days: LedgerDays, sums: BudgetSums, clock: Clock) -> Judged:
+    """Budgets in the periods that run now, for somebody who asks; no alert comes of it."""
+    now = clock()
+    return _Ledger(days, sums, budgets).judge(targets_of(budgets, (), now), now)
+
+
+def targets_of(budgets: Iterable[Budget], changed_days: Sequence[date], now: datetime) -> list[Target]:
+    """Each budget that has not ended, with the periods to judge it in."""
+    return [(b, period) for b in budgets if not b.is_expired(now) for period in _periods(b, changed_days, now)]
 
 
 def _names(targets: Iterable[Target]) -> tuple[str, ...]:
@@ -100,7 +111,7 @@ def _names(targets: Iterable[Target]) -> tuple[str, ...]:
 
 
 def _periods(budget: Budget, changed_days: Iterable[date], now: datetime) -> list[BudgetPeriod]:
-    """The period that runs now, and those of changed days that have begun; of days also yesterday, which may be complete now."""
+    """The period that runs now, and those of changed days that have begun; of days also yesterday, complete by now."""
     today = local_date(now, budget.zone)
     days = (today, *changed_days, *((today - DAY,) if budget.time_unit is TimeUnit.DAILY else ()))
     periods = {p for day in days if (p := budget.period_of(day)) is not None and p.starts_at(budget.zone) <= now}
@@ -118,18 +129,30 @@ def _update(crossing: Crossing, current: Alert | None, alerts: Alerts, now: date
 class _Ledger:
     """What budgets count of ledger days: kept sums, and the charges of days of which none is kept."""
 
-    def __init__(self, days: LedgerDays, sums: BudgetSums, scopes: Iterable[Scope]) -> None:
+    def __init__(self, days: LedgerDays, sums: BudgetSums, budgets: Iterable[Budget]) -> None:
         self._days = days
         self._sums = sums
-        self._scopes = {scope.digest: scope for scope in scopes}
+        self._scopes: dict[str, Scope] = {b.scope.digest: b.scope for b in budgets}
         self._categories = {
             digest: {name for name in dimensions_of(scope.filter) if name not in CHARGE_DIMENSIONS}
             for digest, scope in self._scopes.items()
         }
         self._pointers: dict[BillingPeriod, Mapping[date, DayPointer]] = {}
-        self.days_summed = 0
+        self._days_summed = 0
 
-    def amounts(self, targets: Sequence[Target], now: datetime) -> Mapping[str, Mapping[date, DayAmount | None]]:
+    def judge(self, targets: Sequence[Target], now: datetime) -> Judged:
+        """Hold budgets against the ledger."""
+        amounts = self._amounts(targets, now)
+        counted = {(b, p): known_days(b, p, amounts[b.scope.digest]) for b, p in targets}
+        judged = {(b, p): evaluate(b, p, days, now) for (b, p), days in counted.items() if days is not None}
+        return Judged(
+            tuple(evaluation for evaluation in judged.values() if evaluation is not None),
+            self._days_summed,
+            _names(target for target, days in counted.items() if days is None),
+            _names(target for target, evaluation in judged.items() if evaluation is None),
+        )
+
+    def _amounts(self, targets: Sequence[Target], now: datetime) -> Mapping[str, Mapping[date, DayAmount | None]]:
         """What each scope counts of every ledger day that its budgets look at, by the scope's digest.
 
         None where nobody knows: a day that was allocated before a cost category existed says nothing of it, which is not zero.
@@ -153,7 +176,7 @@ class _Ledger:
 
     def _sum(self, pointer: DayPointer, kept: Mapping[str, Decimal], missing: Iterable[str]) -> Mapping[str, Decimal]:
         """Sum a day for scopes of which no sum is kept, and keep it: an attempt that ends in between goes on from there."""
-        self.days_summed += 1
+        self._days_summed += 1
         summed = sum_scopes(self._charges(pointer), [self._scopes[digest] for digest in sorted(missing)])
         sums = {digest: amount for digest, amount in kept.items() if digest in self._scopes} | summed
         self._sums.keep(pointer, sums)

@@ -154,7 +154,7 @@ def test_a_version_is_summed_once_and_read_from_then_on() -> None:
     ledger.spend({"search": "150"}, DAY + timedelta(days=1))
     third = ledger.outcome()
 
-    assert (first.days_summed, second.days_summed, third.days_summed) == (2, 0, 1)
+    assert (first.judged.days_summed, second.judged.days_summed, third.judged.days_summed) == (2, 0, 1)
     assert third.evaluations[0].spend == Spend(
         Decimal(100), Decimal(150), (), ((DAY, Decimal(100)), (DAY + DAY_LONG, Decimal(150)))
     )
@@ -207,7 +207,7 @@ def test_a_day_allocated_before_a_cost_category_existed_is_unknown_and_not_zero(
 
     outcome = ledger.outcome()
 
-    assert outcome.not_evaluated == ("search",)
+    assert outcome.judged.not_evaluated == ("search",)
     assert [e.budget.name for e in outcome.evaluations] == ["known"]
 
 
@@ -239,7 +239,7 @@ def test_a_budget_with_nothing_to_adjust_to_is_named() -> None:
     ledger = world(budget(limit=HistoricalLimit(3)))
     ledger.spend({"search": "5000"})
 
-    assert ledger.outcome().without_limit == ("search",)
+    assert ledger.outcome().judged.without_limit == ("search",)
 
 
 def test_one_jump_over_both_thresholds_is_told_by_the_higher_one() -> None:
