@@ -10,6 +10,7 @@ import typer
 from bedrock_costs.application import Commands, Options
 from bedrock_costs.commands.adjustments import adjustments
 from bedrock_costs.commands.backfill import backfill
+from bedrock_costs.commands.budgets import budgets
 from bedrock_costs.commands.config import commands as config_commands
 from bedrock_costs.commands.days import days
 from bedrock_costs.commands.deliveries import deliveries
@@ -61,7 +62,7 @@ def main(
     ctx.obj = Options(stack_name, profile, region, endpoint_url, output, color)
 
 
-for command in (report, days, request, deliveries, adjustments, quarantine, status, backfill):
+for command in (report, budgets, days, request, deliveries, adjustments, quarantine, status, backfill):
     app.command()(command)
 app.add_typer(replay_commands, name="replay")
 app.add_typer(config_commands, name="config")

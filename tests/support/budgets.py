@@ -8,7 +8,8 @@ from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import Any
 
-from adapters.budget_documents import AwsBudgetDocument, BudgetDocument, Vocabulary, build_budgets
+from adapters.budget_documents import AwsBudgetDocument, BudgetDocument, build_budgets
+from adapters.budget_filters import Vocabulary
 from attribution.alerts import Alert
 from attribution.allocation import estimate_day
 from attribution.budgets import AlertState, Budget

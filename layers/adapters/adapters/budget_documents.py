@@ -6,16 +6,16 @@ What a document cannot mean in this ledger is refused with its place and the rea
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta, tzinfo
 from decimal import Decimal, InvalidOperation
 from itertools import pairwise
 from typing import Annotated, Any, Literal, TypeAlias
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
+from adapters.budget_filters import Document, ExpressionDocument, Unusable, Vocabulary, cost_filters
 from attribution.budget_periods import TimeUnit, calendar_period
 from attribution.budgets import (
     Budget,
@@ -33,17 +33,13 @@ from attribution.budgets import (
 )
 from attribution.charges import COST_METRICS
 from attribution.meters import METERED_IN_TOKENS, TokenKind
-from attribution.models import model_of_name
 from attribution.scopes import (
-    CHARGE_DIMENSIONS,
     EVERYTHING,
     REQUESTS,
     TOKENS,
     All,
-    AnyOf,
     Filter,
     Match,
-    MatchOption,
     Measure,
     Not,
     Scope,
@@ -74,24 +70,6 @@ _ThresholdType: TypeAlias = ThresholdType
 _TimeUnit: TypeAlias = TimeUnit
 
 
-@dataclass(frozen=True, slots=True)
-class Vocabulary:
-    """What filters may speak of besides the dimensions of every charge: cost categories, and the tag keys they inherit from.
-
-    Tag keys are in lower case.
-    """
-
-    categories: tuple[str, ...]
-    category_of_tag: Mapping[str, str]
-
-    def dimensions(self) -> list[str]:
-        return sorted({*CHARGE_DIMENSIONS, *self.categories})
-
-
-class _Document(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
-
-
 def _as_text(value: object) -> object:
     """A JSON number as the text that wrote it; AWS writes thresholds as doubles, `80.0`."""
     return str(value) if isinstance(value, int | float) and not isinstance(value, bool) else value
@@ -101,7 +79,7 @@ AmountNumber = Annotated[Decimal, BeforeValidator(_as_text), Field(ge=0, max_dig
 ThresholdNumber = Annotated[Decimal, BeforeValidator(_as_text), Field(ge=0, le=MAX_THRESHOLD, allow_inf_nan=False)]
 
 
-class NotificationDocument(_Document):
+class NotificationDocument(Document):
     """AWS's `Notification`. `NotificationState` is what AWS's own evaluation said, and is not read."""
 
     NotificationType: _NotificationType
@@ -114,14 +92,14 @@ class NotificationDocument(_Document):
         return Notification(self.Threshold, self.NotificationType, self.ComparisonOperator, self.ThresholdType)
 
 
-class SubscriberDocument(_Document):
+class SubscriberDocument(Document):
     """AWS's `Subscriber`. Alerts go where the budget's channel says; subscribers are checked, not used."""
 
     SubscriptionType: Literal["SNS", "EMAIL"]
     Address: Annotated[str, Field(min_length=1, max_length=2147483647)]
 
 
-class SubscribedNotification(_Document):
+class SubscribedNotification(Document):
     """AWS's `NotificationWithSubscribers`, of `create-budget`."""
 
     Notification: NotificationDocument
@@ -134,236 +112,14 @@ class SubscribedNotification(_Document):
         return self
 
 
-class SpendDocument(_Document):
+class SpendDocument(Document):
     """AWS's `Spend`."""
 
     Amount: AmountNumber
     Unit: Annotated[str, Field(min_length=1, max_length=2147483647)]
 
 
-class _Leaf(_Document):
-    Key: Annotated[str, Field(min_length=1, max_length=1024)] = ""
-    Values: tuple[Annotated[str, Field(max_length=1024)], ...] = ()
-    MatchOptions: tuple[str, ...] = ()
-
-    def option(self) -> tuple[MatchOption, bool]:
-        """How values are compared, and whether letter case does not matter."""
-        chosen = [o for o in self.MatchOptions if o not in _CASES]
-        unknown = [o for o in chosen if o not in MatchOption.__members__]
-        if unknown:
-            raise _Unusable("MatchOptions", f"{unknown[0]} compares nothing in this ledger; choose from {sorted(MatchOption)}")
-        if len(chosen) > 1:
-            raise _Unusable("MatchOptions", f"{' and '.join(chosen)} exclude each other")
-        option = MatchOption(chosen[0]) if chosen else MatchOption.EQUALS if self.Values else MatchOption.ABSENT
-        if option is MatchOption.ABSENT and self.Values:
-            raise _Unusable("Values", "ABSENT matches what has no value: leave the values out")
-        if option is not MatchOption.ABSENT and not self.Values:
-            raise _Unusable("Values", f"{option} needs values to compare with")
-        return option, "CASE_INSENSITIVE" in self.MatchOptions
-
-
-_CASES = ("CASE_SENSITIVE", "CASE_INSENSITIVE")
-_DEPTH = 10
-
-
-class _Unusable(ValueError):
-    """Something in a document has no meaning here; knows its place."""
-
-    def __init__(self, place: str, reason: str) -> None:
-        self.place, self.reason = place, reason
-        super().__init__(f"{place}: {reason}")
-
-    def inside(self, place: str) -> _Unusable:
-        return _Unusable(f"{place}.{self.place}", self.reason)
-
-
-class ExpressionDocument(_Document):
-    """AWS's `Expression`; `Dimensions.Key` may also be one of our own dimensions, such as `model`."""
-
-    Or: tuple[ExpressionDocument, ...] | None = None
-    And: tuple[ExpressionDocument, ...] | None = None
-    Not: ExpressionDocument | None = None
-    Dimensions: _Leaf | None = None
-    Tags: _Leaf | None = None
-    CostCategories: _Leaf | None = None
-    ProductAttributes: _Leaf | None = None
-
-    @model_validator(mode="after")
-    def _one_root(self) -> ExpressionDocument:
-        if len(self._roots()) != 1:
-            raise ValueError(
-                "each expression has exactly one root: And, Or, Not, Dimensions, Tags, CostCategories or ProductAttributes"
-            )
-        return self
-
-    def _roots(self) -> list[str]:
-        return [name for name in type(self).model_fields if getattr(self, name) is not None]
-
-    def filter(self, vocabulary: Vocabulary, depth: int = 1) -> Filter:
-        """The filter that it means in this ledger."""
-        if depth > _DEPTH:
-            raise _Unusable("And", f"an expression may be nested {_DEPTH} deep")
-        (root,) = self._roots()
-        part = getattr(self, root)
-        try:
-            if isinstance(part, tuple):
-                return _combined(root, part, vocabulary, depth)
-            if isinstance(part, ExpressionDocument):
-                return Not(part.filter(vocabulary, depth + 1))
-            return _LEAVES[root](part, vocabulary)
-        except _Unusable as unusable:
-            raise unusable.inside(root) from None
-
-
-def _combined(root: str, parts: tuple[ExpressionDocument, ...], vocabulary: Vocabulary, depth: int) -> Filter:
-    if len(parts) < 2:
-        raise _Unusable("[]", "needs at least two expressions")
-    filters = []
-    for i, part in enumerate(parts):
-        try:
-            filters.append(part.filter(vocabulary, depth + 1))
-        except _Unusable as unusable:
-            raise unusable.inside(f"[{i}]") from None
-    return All(tuple(filters)) if root == "And" else AnyOf(tuple(filters))
-
-
-_AWS_DIMENSIONS = {
-    "LINKED_ACCOUNT": "account",
-    "REGION": "region",
-    "USAGE_TYPE": "usage_type",
-    "RECORD_TYPE": "line_item_type",
-}
-_SERVICES = ("SERVICE", "SERVICE_CODE")
-_BEDROCK = ("amazon bedrock", "amazonbedrock")
-_EDITION = re.compile(r"\(amazon bedrock edition\)$", re.IGNORECASE)
-
-
-def _dimension(leaf: _Leaf, vocabulary: Vocabulary) -> Filter:
-    if leaf.Key in _SERVICES:
-        return _service(leaf.Values)
-    name = _AWS_DIMENSIONS.get(leaf.Key, leaf.Key)
-    if name not in vocabulary.dimensions():
-        known = [*_AWS_DIMENSIONS, *_SERVICES, *vocabulary.dimensions()]
-        raise _Unusable("Key", f"{leaf.Key} is no dimension of this ledger; choose from {known}")
-    option, ignore_case = leaf.option()
-    return Match(name, leaf.Values, option, ignore_case)
-
-
-def _service(values: Sequence[str]) -> Filter:
-    """A filter by service: the ledger holds Amazon Bedrock, and nothing else can ever match."""
-    if any(v.strip().casefold() in _BEDROCK for v in values):
-        return EVERYTHING
-    models = tuple(model_of_name(v) for v in values if _EDITION.search(v.strip()))
-    if not models:
-        raise _Unusable("Values", f"this ledger holds Amazon Bedrock alone; {', '.join(values)} would never spend anything")
-    return Match("model", models)
-
-
-def _category(leaf: _Leaf, vocabulary: Vocabulary) -> Filter:
-    if leaf.Key not in vocabulary.categories:
-        raise _Unusable("Key", f"there is no cost category {leaf.Key!r}; the policy defines {list(vocabulary.categories)}")
-    option, ignore_case = leaf.option()
-    return Match(leaf.Key, leaf.Values, option, ignore_case)
-
-
-def _tag(leaf: _Leaf, vocabulary: Vocabulary) -> Filter:
-    option, ignore_case = leaf.option()
-    return Match(_category_of_tag(leaf.Key, vocabulary), leaf.Values, option, ignore_case)
-
-
-_TAG_PREFIXES = ("user:", "iamprincipal/", "resourcetags/", "accounttag/")
-
-
-def _category_of_tag(key: str, vocabulary: Vocabulary) -> str:
-    """The cost category that inherits from a tag key: what it allocates is what the tag's filter means here."""
-    plain = key.casefold()
-    for prefix in _TAG_PREFIXES:
-        plain = plain.removeprefix(prefix)
-    category = vocabulary.category_of_tag.get(plain)
-    if category is None:
-        raise _Unusable("Key", f"no cost category inherits from the tag key {key!r}: add one with this key")
-    return category
-
-
-_INFERENCE_TYPES = {"input tokens": TokenKind.INPUT, "output tokens": TokenKind.OUTPUT}
-
-
-def _attribute(leaf: _Leaf, vocabulary: Vocabulary) -> Filter:
-    option, _ = leaf.option()
-    if option not in (MatchOption.EQUALS, MatchOption.ABSENT) or "CASE_INSENSITIVE" in leaf.MatchOptions:
-        raise _Unusable("MatchOptions", "ProductAttributes take EQUALS, with or without CASE_SENSITIVE, or ABSENT")
-    if option is MatchOption.ABSENT and "CASE_SENSITIVE" in leaf.MatchOptions:
-        raise _Unusable("MatchOptions", "CASE_SENSITIVE goes with EQUALS alone")
-    match leaf.Key:
-        case "model":
-            return Match("model", tuple(model_of_name(v) for v in leaf.Values), option)
-        case "provider":
-            return Match("provider", tuple(_provider(v) for v in leaf.Values), option)
-        case "inferenceType":
-            unknown = [v for v in leaf.Values if v.casefold() not in _INFERENCE_TYPES]
-            if not unknown:
-                return Match("token_kind", tuple(_INFERENCE_TYPES[v.casefold()].value for v in leaf.Values), option)
-            raise _Unusable("Values", f"{unknown[0]!r} is not known; filter by Dimensions with the Key token_kind instead")
-        case _:
-            raise _Unusable("Key", f"{leaf.Key!r} is not known; choose from model, provider, inferenceType")
-
-
-def _provider(name: str) -> str:
-    """A provider as model keys begin with it: `Mistral AI` is `mistral`."""
-    return name.casefold().removesuffix(" ai").removesuffix(" labs").replace(" ", "")
-
-
-_LEAVES: Mapping[str, Callable[[_Leaf, Vocabulary], Filter]] = {
-    "Dimensions": _dimension,
-    "Tags": _tag,
-    "CostCategories": _category,
-    "ProductAttributes": _attribute,
-}
-
-
-def _cost_filters(filters: Mapping[str, tuple[str, ...]], vocabulary: Vocabulary) -> Filter:
-    """AWS's older filters: values of one key are alternatives, keys are conditions."""
-    parts: list[Filter] = []
-    for key, values in sorted(filters.items()):
-        try:
-            parts += _cost_filter(key, values, vocabulary)
-        except _Unusable as unusable:
-            raise _Unusable(f"CostFilters.{key}", unusable.reason) from None
-    return parts[0] if len(parts) == 1 else All(tuple(p for p in parts if p != EVERYTHING))
-
-
-_COST_FILTERS = {
-    "LinkedAccount": "account",
-    "Region": "region",
-    "UsageType": "usage_type",
-    "RecordType": "line_item_type",
-}
-_KEYED_FILTERS = ("TagKeyValue", "CostCategory")
-
-
-def _cost_filter(key: str, values: tuple[str, ...], vocabulary: Vocabulary) -> Iterator[Filter]:
-    if not values:
-        raise _Unusable("Values", "the filter has no values")
-    if key == "Service":
-        yield _service(values)
-    elif key in _COST_FILTERS:
-        yield Match(_COST_FILTERS[key], values)
-    elif key in _KEYED_FILTERS:
-        grouped: dict[str, list[str]] = {}
-        for value in values:
-            name, separator, wanted = value.partition("$")
-            if not separator:
-                raise _Unusable("Values", f"{value!r} is not written as key$value")
-            grouped.setdefault(name, []).append(wanted)
-        for name, wanted_values in grouped.items():
-            leaf = _Leaf(Key=name, Values=tuple(wanted_values))
-            yield _tag(leaf, vocabulary) if key == "TagKeyValue" else _category(leaf, vocabulary)
-    else:
-        known = [*_COST_FILTERS, "Service", *_KEYED_FILTERS]
-        raise _Unusable("Key", f"this ledger cannot filter by it; choose from {known}")
-
-
-class CostTypesDocument(_Document):
+class CostTypesDocument(Document):
     """AWS's `CostTypes` with its defaults."""
 
     IncludeTax: bool = True
@@ -380,7 +136,7 @@ class CostTypesDocument(_Document):
 
     def metric(self) -> str:
         if self.UseBlended:
-            raise _Unusable("CostTypes.UseBlended", f"{_NO_BLENDED}")
+            raise Unusable("CostTypes.UseBlended", f"{_NO_BLENDED}")
         return "effective_cost" if self.UseAmortized else "billed_cost"
 
     def excluded(self) -> tuple[str, ...]:
@@ -437,7 +193,7 @@ def _instant(value: object) -> object:
 Instant = Annotated[datetime, BeforeValidator(_instant)]
 
 
-class TimePeriodDocument(_Document):
+class TimePeriodDocument(Document):
     """AWS's `TimePeriod`, UTC."""
 
     Start: Instant | None = None
@@ -460,14 +216,14 @@ def _utc(moment: datetime) -> datetime:
     return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
-class HistoricalOptionsDocument(_Document):
+class HistoricalOptionsDocument(Document):
     """AWS's `HistoricalOptions`; `LookBackAvailablePeriods` is AWS's own count, and is not read."""
 
     BudgetAdjustmentPeriod: Annotated[int, Field(ge=1)]
     LookBackAvailablePeriods: int | None = None
 
 
-class AutoAdjustDocument(_Document):
+class AutoAdjustDocument(Document):
     """AWS's `AutoAdjustData`."""
 
     AutoAdjustType: Literal["HISTORICAL", "FORECAST"]
@@ -481,7 +237,7 @@ class AutoAdjustDocument(_Document):
         return self
 
 
-class AwsBudget(_Document):
+class AwsBudget(Document):
     """AWS's `Budget`, as `describe-budgets` prints it or `create-budget` takes it."""
 
     BudgetName: NameOfBudget
@@ -526,14 +282,14 @@ class AwsBudget(_Document):
         spends = [self.BudgetLimit, *(self.PlannedBudgetLimits or {}).values()]
         units = {spend.Unit for spend in spends if spend} or {"USD"}
         if len(units) > 1:
-            raise _Unusable("PlannedBudgetLimits", f"limits have different units: {sorted(units)}")
+            raise Unusable("PlannedBudgetLimits", f"limits have different units: {sorted(units)}")
         (unit,) = units
         if self.BudgetType == BudgetType.COST:
             if not re.fullmatch(r"[A-Z]{3}", unit):
-                raise _Unusable("BudgetLimit.Unit", f"{unit!r} is no currency")
+                raise Unusable("BudgetLimit.Unit", f"{unit!r} is no currency")
             return unit, 1
         if unit.casefold() not in _UNITS:
-            raise _Unusable("BudgetLimit.Unit", f"{unit!r} is not measured here; choose from {sorted(_UNITS)}")
+            raise Unusable("BudgetLimit.Unit", f"{unit!r} is not measured here; choose from {sorted(_UNITS)}")
         return _UNITS[unit.casefold()]
 
     def limit(self, per_unit: int) -> Limit:
@@ -557,10 +313,10 @@ class AwsBudget(_Document):
         if self.FilterExpression:
             try:
                 conditions.insert(0, self.FilterExpression.filter(vocabulary))
-            except _Unusable as unusable:
+            except Unusable as unusable:
                 raise unusable.inside("FilterExpression") from None
         elif self.CostFilters:
-            conditions.insert(0, _cost_filters(self.CostFilters, vocabulary))
+            conditions.insert(0, cost_filters(self.CostFilters, vocabulary))
         measure = Measure(metric, unit) if self.BudgetType == BudgetType.COST else Measure(unit, unit)
         return Scope(_every(conditions), measure)
 
@@ -573,27 +329,27 @@ def _every(conditions: Sequence[Filter]) -> Filter:
 def _metric(name: str, budget_type: BudgetType) -> str:
     if budget_type is BudgetType.USAGE:
         if name != "UsageQuantity":
-            raise _Unusable("Metrics", f"a USAGE budget is measured in UsageQuantity, not in {name}")
+            raise Unusable("Metrics", f"a USAGE budget is measured in UsageQuantity, not in {name}")
         return name
     if name not in _METRICS:
         reason = _NO_BLENDED if name == "BlendedCost" else f"{name} is no cost metric; choose from {list(_METRICS)}"
-        raise _Unusable("Metrics", reason)
+        raise Unusable("Metrics", reason)
     return _METRICS[name]
 
 
 def _historical(periods: int, unit: TimeUnit) -> Limit:
     longest = _LONGEST_LOOK_BACK.get(unit)
     if longest is None:
-        raise _Unusable("TimeUnit", f"a {unit} budget has no earlier periods to adjust its limit to")
+        raise Unusable("TimeUnit", f"a {unit} budget has no earlier periods to adjust its limit to")
     if periods > longest:
         place = "AutoAdjustData.HistoricalOptions.BudgetAdjustmentPeriod"
-        raise _Unusable(place, f"the maximum of a {unit} budget is {longest}, not {periods}")
+        raise Unusable(place, f"the maximum of a {unit} budget is {longest}, not {periods}")
     return HistoricalLimit(periods)
 
 
 def _forecast_limit(unit: TimeUnit) -> Limit:
     if unit is TimeUnit.CUSTOM:
-        raise _Unusable("TimeUnit", "a CUSTOM budget runs once, and has nothing to adjust its limit to")
+        raise Unusable("TimeUnit", "a CUSTOM budget runs once, and has nothing to adjust its limit to")
     return ForecastLimit()
 
 
@@ -601,25 +357,25 @@ def _planned_limits(budget: AwsBudget, per_unit: int) -> Limit:
     """Planned limits by the first day of their periods, which AWS writes as seconds since 1970, UTC."""
     unit, place = budget.TimeUnit, "PlannedBudgetLimits"
     if unit not in _PLANNED_PERIODS:
-        raise _Unusable(place, f"only MONTHLY and QUARTERLY budgets have planned limits, not {unit} ones")
+        raise Unusable(place, f"only MONTHLY and QUARTERLY budgets have planned limits, not {unit} ones")
     limits = []
     for key, spend in (budget.PlannedBudgetLimits or {}).items():
         begins = _instant(key)
         if not isinstance(begins, datetime) or calendar_period(unit, begins.date()).first_day != begins.date():
-            raise _Unusable(f"{place}.{key}", f"not the start of a {unit} period, UTC, in epoch seconds")
+            raise Unusable(f"{place}.{key}", f"not the start of a {unit} period, UTC, in epoch seconds")
         limits.append((begins.date(), spend.Amount * per_unit))
     limits.sort()
     for (earlier, _), (later, _) in pairwise(limits):
         if calendar_period(unit, earlier).last_day + timedelta(days=1) != later:
-            raise _Unusable(place, f"the period after {earlier} is missing: limits are planned without gaps")
+            raise Unusable(place, f"the period after {earlier} is missing: limits are planned without gaps")
     last = budget.TimePeriod.days()[1]
     expires = last is not None and last <= calendar_period(unit, limits[-1][0]).last_day
     if len(limits) != _PLANNED_PERIODS[unit] and not expires and not budget.is_description:
-        raise _Unusable(place, f"a {unit} budget needs {_PLANNED_PERIODS[unit]} of them, not {len(limits)}")
+        raise Unusable(place, f"a {unit} budget needs {_PLANNED_PERIODS[unit]} of them, not {len(limits)}")
     return PlannedLimits(tuple(limits))
 
 
-class AwsDocuments(_Document):
+class AwsDocuments(Document):
     """A budget as AWS has it, with its notifications as `describe-notifications-for-budget` or `create-budget` has them."""
 
     Budget: AwsBudget
@@ -648,7 +404,7 @@ def _zone(name: str) -> tzinfo:
     return UTC if name == "UTC" else ZoneInfo(name)
 
 
-class _Routed(_Document):
+class _Routed(Document):
     """What AWS's documents do not say of a budget."""
 
     time_zone: TimeZone = "UTC"
@@ -697,7 +453,7 @@ def _in_our_unit(notification: Notification, per_unit: int) -> Notification:
     )
 
 
-class LimitDocument(_Document):
+class LimitDocument(Document):
     """A limit: `amount`, or `planned` by first month or day, or the average of `history_periods`, or `from_forecast`.
 
     Amounts are text or whole numbers, so that they stay exact. `unit` is for USAGE budgets.
@@ -730,7 +486,7 @@ def _planned_day(text: str) -> date:
     try:
         return date.fromisoformat(text if len(text) > len("2026-11") else f"{text}-01")
     except ValueError:
-        raise _Unusable("limit.planned", f"{text!r} is no month or day; write 2026-11 or 2026-11-01") from None
+        raise Unusable("limit.planned", f"{text!r} is no month or day; write 2026-11 or 2026-11-01") from None
 
 
 Percent = Annotated[Decimal, Field(gt=0, le=1_000_000, max_digits=12, decimal_places=4)]
@@ -810,7 +566,7 @@ class BudgetDocument(_Routed):
         if self.filter:
             try:
                 yield self.filter.filter(vocabulary)
-            except _Unusable as unusable:
+            except Unusable as unusable:
                 raise unusable.inside("filter") from None
 
     def _notifications(self) -> tuple[Notification, ...]:
@@ -824,13 +580,13 @@ class BudgetDocument(_Routed):
 def _check_notifications(budget: Budget) -> None:
     """Refuse what AWS refuses of notifications."""
     if len(budget.notifications) > MAX_NOTIFICATIONS:
-        raise _Unusable(
+        raise Unusable(
             "notifications", f"a budget can have up to {MAX_NOTIFICATIONS} notifications, not {len(budget.notifications)}"
         )
     if len({(n.type, n.threshold_key) for n in budget.notifications}) < len(budget.notifications):
-        raise _Unusable("notifications", "a notification is its fields: one of these is there twice")
+        raise Unusable("notifications", "a notification is its fields: one of these is there twice")
     if budget.time_unit is TimeUnit.DAILY and any(n.type is NotificationType.FORECASTED for n in budget.notifications):
-        raise _Unusable("notifications", "a DAILY budget cannot have FORECASTED notifications")
+        raise Unusable("notifications", "a DAILY budget cannot have FORECASTED notifications")
 
 
 def build_budgets(documents: Sequence[BudgetDocument | AwsBudgetDocument], vocabulary: Vocabulary) -> list[Budget]:
@@ -852,3 +608,29 @@ def _check_parents(parents: Mapping[str, str], names: Collection[str]) -> None:
             raise ValueError(f"budget {name!r}: parent: there is no budget {parent!r}")
         if name in ancestors(name, parents):
             raise ValueError(f"budget {name!r}: parent: it is a part of itself, by way of {parent!r}")
+
+
+def join_aws_documents(budgets: object, notifications: object | None) -> list[dict[str, Any]]:
+    """Budgets as `describe-budgets` prints them, each with its notifications, as the `budgets` of a policy.
+
+    `notifications` is what `describe-budget-notifications-for-account` prints, or `describe-notifications-for-budget` of one.
+    """
+    found = budgets.get("Budgets", [budgets["Budget"]] if "Budget" in budgets else None) if isinstance(budgets, dict) else None
+    if not isinstance(found, list) or not all(isinstance(budget, dict) for budget in found):
+        raise ValueError("the file of budgets has neither Budgets nor Budget: write what describe-budgets printed")
+    by_name: dict[str, Any] = {}
+    match notifications:
+        case None:
+            pass
+        case {"BudgetNotificationsForAccount": [*entries]}:
+            by_name = {entry["BudgetName"]: entry.get("Notifications", []) for entry in entries}
+        case {"Notifications": [*entries]} if len(found) == 1:
+            by_name = {found[0].get("BudgetName", ""): entries}
+        case {"Notifications": _}:
+            raise ValueError(
+                "these notifications do not say whose they are: with several budgets, "
+                "write what describe-budget-notifications-for-account printed"
+            )
+        case _:
+            raise ValueError("the file of notifications has neither BudgetNotificationsForAccount nor Notifications")
+    return [{"aws": {"Budget": budget, "Notifications": by_name.get(budget.get("BudgetName", ""), [])}} for budget in found]

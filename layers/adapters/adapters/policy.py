@@ -11,7 +11,8 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError, model_validator
 
-from adapters.budget_documents import MAX_BUDGETS, AwsBudgetDocument, BudgetDocument, Vocabulary, build_budgets
+from adapters.budget_documents import MAX_BUDGETS, AwsBudgetDocument, BudgetDocument, build_budgets
+from adapters.budget_filters import Vocabulary
 from adapters.codec import compress, decompress_lines, lines
 from adapters.dynamodb import Table
 from adapters.validation import wrong_fields

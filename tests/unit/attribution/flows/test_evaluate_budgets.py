@@ -221,8 +221,8 @@ def test_a_budget_is_judged_from_its_local_midnight_on() -> None:
     ledger.clock.advance(60)
     after = ledger.outcome()
 
-    assert [str(e.period) for e in before.evaluations] == ["2026-11-02"]
-    assert [str(e.period) for e in after.evaluations] == ["2026-11-03"]
+    assert [str(e.period) for e in before.evaluations] == ["2026-11-01", "2026-11-02"]
+    assert [str(e.period) for e in after.evaluations] == ["2026-11-02", "2026-11-03"]
     assert [a.key.period for a in after.changed] == ["2026-11-03"]
 
 
