@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -105,6 +106,41 @@ def test_an_alert_whose_spend_turns_out_lower_is_corrected_once(spent: Stack) ->
         spent.run(FUNCTION, load_event(FUNCTION))
 
     assert alerts(spent) == {"80": ("recovered", "pending", 2)}
+
+
+def test_a_budget_in_awss_words_counts_by_several_dimensions_at_once(spent: Stack) -> None:
+    expression = {
+        "And": [
+            {"Tags": {"Key": "team", "Values": ["search"]}},
+            {"Dimensions": {"Key": "token_kind", "Values": ["output"]}},
+            {"Not": {"ProductAttributes": {"Key": "provider", "Values": ["Amazon"]}}},
+        ]
+    }
+    budget = {
+        "BudgetName": "Search, output",
+        "BudgetType": "COST",
+        "TimeUnit": "DAILY",
+        "BudgetLimit": {"Amount": "0.01", "Unit": "USD"},
+        "FilterExpression": expression,
+        "Metrics": ["UnblendedCost"],
+        "TimePeriod": {"Start": "2026-10-01T00:00:00+00:00", "End": "2087-06-15T00:00:00+00:00"},
+    }
+    notification = {"NotificationType": "ACTUAL", "ComparisonOperator": "GREATER_THAN", "Threshold": 100.0}
+    document = {"aws": {"Budget": budget, "Notifications": [notification]}, "time_zone": "Europe/Berlin"}
+    DynamoPolicy(spent.table("LedgerTable")).apply(parse_policy({"budgets": [document]}))
+
+    # October 5 is complete at midnight, UTC.
+    spent.run(FUNCTION, load_event(FUNCTION))
+
+    (item,) = spent.items("AlertsTable")
+    assert (item["pk"], item["sk"]) == ("Search, output#2026-10-05", "ACTUAL#100")
+    assert item["estimated"] == sum(
+        Decimal(value["costs"]["billed_cost"])
+        for sums in spent.items("LedgerTable")
+        if sums["sk"].startswith("SUM#token_kind#")
+        for value in sums["values"]
+        if value["value"] == "output"
+    )
 
 
 @pytest.mark.parametrize(

@@ -33,6 +33,7 @@ from attribution.budgets import (
 )
 from attribution.charges import COST_METRICS
 from attribution.meters import METERED_IN_TOKENS, TokenKind
+from attribution.money import multiply
 from attribution.scopes import (
     EVERYTHING,
     REQUESTS,
@@ -187,10 +188,19 @@ def _instant(value: object) -> object:
         seconds = Decimal(str(value))
     except InvalidOperation:
         return value
-    return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(seconds=int(seconds))
+    is_time = seconds.is_finite() and 0 <= seconds < _END_OF_SECONDS
+    return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(seconds=int(seconds)) if is_time else value
 
 
-Instant = Annotated[datetime, BeforeValidator(_instant)]
+def _in_our_time(moment: datetime) -> datetime:
+    if not _FIRST_YEAR <= moment.year <= _LAST_YEAR:
+        raise ValueError(f"a budget begins and ends between {_FIRST_YEAR} and {_LAST_YEAR}")
+    return moment
+
+
+_FIRST_YEAR, _LAST_YEAR = 2000, 2100
+_END_OF_SECONDS = 4_133_980_800
+Instant = Annotated[datetime, BeforeValidator(_instant), AfterValidator(_in_our_time)]
 
 
 class TimePeriodDocument(Document):
@@ -299,7 +309,7 @@ class AwsBudget(Document):
         if self.PlannedBudgetLimits:
             return _planned_limits(self, per_unit)
         assert self.BudgetLimit is not None  # noqa: S101 - validated
-        return FixedLimit(self.BudgetLimit.Amount * per_unit)
+        return FixedLimit(multiply(self.BudgetLimit.Amount, Decimal(per_unit)))
 
     def scope(self, vocabulary: Vocabulary, unit: str) -> Scope:
         metric = "billed_cost"
@@ -363,7 +373,7 @@ def _planned_limits(budget: AwsBudget, per_unit: int) -> Limit:
         begins = _instant(key)
         if not isinstance(begins, datetime) or calendar_period(unit, begins.date()).first_day != begins.date():
             raise Unusable(f"{place}.{key}", f"not the start of a {unit} period, UTC, in epoch seconds")
-        limits.append((begins.date(), spend.Amount * per_unit))
+        limits.append((begins.date(), multiply(spend.Amount, Decimal(per_unit))))
     limits.sort()
     for (earlier, _), (later, _) in pairwise(limits):
         if calendar_period(unit, earlier).last_day + timedelta(days=1) != later:
@@ -449,7 +459,10 @@ def _in_our_unit(notification: Notification, per_unit: int) -> Notification:
     if notification.threshold_type is ThresholdType.PERCENTAGE:
         return notification
     return Notification(
-        notification.threshold * per_unit, notification.type, notification.comparison, notification.threshold_type
+        multiply(notification.threshold, Decimal(per_unit)),
+        notification.type,
+        notification.comparison,
+        notification.threshold_type,
     )
 
 

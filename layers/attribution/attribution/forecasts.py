@@ -189,8 +189,7 @@ def fit(amounts: Sequence[Decimal], first_weekday: int, horizon: int = WEEK) -> 
     with localcontext(_CONTEXT):
         profile = weekday_profile(amounts, first_weekday)
         weekdays = [(first_weekday + i) % WEEK for i in range(len(amounts))]
-        level = [a / profile[d] if profile[d] else None for a, d in zip(amounts, weekdays, strict=True)]
-        candidates = _candidates(level)
+        candidates = _candidates(amounts, [profile[weekday] for weekday in weekdays])
         past = [_Past(amounts, weekdays, profile, states, weight) for states, weight in candidates.values()]
         judged = max(1, min(horizon, len(amounts) // 3))
         scores = dict(zip(candidates, (p.error(judged) for p in past), strict=True))
@@ -203,6 +202,8 @@ def fit(amounts: Sequence[Decimal], first_weekday: int, horizon: int = WEEK) -> 
         return Model(method, profile, (weekdays[-1] + 1) % WEEK, states[-1], weight, sigma)
 
 
+# A weekday on which hardly anything is spent says nothing about the level of the others.
+_TELLING = Decimal("0.2")
 # A single model has to be nearer than all of them together by this much: what won by less won by chance.
 _MARGIN = Decimal("1.1")
 
@@ -238,13 +239,14 @@ def _squares(values: Sequence[Decimal], mean: Decimal) -> Decimal:
 _States = list[_State]
 
 
-def _candidates(level: Sequence[Decimal | None]) -> dict[str, tuple[_States, Decimal]]:
+def _candidates(amounts: Sequence[Decimal], shares: Sequence[Decimal]) -> dict[str, tuple[_States, Decimal]]:
     """Each model's state at the end of every day, and the weight with which a surprise stays in its level."""
-    windows = _Windows(level)
-    mean = _running_mean(windows, len(level), WINDOW_DAYS)
-    long = _running_mean(windows, len(level), LONGEST_HISTORY_DAYS)
+    windows = _Windows(amounts, shares)
+    level = [a / share if share >= _TELLING else None for a, share in zip(amounts, shares, strict=True)]
+    mean = _running_mean(windows, len(amounts), WINDOW_DAYS)
+    long = _running_mean(windows, len(amounts), LONGEST_HISTORY_DAYS)
     smoothed, alpha = min((_smooth(level, a) for a in _SMOOTHING), key=lambda s: s[2])[:2]
-    slopes = _slopes(windows, len(level))
+    slopes = _slopes(windows, len(amounts))
     trended = [_State(s.level, b) for s, b in zip(smoothed, slopes, strict=True)]
     combined = [
         _State((g.level + m.level + 2 * s.level) / 4, b / 4) for g, m, s, b in zip(long, mean, smoothed, slopes, strict=True)
@@ -260,21 +262,21 @@ def _candidates(level: Sequence[Decimal | None]) -> dict[str, tuple[_States, Dec
 
 
 class _Windows:
-    """Means over spans of days, those without a level left out."""
+    """Levels over spans of days: what was spent by what an average day of these weekdays is of a day."""
 
-    def __init__(self, level: Sequence[Decimal | None]) -> None:
-        self._sums = [ZERO, *accumulate(x or ZERO for x in level)]
-        self._counts = [0, *accumulate(x is not None for x in level)]
+    def __init__(self, amounts: Sequence[Decimal], shares: Sequence[Decimal]) -> None:
+        self._amounts = [ZERO, *accumulate(amounts)]
+        self._shares = [ZERO, *accumulate(shares)]
 
-    def mean(self, first: int, last: int) -> tuple[Decimal, int]:
-        """The mean of the days from `first` to before `last`, and of how many it is."""
+    def level(self, first: int, last: int) -> tuple[Decimal, int]:
+        """The level of the days from `first` to before `last`, and how many they are."""
         first = max(0, first)
-        count = self._counts[last] - self._counts[first]
-        return ((self._sums[last] - self._sums[first]) / count if count else ZERO), count
+        share = self._shares[last] - self._shares[first]
+        return ((self._amounts[last] - self._amounts[first]) / share if share else ZERO), last - first
 
 
 def _running_mean(windows: _Windows, days: int, length: int) -> _States:
-    return [_State(windows.mean(end - length, end)[0]) for end in range(1, days + 1)]
+    return [_State(windows.level(end - length, end)[0]) for end in range(1, days + 1)]
 
 
 def _smooth(level: Sequence[Decimal | None], alpha: Decimal) -> tuple[_States, Decimal, Decimal]:
@@ -295,8 +297,8 @@ def _slopes(windows: _Windows, days: int) -> list[Decimal]:
     half = WINDOW_DAYS // 2
     slopes = []
     for end in range(1, days + 1):
-        new, of_new = windows.mean(end - half, end)
-        old, of_old = windows.mean(end - WINDOW_DAYS, max(0, end - half))
+        new, of_new = windows.level(end - half, end)
+        old, of_old = windows.level(end - WINDOW_DAYS, max(0, end - half))
         slopes.append((new - old) / half / 2 if min(of_new, of_old) >= WEEK else ZERO)
     return slopes
 
