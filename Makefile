@@ -21,11 +21,11 @@ PACKAGES := $(wildcard layers/*/*/__init__.py cli/*/__init__.py)
 PRODUCT := layers functions cli truth local tests bench
 SAM := env -u MAKEFLAGS -u MFLAGS -u MAKELEVEL SAM_CLI_TELEMETRY=0 .venv/sam/bin/sam
 
-.PHONY: help demo test check build deploy bench bench-ingest bench-budgets backtest invoke stop lock clean
+.PHONY: help demo test check build deploy bench bench-allocate bench-ingest bench-budgets backtest invoke stop lock clean
 .PHONY: style lint types imports template lambda-build local-build FORCE
 
 help: ## list these commands
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 demo: .venv/.dev .venv/.local-aws local-build ## run the whole system on this machine, on the synthetic organisation (ARGS="...")
 	@.venv/bin/python -m local.demo $(ARGS)
@@ -55,6 +55,9 @@ bench-budgets: .venv/.dev ## measure how evaluating budgets grows with budgets a
 
 backtest: .venv/.dev .venv/.bench ## hold the forecast against simple methods (ARGS=--no-public for the synthetic company alone)
 	@.venv/bin/python -m bench.backtest $(ARGS)
+
+bench-allocate: .venv/.dev ## measure the allocation of days beside the same join in SQL (ARGS="--charges 10000 100000")
+	@.venv/bin/python -m bench.allocate $(ARGS)
 
 invoke: .venv/.dev .venv/.local-aws local-build ## run one built function on its sample event (FUNCTION=record_invocations)
 	@.venv/bin/python -m local.invoke '$(FUNCTION)' --build .build/local $(ARGS)

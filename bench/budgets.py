@@ -25,13 +25,14 @@ from adapters.alerts import DynamoAlerts
 from adapters.budget_sums import DynamoBudgetSums
 from adapters.dynamodb import Table, from_wire, to_wire
 from adapters.ledger_days import DynamoLedgerDays
-from adapters.ledger_keys import day_pk, period_pk
+from adapters.ledger_keys import day_pk, period_pk, version_sk
 from adapters.policy import DynamoPolicy, parse_policy
-from attribution.charges import AllocatedCharge, Basis, CategoryValue, Confidence, Costs
+from attribution.charges import AllocatedCharge, Basis, CategoryValue, Costs
 from attribution.days import make_day_version
 from attribution.flows.evaluate_budgets import evaluate_budgets
 from attribution.meters import Meter, TokenKind
 from attribution.periods import BillingPeriod
+from attribution.rules import Rules
 
 ROOT = Path(__file__).parents[1]
 NOW = datetime(2026, 11, 25, 12, tzinfo=UTC)
@@ -82,6 +83,13 @@ class MemoryTable:
         self.written_items += 1
         return {}
 
+    def transact_write_items(self, *, TransactItems: list[dict[str, Any]]) -> dict[str, Any]:
+        """Only the ledger's own writer, alone, transacts here: every condition holds."""
+        for action in TransactItems:
+            if "Put" in action:
+                self.put(from_wire(action["Put"]["Item"]))
+        return {}
+
     def get_paginator(self, _: str) -> MemoryTable:
         return self
 
@@ -114,7 +122,6 @@ def charge(day: date, value: int, kind: TokenKind, cost: str) -> AllocatedCharge
         iam_principal=f"arn:aws:sts::111122223333:assumed-role/role-{value % 50}/session",
         inference_profile="",
         categories=(CategoryValue("team", f"team-{value}"),),
-        confidence=Confidence.EXACT,
         currency="USD",
         units=Decimal(1000 + value),
         requests=1,
@@ -126,18 +133,21 @@ def fill(case: Case, table: Table, memory: MemoryTable, cost: str = "1.000000001
     """Days that cost the same: one is written as the product does, the others are its copies under their own dates."""
     days = DynamoLedgerDays(table, 760, lambda: NOW)
     charges = [charge(TODAY, value, kind, cost) for value in range(case.values) for kind in KINDS]
+    version = make_day_version(TODAY, Basis.ESTIMATED, charges, Rules(), origin="", usage=cost)
     # Of the sums by dimension, evaluating budgets reads only by which categories there are any.
-    version = replace(make_day_version(TODAY, Basis.ESTIMATED, charges, [], origin="", usage=cost), sums={"team": {}})
-    pointer = days.stage(version, "")
-    written = {key: item for key, item in memory.items.items() if key[0] == day_pk(TODAY, version.version)}
-    header = from_wire(written[day_pk(TODAY, version.version), "VERSION"])
+    pointer = days.stage(replace(version, sums={"team": {}}), "")
+    own = day_pk(TODAY)
+    written = {key: item for key, item in memory.items.items() if key[0] == own or key[0].startswith(f"{own}#")}
+    header = from_wire(written[own, version_sk(pointer.version)])
     for i in range(case.days):
         day = TODAY - timedelta(days=i)
-        for (_, sk), item in written.items():
-            memory.items[day_pk(day, pointer.version), sk] = item
+        for (pk, sk), item in written.items():
+            named = pk.replace(own, day_pk(day), 1)
+            memory.items[named, sk] = item | {"pk": {"S": named}}
         basis = Basis.ESTIMATED if i < 2 else Basis.BILLED
-        named = header | {"pk": period_pk(BillingPeriod.of(day)), "sk": f"DAY#{day}", "usage_date": day.isoformat()}
-        memory.put(named | {"basis": basis.value})
+        dated = header | {"usage_date": day.isoformat(), "basis": basis.value}
+        memory.put(dated | {"pk": day_pk(day), "sk": version_sk(pointer.version)})
+        memory.put(dated | {"pk": period_pk(BillingPeriod.of(day)), "sk": f"DAY#{day}"})
 
 
 def policy(case: Case, limit: str) -> Any:

@@ -34,10 +34,13 @@ from local.slack_receiver import SlackReceiver, render
 from truth import cloudtrail, company, cost_report, invocation_log, price_list, summary
 from truth.company import Month
 from truth.cost_report import Delivery
+from truth.organisation import TEAMS
 
 MONTH, SEED, REQUESTS, EXPORT = "2026-10", 7, 1000, "bedrock-cur"
 POLICY = Path(__file__).with_name("demo-policy.yaml")
 UNALLOCATED = "(unallocated)"
+# Whom the demo's policy makes the owner of idle capacity, and how the truth calls that.
+CENTRAL_TEAM, IDLE = "platform", "provisioned_throughput"
 # A pipe has no width of its own; a terminal has.
 console = Console(highlight=False, width=None if sys.stdout.isatty() else 120)
 
@@ -186,15 +189,20 @@ def reasons_in_cents(reasons: Mapping[str, Decimal], estimated: Spend, billed: S
 
 
 def allocatable_truth(month: Month) -> dict[str, Decimal]:
-    """What evidence lets anybody know about the bill: usage by team, and what no evidence exists for."""
+    """What evidence and the policy's rules let anybody know about the bill: usage by team, discounts with the usage that
+    they are for, idle capacity as the platform team's, and what is left.
+    """
     true = month.truth()
+    idle = true.unallocated_by_reason.get(IDLE, Decimal(0))
     by_team: dict[str, Decimal] = defaultdict(Decimal)
     for teams in true.allocatable_by_day_and_team.values():
         for team, amount in teams.items():
             by_team[UNALLOCATED if team == "unallocated" else team] += amount
-    usage = true.bedrock_by_line_item_type["Usage"].unblended_cost
-    by_team[UNALLOCATED] += true.bedrock.unblended_cost - usage
-    return dict(by_team)
+    by_team[CENTRAL_TEAM] += idle
+    for team, amount in summary.discounts_by_team(month, {IDLE: CENTRAL_TEAM}).items():
+        by_team[team] += amount
+    by_team[UNALLOCATED] = true.bedrock.unblended_cost - sum((a for t, a in by_team.items() if t in TEAMS), Decimal(0))
+    return {team: amount for team, amount in by_team.items() if team in (*TEAMS, UNALLOCATED)}
 
 
 def accuracy(charges: Sequence[AllocatedCharge], owned: Mapping[str, Decimal]) -> tuple[Decimal, Decimal]:
@@ -235,7 +243,7 @@ def show(running: Pipeline, month: Month, delivery: Delivery, estimate: Estimate
     console.print()
     console.print(
         "[dim]The company is made of hard cases on purpose: untagged roles, provisioned capacity, "
-        "tax and credits without a rule.[/]"
+        "discounts that a rule hands on, tax and credits without a rule.[/]"
     )
     console.print(chargeback(estimated, billed, owned))
     console.print(
@@ -361,9 +369,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def demonstrate(running: Pipeline, month: Month, delivery: Delivery, receiver: SlackReceiver, *, replay: bool) -> bool:
     """The month: usage, estimates and alerts first; then the bill."""
     period = BillingPeriod.parse(MONTH)
-    with step("load the AWS price list, the inference profiles' models, and the policy: cost categories, budgets"):
+    with step("load the AWS price list, the directory of models and tags, and the policy: cost categories, budgets"):
         running.load_prices(price_list.offers(month))
-        running.load_profiles(summary.directory()["inference_profiles"])
+        running.load_directory(summary.directory())
         running.apply_policy(parse_policy(yaml.safe_load(POLICY.read_text())))
     coverage = month.truth().coverage
     with step(

@@ -14,6 +14,7 @@ from bedrock_costs.commands.budgets import budgets
 from bedrock_costs.commands.config import commands as config_commands
 from bedrock_costs.commands.days import days
 from bedrock_costs.commands.deliveries import deliveries
+from bedrock_costs.commands.directory import commands as directory_commands
 from bedrock_costs.commands.prices import commands as prices_commands
 from bedrock_costs.commands.quarantine import quarantine
 from bedrock_costs.commands.replay import commands as replay_commands
@@ -67,3 +68,4 @@ for command in (report, budgets, days, request, deliveries, adjustments, quarant
 app.add_typer(replay_commands, name="replay")
 app.add_typer(config_commands, name="config")
 app.add_typer(prices_commands, name="prices")
+app.add_typer(directory_commands, name="directory")

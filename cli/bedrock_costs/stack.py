@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from adapters.budget_sums import DynamoBudgetSums
     from adapters.deliveries import DynamoDeliveries
+    from adapters.directory import DynamoDirectory
     from adapters.dynamodb import Table
     from adapters.invocations import DynamoInvocations
     from adapters.ledger_days import DynamoLedgerDays
@@ -166,6 +167,12 @@ class Stack:
         from adapters.prices import DynamoPrices
 
         return DynamoPrices(self.ledger, now)
+
+    def directory(self) -> DynamoDirectory:
+        """What ARNs stand for, and what things are and were tagged with."""
+        from adapters.directory import DynamoDirectory
+
+        return DynamoDirectory(self.ledger)
 
     def directory_tasks(self) -> SqsDirectoryTasks:
         """Where the stack is asked to bring its directory up to date."""

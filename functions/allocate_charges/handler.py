@@ -1,7 +1,8 @@
 """Allocate one usage day: the only writer of ledger days.
 
 Trigger  an SQS FIFO message that names a day; its group is the day.
-Effect   a version of the day, the pointer to it, an adjustment where that changes a closed month, and `LedgerDaysChanged`.
+Effect   a version of the day, the pointer to it, an adjustment where that changes a closed month, `LedgerDaysChanged`, and
+         requests for directory entries that the day would need.
 Retry    safe: a version is named by what it was made from, and a pointer moves only from where it was read.
 """
 
@@ -26,6 +27,7 @@ counters = wiring.usage_counters(settings)
 policy = wiring.policy(settings)
 prices = wiring.prices(settings)
 directory = wiring.directory(settings)
+directory_tasks = wiring.directory_tasks(settings)
 announcements = wiring.announcements()
 quarantine = wiring.quarantine(settings)
 redelivery = wiring.redelivery()
@@ -41,7 +43,8 @@ def allocate(body: str, name: str) -> None:
         counters=counters,
         policy=policy,
         prices=prices,
-        profile_tags=directory,
+        directory=directory,
+        directory_requests=directory_tasks,
         announcements=announcements,
     )
     count("DaysChanged", len(outcome.flipped))

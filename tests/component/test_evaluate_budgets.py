@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import base64
 import json
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
 import pytest
 
+from adapters.packing import pack_metered, unpack_metered
 from adapters.policy import DynamoPolicy, parse_policy
 from tests.support.stack import FAILED_NONE, Stack, failed, load_event, messages, windowed
 
@@ -96,8 +99,10 @@ def test_an_alert_whose_spend_turns_out_lower_is_corrected_once(spent: Stack) ->
     spent.run(FUNCTION, load_event(FUNCTION))
     event = load_event("roll_up_usage")["Records"][1]
     change = event["dynamodb"]
-    zero = json.loads(json.dumps(change["NewImage"]))
-    zero["metered"]["M"]["costs"]["M"] = {"input": {"N": "0.01"}, "output": {"N": "0.01"}}
+    half = unpack_metered(base64.b64decode(change["NewImage"]["metered"]["B"]))
+    kinds = {kind: replace(priced, cost=Decimal("0.01")) for kind, priced in half.kinds.items()}
+    packed = pack_metered(replace(half, kinds=kinds))
+    zero = change["NewImage"] | {"metered": {"B": base64.b64encode(packed).decode()}}
     correction = change | {"OldImage": change["NewImage"], "NewImage": zero, "SequenceNumber": "2405500000000002063282833"}
     spent.run("roll_up_usage", windowed([event | {"dynamodb": correction}]))
     spent.run("allocate_charges", load_event("allocate_charges"))

@@ -19,7 +19,7 @@ from attribution.flows.evaluate_budgets import EvaluatedBudgets, evaluate_budget
 from attribution.meters import TokenKind
 from attribution.usage import Counters, Usage
 from tests.fakes import FakeAlerts, FakeBudgetSums, FakeClock, FakeDeliveries, FakeLedgerDays, FakePolicy
-from tests.unit.attribution.examples import TEAM, USAGE_KEY
+from tests.unit.attribution.examples import BY_TEAM, USAGE_KEY
 
 VOCABULARY = Vocabulary(("team", "tenant"), {"team": "team", "costcenter": "team", "tenant": "tenant"})
 
@@ -78,8 +78,8 @@ class World:
         """Make a day cost so much for a team, and nothing else."""
         key = replace(USAGE_KEY, usage_date=day, request_metadata=(("team", team),))
         counters = Counters(1, units={TokenKind.INPUT: 1000}, estimated={TokenKind.INPUT: Decimal(amount)})
-        charges = estimate_day([Usage(key, counters)], [TEAM])
-        version = make_day_version(day, basis, charges, [TEAM], origin="", usage=f"{amount}{team}{basis}")
+        charges = estimate_day([Usage(key, counters)], BY_TEAM)
+        version = make_day_version(day, basis, charges, BY_TEAM, origin="", usage=f"{amount}{team}{basis}")
         self.days.current[day] = self.days.stage(version, "")
 
     def evaluate(self, now: datetime | str, *changed: date) -> EvaluatedBudgets:
@@ -89,7 +89,7 @@ class World:
             changed,
             days=self.days,
             sums=self.sums,
-            policy=FakePolicy([TEAM], self.budgets),
+            policy=FakePolicy(BY_TEAM, self.budgets),
             alerts=self.alerts,
             clock=self.clock,
         )

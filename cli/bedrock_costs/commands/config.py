@@ -15,10 +15,11 @@ from bedrock_costs.policy_file import read_policy_file
 from bedrock_costs.screen import Result, Screen
 
 if TYPE_CHECKING:
-    from attribution.allocation import CostCategory
     from attribution.budgets import Budget
+    from attribution.cost_categories import CostCategory
 
 commands = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Show, check and change cost categories and budgets.")
+_WITH_KEYS = ("Tags", "RequestMetadata", "SessionTags")
 File = Annotated[Path, typer.Argument(metavar="FILE", help="A policy document, YAML or JSON.")]
 
 
@@ -37,8 +38,9 @@ def show(ctx: typer.Context) -> None:
 
     options = options_of(ctx)
     document = options.stack.policy().document()
-    plain = document.model_dump(mode="json", exclude_none=True)
-    rows = [("cost_category", c["name"], ", ".join(c["keys"]), "") for c in plain["cost_categories"]]
+    plain = document.plain()
+    rows = [("cost_category", c.name, ", ".join(_keys(c)), "") for c in document.definitions()]
+    rows += [("shared_charge", s.name, s.method, "") for s in document.shared_charges]
     for budget in build_budgets(document.budgets, document.vocabulary()):
         rows.append(("budget", budget.name, describe(budget.scope.filter), _limit(budget)))
 
@@ -71,12 +73,12 @@ def apply(ctx: typer.Context, file: File) -> None:
     options = options_of(ctx)
     document = read_policy_file(file)
     policy = options.stack.policy()
-    changed = policy.document() != document
-    version = policy.apply(document)
+    before, version = policy.version(), policy.apply(document)
+    changed = version != before
     summary = _summary(len(document.cost_categories), len(document.budgets))
     told = f"Version {version} is in force{'' if changed else ' already, nothing changed'}: {summary}."
     _tell(ctx, file, "applied" if changed else "unchanged", told, version)
-    for sentence in _not_stored(policy.cost_categories(), options.stack.stored_tag_keys):
+    for sentence in _not_stored(document.definitions(), options.stack.stored_tag_keys):
         options.screen.note(sentence)
     if changed:
         options.screen.note(
@@ -84,16 +86,24 @@ def apply(ctx: typer.Context, file: File) -> None:
         )
 
 
+def _keys(category: CostCategory) -> list[str]:
+    """The keys of tags, metadata and session tags that a cost category looks for."""
+    return sorted({key for source, key in category.asked() if key and source in _WITH_KEYS})
+
+
+def _carried_keys(category: CostCategory) -> list[str]:
+    """Those of them that a call carries, in its metadata or its session's tags."""
+    return sorted({key for source, key in category.asked() if key and source in _WITH_KEYS and source != "Tags"})
+
+
 def _not_stored(categories: Iterable[CostCategory], stored: list[str] | None) -> Iterator[str]:
     """A sentence for each cost category with keys under which the stack stores nothing that a call carries."""
-    from attribution.allocation import REQUEST_METADATA, SESSION_TAG
-
     if stored is None:
         return
     known = {key.casefold() for key in stored}
     for category in categories:
-        missing = [key for key in category.keys if key.casefold() not in known]
-        if missing and {REQUEST_METADATA, SESSION_TAG} & set(category.evidence_order):
+        missing = [key for key in _carried_keys(category) if key.casefold() not in known]
+        if missing:
             verb = "is" if len(missing) == 1 else "are"
             yield (
                 f"{category.name}: {', '.join(missing)} {verb} not in the stack's AllocationTagKeys: request metadata and "

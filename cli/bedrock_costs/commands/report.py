@@ -143,7 +143,7 @@ def report(
 
 def make_report(stack: Stack, span: Span, by: str | None, metric: str) -> Report:
     """Read the ledger and add it up."""
-    dimension = _dimension(by, [category.name for category in stack.policy().cost_categories()])
+    dimension = _dimension(by, list(stack.policy().document().category_names()))
     days = stack.days()
     pointers = read_pointers(days, span)
     rows: dict[tuple[str, str], Row] = {}
@@ -188,8 +188,8 @@ def day_sums(
 
     A day that was allocated before a cost category existed has no sums for it: it counts as unallocated, in full.
     """
-    without = [p for p in pointers if dimension not in p.sum_chunks]
-    found = days.sums([p for p in pointers if dimension in p.sum_chunks], dimension)
+    without = [p for p in pointers if not p.is_summed_by(dimension)]
+    found = days.sums([p for p in pointers if p.is_summed_by(dimension)], dimension)
     instead = days.sums(without, "account")
     for pointer in pointers:
         sums = found.get(pointer.usage_date)
@@ -221,7 +221,7 @@ def _prove(pointer: DayPointer, sums: Mapping[tuple[str, str], Sum]) -> None:
 
 def _notes(pointers: Sequence[DayPointer], dimension: str, metric: str) -> tuple[str, ...]:
     notes = []
-    without = [p for p in pointers if dimension not in p.sum_chunks]
+    without = [p for p in pointers if not p.is_summed_by(dimension)]
     if without:
         notes.append(
             f"{counted(len(without), 'day')} from {without[0].usage_date} on were allocated before {dimension!r} was defined"

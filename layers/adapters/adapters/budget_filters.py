@@ -45,7 +45,7 @@ class Unusable(ValueError):
         super().__init__(f"{place}: {reason}")
 
     def inside(self, place: str) -> Unusable:
-        return Unusable(f"{place}.{self.place}", self.reason)
+        return Unusable(f"{place}{'' if self.place.startswith('[') else '.'}{self.place}", self.reason)
 
 
 class _Leaf(Document):
@@ -170,12 +170,17 @@ def _tag(leaf: _Leaf, vocabulary: Vocabulary) -> Filter:
 _TAG_PREFIXES = ("user:", "iamprincipal/", "resourcetags/", "accounttag/")
 
 
-def _category_of_tag(key: str, vocabulary: Vocabulary) -> str:
-    """The cost category that inherits from a tag key: what it allocates is what the tag's filter means here."""
+def plain_tag_key(key: str) -> str:
+    """A tag key without what AWS puts before it to say where the tag is from, in lower case."""
     plain = key.casefold()
     for prefix in _TAG_PREFIXES:
         plain = plain.removeprefix(prefix)
-    category = vocabulary.category_of_tag.get(plain)
+    return plain
+
+
+def _category_of_tag(key: str, vocabulary: Vocabulary) -> str:
+    """The cost category that inherits from a tag key: what it allocates is what the tag's filter means here."""
+    category = vocabulary.category_of_tag.get(plain_tag_key(key))
     if category is None:
         raise Unusable("Key", f"no cost category inherits from the tag key {key!r}: add one with this key")
     return category

@@ -6,6 +6,7 @@ import random
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from decimal import Decimal
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from boto3.dynamodb.types import TypeDeserializer, TypeSerializer
@@ -113,9 +114,9 @@ class Table:
 
     def batch_put(self, items: Iterable[Item]) -> None:
         """Write whole items; a repeat writes the same bytes again."""
-        requests = [{"PutRequest": {"Item": to_wire(item)}} for item in items]
-        for start in range(0, len(requests), _BATCH_WRITE):
-            pending: Any = {self.name: requests[start : start + _BATCH_WRITE]}
+        rest = iter(items)
+        while batch := [{"PutRequest": {"Item": to_wire(item)}} for item in islice(rest, _BATCH_WRITE)]:
+            pending: Any = {self.name: batch}
             for attempt in range(_MAX_BATCH_ATTEMPTS):
                 pending = self.client.batch_write_item(RequestItems=pending).get("UnprocessedItems")
                 if not pending:

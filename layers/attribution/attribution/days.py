@@ -8,14 +8,15 @@ from dataclasses import dataclass, field
 from datetime import date, datetime
 from decimal import Decimal
 
-from attribution.allocation import CostCategory, totals_by_currency
+from attribution.allocation import totals_by_currency
 from attribution.canonical import content_hash
 from attribution.charges import AllocatedCharge, Basis, Costs
 from attribution.money import ZERO, add
+from attribution.rules import Rules
 from attribution.usage import Usage
 
 # Part of every version: raise it when the same inputs are to be allocated differently.
-ALLOCATION_VERSION = 1
+ALLOCATION_VERSION = 2
 
 UNALLOCATED = "(unallocated)"
 
@@ -52,6 +53,14 @@ class Sum:
     def of(cls, charge: AllocatedCharge) -> Sum:
         units = {charge.meter.token_kind.value: charge.units} if charge.units is not None else {}
         return cls(charge.costs, units, charge.requests)
+
+
+CHARGES_ROOT = "charges"
+
+
+def sums_root(dimension: str) -> str:
+    """The name under which a pointer keeps where its sums by a dimension are."""
+    return f"sums by {dimension}"
 
 
 Sums = Mapping[str, Mapping[tuple[str, str], Sum]]
@@ -97,8 +106,9 @@ class DayPointer:
     changed_at: datetime
     sequence: str = ""
     charge_count: int = 0
-    # How many items each dimension's sums take: `SUM#<dimension>#0` up to this number.
-    sum_chunks: Mapping[str, int] = field(default_factory=dict)
+    # Where the store keeps the version's charges and its sums by each dimension: its own references by `CHARGES_ROOT`
+    # and `sums_root`.
+    roots: Mapping[str, str] = field(default_factory=dict)
     # Versions that were current before and are not marked for expiry yet.
     superseded: tuple[str, ...] = ()
 
@@ -106,6 +116,10 @@ class DayPointer:
     def is_billed(self) -> bool:
         """Whether a delivery bills the day: its amounts are the bill's, not an estimate's."""
         return self.basis is not Basis.ESTIMATED
+
+    def is_summed_by(self, dimension: str) -> bool:
+        """Whether the version knows a dimension: not a cost category that was defined later."""
+        return sums_root(dimension) in self.roots
 
 
 def usage_fingerprint(usage: Sequence[Usage]) -> str:
@@ -122,6 +136,7 @@ def usage_fingerprint(usage: Sequence[Usage]) -> str:
                 sorted((k.value, n) for k, n in u.counters.units.items() if n),
                 sorted((k.value, a) for k, a in u.counters.estimated.items() if a),
                 sorted((k.value, n) for k, n in u.counters.unpriced.items() if n),
+                sorted((policy, n) for policy, n in u.counters.guardrail_units.items() if n),
             ]
             for u in usage
             if not u.counters.is_zero()
@@ -129,16 +144,11 @@ def usage_fingerprint(usage: Sequence[Usage]) -> str:
     )
 
 
-def rules_fingerprint(categories: Sequence[CostCategory]) -> str:
-    """The hash of the allocation rules in force."""
-    return content_hash([[c.name, c.keys, c.accounts, c.evidence_order] for c in categories])
-
-
 def make_day_version(
     usage_date: date,
     basis: Basis,
     charges: Sequence[AllocatedCharge],
-    categories: Sequence[CostCategory],
+    rules: Rules,
     *,
     origin: str,
     usage: str,
@@ -147,14 +157,14 @@ def make_day_version(
 ) -> DayVersion:
     """The version of a day made from `origin` (hash of its origin charges; empty for an estimate) and `usage` (fingerprint).
 
-    `pricing` is the fingerprint of what an estimate was priced with, `directory` of the tags it was allocated by. A bill was
-    priced by AWS, and carries its tags.
+    `pricing` is the fingerprint of what an estimate was priced with: a bill was priced by AWS. `directory` is that of the tags
+    which the directory added to those of usage and bill.
     """
     looked_up = {"pricing": pricing, "directory": directory}
     made_from = {
         "origin": origin,
         "usage": usage,
-        "rules": rules_fingerprint(categories),
+        "rules": rules.fingerprint(),
         "allocation": str(ALLOCATION_VERSION),
     } | {name: fingerprint for name, fingerprint in looked_up.items() if fingerprint}
     return DayVersion(
@@ -162,7 +172,7 @@ def make_day_version(
         version=content_hash([usage_date, basis, sorted(made_from.items())])[:32],
         basis=basis,
         charges=tuple(charges),
-        sums=summarize(charges, [c.name for c in categories]),
+        sums=summarize(charges, rules.names),
         totals=totals_by_currency(charges),
         made_from=made_from,
     )

@@ -40,8 +40,6 @@ class DirectoryEntry:
     model: str
     routing: Routing
     tier: Tier
-    name: str
-    tags: Pairs
     first_seen: datetime
     last_seen: datetime
     deleted_at: datetime | None = None
@@ -76,8 +74,6 @@ def entry_of(described: Described, before: DirectoryEntry | None, now: datetime)
         model=model,
         routing=routing,
         tier=Tier.PROVISIONED if kind == "provisioned-model" else Tier.STANDARD,
-        name=described.name,
-        tags=described.tags,
         first_seen=before.first_seen if before else now,
         last_seen=now,
     )

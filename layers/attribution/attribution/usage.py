@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 from decimal import Decimal
-from typing import Any
+from typing import Any, TypeVar
 
 from attribution.canonical import content_hash
 from attribution.meters import Meter, Routing, Tier, TokenKind
@@ -180,6 +180,9 @@ class UsageKey:
     inference_profile: str = ""
     request_metadata: Pairs = ()
     session_tags: Pairs = ()
+    source_identity: str = ""
+    project: str = ""
+    lambda_function: str = ""
 
     def digest(self) -> str:
         """A short stable name of this key; 128 bits of a SHA-256."""
@@ -195,6 +198,9 @@ class UsageKey:
                 self.inference_profile,
                 self.request_metadata,
                 self.session_tags,
+                self.source_identity,
+                self.project,
+                self.lambda_function,
             ]
         )[:32]
 
@@ -208,7 +214,8 @@ class Counters:
     """Sums over invocations. `units` and `estimated` are by token kind; `unpriced` counts units without a known price.
 
     `observed_only` counts the calls whose log record is missing, `provisional` those of them whose units CloudTrail counted:
-    these, and calls that no log covers, are among the `requests`.
+    these, and calls that no log covers, are among the `requests`. `guardrail_units` are by AWS's name of their counter, and
+    have no price here.
     """
 
     requests: int = 0
@@ -219,6 +226,7 @@ class Counters:
     estimated: Mapping[TokenKind, Decimal] = field(default_factory=dict)
     unpriced: Mapping[TokenKind, int] = field(default_factory=dict)
     provisional: int = 0
+    guardrail_units: Mapping[str, int] = field(default_factory=dict)
 
     def __add__(self, other: Counters) -> Counters:
         return Counters(
@@ -230,6 +238,7 @@ class Counters:
             _merge_amounts(self.estimated, other.estimated),
             _merge_counts(self.unpriced, other.unpriced),
             self.provisional + other.provisional,
+            _merge_counts(self.guardrail_units, other.guardrail_units),
         )
 
     def negated(self) -> Counters:
@@ -243,15 +252,20 @@ class Counters:
             {kind: subtract(ZERO, amount) for kind, amount in self.estimated.items()},
             {kind: -count for kind, count in self.unpriced.items()},
             -self.provisional,
+            {policy: -count for policy, count in self.guardrail_units.items()},
         )
 
     def is_zero(self) -> bool:
         """Whether adding this changes nothing."""
         counts = (self.requests, self.errors, self.unmeasured, self.observed_only, self.provisional)
-        return not any((*counts, *self.units.values(), *self.estimated.values(), *self.unpriced.values()))
+        by_name = (self.units, self.estimated, self.unpriced, self.guardrail_units)
+        return not any((*counts, *(amount for amounts in by_name for amount in amounts.values())))
 
 
-def _merge_counts(left: Mapping[TokenKind, int], right: Mapping[TokenKind, int]) -> dict[TokenKind, int]:
+_Name = TypeVar("_Name", bound=str)
+
+
+def _merge_counts(left: Mapping[_Name, int], right: Mapping[_Name, int]) -> dict[_Name, int]:
     merged = dict(left)
     for kind, count in right.items():
         merged[kind] = merged.get(kind, 0) + count
@@ -293,7 +307,7 @@ def contribution(invocation: Invocation) -> Usage | None:
         iam_principal=metered.iam_principal or (observed.iam_principal if observed else ""),
         inference_profile=metered.inference_profile,
         request_metadata=metered.request_metadata,
-        session_tags=observed.session_tags if observed else (),
+        **(_caller(observed) if observed else {}),
     )
     return Usage(
         key,
@@ -301,6 +315,7 @@ def contribution(invocation: Invocation) -> Usage | None:
             requests=1,
             errors=int(bool(metered.error_code)),
             unmeasured=int("unmeasured" in metered.flags),
+            guardrail_units=dict(metered.guardrail_units),
             **_amounts(metered.kinds),
         ),
     )
@@ -318,7 +333,7 @@ def _provisional(key: InvocationKey, observed: Observed) -> Usage:
         iam_principal=observed.iam_principal,
         inference_profile=observed.inference_profile,
         request_metadata=observed.request_metadata,
-        session_tags=observed.session_tags,
+        **_caller(observed),
     )
     return Usage(
         usage_key,
@@ -331,6 +346,16 @@ def _provisional(key: InvocationKey, observed: Observed) -> Usage:
             **_amounts(observed.kinds),
         ),
     )
+
+
+def _caller(observed: Observed) -> dict[str, Any]:
+    """What only CloudTrail knows of the caller. Credentials of an instance, unlike a function's, tell no owner."""
+    return {
+        "session_tags": observed.session_tags,
+        "source_identity": observed.source_identity,
+        "project": observed.project,
+        "lambda_function": observed.issued_to if ":lambda:" in observed.issued_to else "",
+    }
 
 
 def _amounts(kinds: Mapping[TokenKind, PricedKind]) -> dict[str, Any]:

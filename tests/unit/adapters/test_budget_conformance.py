@@ -365,7 +365,7 @@ REFUSED: list[tuple[str, str, dict[str, Any], str]] = [
                 ]
             },
         },
-        "FilterExpression.And.[1].Not.Tags.Key: no cost category inherits from the tag key 'colour'",
+        "FilterExpression.And[1].Not.Tags.Key: no cost category inherits from the tag key 'colour'",
     ),
 ]
 

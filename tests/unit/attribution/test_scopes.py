@@ -32,10 +32,10 @@ from attribution.scopes import (
     sum_scopes,
     value_of,
 )
-from tests.unit.attribution.examples import TEAM, usage
+from tests.unit.attribution.examples import BY_TEAM, usage
 from tests.unit.attribution.strategies import decimals
 
-(CHARGE,) = estimate_day([usage({TokenKind.INPUT: 10})], [TEAM])
+(CHARGE,) = estimate_day([usage({TokenKind.INPUT: 10})], BY_TEAM)
 teams = st.sampled_from(["search", "Search", "ads", ""])
 models = st.sampled_from(["anthropic.claude-sonnet-4-6", "amazon.nova-pro", "a name on a bill"])
 

@@ -19,7 +19,7 @@ from attribution.meters import TokenKind
 from attribution.usage import Counters, Usage
 from bedrock_costs.commands import budgets
 from tests.support.budgets import aws_budget, forecasted, notification
-from tests.unit.attribution.examples import TEAM, USAGE_KEY
+from tests.unit.attribution.examples import BY_TEAM, USAGE_KEY
 from tests.unit.cli.support import Cloud, run
 
 NOW = datetime(2026, 11, 11, 9, tzinfo=UTC)
@@ -33,7 +33,7 @@ def spending(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> Cloud:
         day = date(2026, 10, 1) + timedelta(days=i)
         key = replace(USAGE_KEY, usage_date=day, request_metadata=(("team", "search"),))
         counters = Counters(1, units={TokenKind.INPUT: 100}, estimated={TokenKind.INPUT: Decimal(10)})
-        cloud.put_day(day, Basis.BILLED if i < 39 else Basis.ESTIMATED, estimate_day([Usage(key, counters)], [TEAM]))
+        cloud.put_day(day, Basis.BILLED if i < 39 else Basis.ESTIMATED, estimate_day([Usage(key, counters)], BY_TEAM))
     return cloud
 
 

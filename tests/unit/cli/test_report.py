@@ -9,10 +9,15 @@ from decimal import Decimal
 
 import pytest
 
-from attribution.allocation import CostCategory
+from adapters.day_parts import part_key
+from adapters.dynamodb import to_wire
+from adapters.ledger_days import DynamoLedgerDays
 from attribution.charges import COST_METRICS, Basis
+from attribution.cost_categories import by_evidence
+from attribution.days import sums_root
+from attribution.rules import Rules
 from bedrock_costs.commands.report import Metric
-from tests.unit.cli.support import Cloud, adjust_october, charge, put_october, run
+from tests.unit.cli.support import OCTOBER, Cloud, adjust_october, charge, put_october, run
 
 TABLE = """\
 billed_cost of 2026-10 by team, USD
@@ -143,7 +148,7 @@ def test_currencies_are_never_added(cloud: Cloud) -> None:
 
 def test_a_day_from_before_the_cost_category_counts_as_unallocated(cloud: Cloud) -> None:
     on = date(2026, 10, 1)
-    cloud.put_day(on, Basis.BILLED, [charge(on, "search", "10")], categories=[CostCategory("tenant", ("tenant",))])
+    cloud.put_day(on, Basis.BILLED, [charge(on, "search", "10")], rules=Rules.of([by_evidence("tenant", ("tenant",))]))
 
     ran = run("report", "--period", "2026-10", output="json")
 
@@ -154,13 +159,13 @@ def test_a_day_from_before_the_cost_category_counts_as_unallocated(cloud: Cloud)
 def test_sums_that_do_not_add_up_are_not_shown(cloud: Cloud) -> None:
     on = date(2026, 10, 1)
     cloud.put_day(on, Basis.BILLED, [charge(on, "search", "10")])
-    item = next(i for i in cloud.dynamodb.scan(TableName="ledger")["Items"] if i["sk"]["S"] == "SUM#team#00000")
-    cloud.dynamodb.delete_item(TableName="ledger", Key={"pk": item["pk"], "sk": item["sk"]})
+    (pointer,) = DynamoLedgerDays(cloud.ledger, 760, lambda: cloud.now).pointers(OCTOBER).values()
+    cloud.dynamodb.delete_item(TableName="ledger", Key=to_wire(part_key(on, pointer.roots[sums_root("team")])))
 
     ran = run("report", "--period", "2026-10")
 
     assert (ran.exit_code, ran.out) == (1, "")
-    assert "1 sums by team expired while they were read" in ran.err
+    assert "1 parts of 2026-10-01 expired while they were read" in ran.err
 
 
 def test_an_empty_ledger_is_not_ready(cloud: Cloud) -> None:

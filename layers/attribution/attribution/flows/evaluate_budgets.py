@@ -89,7 +89,7 @@ def evaluate_budgets(
     judged = ledger.judge(targets, now)
     found = [c for e in judged.evaluations for c in crossings(e)]
     news = [c for c in found if next_alert(c, before.get(crossing_key(c)), now) is not None]
-    dimensions = [*(c.name for c in policy.cost_categories()), *DRIVER_DIMENSIONS]
+    dimensions = [*policy.rules(now.date()).names, *DRIVER_DIMENSIONS]
     explained = ledger.with_drivers(news, dimensions, now)
     changed = [alert for c in explained if (alert := _update(c, before.get(crossing_key(c)), alerts, now))]
     return EvaluatedBudgets(len({b.name for b, _ in targets}), judged, sum(c.is_crossed for c in found), tuple(changed))
@@ -165,7 +165,7 @@ class _Ledger:
         kept = self._sums.read(list(pointers.values()))
         amounts: dict[str, dict[date, DayAmount | None]] = {digest: {} for digest in self._scopes}
         for day, pointer in sorted(pointers.items()):
-            known = {digest for digest in needed[day] if self._categories[digest] <= pointer.sum_chunks.keys()}
+            known = {digest for digest in needed[day] if all(map(pointer.is_summed_by, self._categories[digest]))}
             sums = kept.get(day, {})
             if missing := known - sums.keys():
                 sums = self._sum(pointer, sums, missing)
@@ -213,7 +213,7 @@ class _Ledger:
             for day in (*spans[target][0], *spans[target][1]):
                 by_day[day].add(evaluation.budget.scope.digest)
         pointers = self._current(by_day)
-        known = [d for d in dimensions if d in CHARGE_DIMENSIONS or all(d in p.sum_chunks for p in pointers.values())]
+        known = [d for d in dimensions if d in CHARGE_DIMENSIONS or all(p.is_summed_by(d) for p in pointers.values())]
         daily = {
             day: sum_drivers(self._charges(pointer), [self._scopes[digest] for digest in sorted(by_day[day])], known)
             for day, pointer in pointers.items()

@@ -24,7 +24,7 @@ from attribution.meters import TokenKind
 from attribution.scopes import Match, Scope
 from attribution.usage import Counters, Usage, UsageKey
 from tests.fakes import Crash, Crashes, FakeAlerts, FakeBudgetSums, FakeClock, FakeDeliveries, FakeLedgerDays, FakePolicy
-from tests.unit.attribution.examples import DAY, TEAM, USAGE_KEY
+from tests.unit.attribution.examples import BY_TEAM, DAY, USAGE_KEY
 
 SEARCH = Scope(Match("team", ("search",)))
 DAY_LONG = timedelta(days=1)
@@ -57,8 +57,8 @@ class World:
             Usage(_key(team, day), Counters(1, units={TokenKind.INPUT: 1}, estimated={TokenKind.INPUT: Decimal(amount)}))
             for team, amount in amounts.items()
         ]
-        charges = estimate_day(used, [TEAM], currency)
-        version = make_day_version(day, basis, charges, [TEAM], origin="", usage=f"{amounts}{basis}{currency}")
+        charges = estimate_day(used, BY_TEAM, currency)
+        version = make_day_version(day, basis, charges, BY_TEAM, origin="", usage=f"{amounts}{basis}{currency}")
         self.days.current[day] = self.days.stage(version, "")
 
     def outcome(self, *changed: date) -> EvaluatedBudgets:
@@ -80,7 +80,7 @@ def _key(team: str, day: date) -> UsageKey:
 def world(*budgets: Budget) -> World:
     crashes, clock = Crashes(), FakeClock()
     days = FakeLedgerDays(FakeDeliveries(), clock)
-    return World(FakePolicy([TEAM], budgets or [budget()]), days, FakeBudgetSums(crashes), FakeAlerts(crashes), crashes, clock)
+    return World(FakePolicy(BY_TEAM, budgets or [budget()]), days, FakeBudgetSums(crashes), FakeAlerts(crashes), crashes, clock)
 
 
 def test_billed_and_estimated_days_count_together_and_are_kept_apart() -> None:
