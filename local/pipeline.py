@@ -8,6 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -211,6 +214,30 @@ class Pipeline:
         pointers = self.pointers(period).values()
         with ThreadPoolExecutor(4) as pool:
             return [c for day in pool.map(lambda p: list(self.days.charges(p.usage_date, p.version)), pointers) for c in day]
+
+    def variables(self) -> dict[str, str]:
+        """The environment in which `bedrock-costs` finds this stack."""
+        return {
+            "AWS_ENDPOINT_URL": self.emulator.endpoint,
+            "AWS_ACCESS_KEY_ID": self.emulator.account_id,
+            "AWS_SECRET_ACCESS_KEY": "local",
+            "AWS_REGION": self.emulator.region,
+            "BEDROCK_COSTS_STACK": self.deployment.stack_name,
+        }
+
+    def bedrock_costs(self, *arguments: str) -> str:
+        """What the command line answers on a terminal of 100 columns."""
+        mine = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
+        ran = subprocess.run(  # noqa: S603  our own interpreter and program
+            [sys.executable, "-c", "from bedrock_costs.main import app; app()", *arguments, "--output", "table", "--no-color"],
+            env=mine | self.variables() | {"COLUMNS": "100", "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if ran.returncode:
+            raise PipelineError(f"bedrock-costs {' '.join(arguments)} ended with {ran.returncode}: {ran.stderr}")
+        return ran.stdout
 
     def waiting_messages(self) -> int:
         """Messages in the system's queues, visible, delayed or in hand."""

@@ -18,7 +18,7 @@ from attribution.budgets import Budget
 from attribution.calibration import Calibration, Place, Pricing
 from attribution.canonical import content_hash
 from attribution.charges import AllocatedCharge, Costs, OriginCharge
-from attribution.days import CHARGES_ROOT, DayPointer, DayVersion, Sum, sums_root
+from attribution.days import CHARGES_ROOT, COVERAGE_ROOT, DayPointer, DayVersion, Sum, sums_root
 from attribution.deliveries import (
     DeliveryOutcome,
     DeliveryRecord,
@@ -426,6 +426,9 @@ class FakePolicy:
     def rules(self, on: date) -> Rules:
         return self.defined_rules
 
+    def rules_of(self, fingerprint: str, on: date) -> Rules | None:
+        return self.defined_rules if self.defined_rules.fingerprint() == fingerprint else None
+
     def budgets(self) -> Sequence[Budget]:
         return self.defined
 
@@ -665,6 +668,9 @@ class FakeLedgerDays:
         callback()
         return found
 
+    def charges(self, usage_date: date, version: str) -> Iterator[AllocatedCharge]:
+        return iter(() if (usage_date, version) in self.expired else self.versions[usage_date, version].charges)
+
     def stage(self, day: DayVersion, sequence: str) -> DayPointer:
         name = (day.usage_date, day.version)
         pointer = DayPointer(
@@ -676,7 +682,7 @@ class FakeLedgerDays:
             self._clock(),
             sequence,
             len(day.charges),
-            {CHARGES_ROOT: "", **{sums_root(dimension): "" for dimension in day.sums}},
+            {CHARGES_ROOT: "", COVERAGE_ROOT: "", **{sums_root(dimension): "" for dimension in day.sums}},
         )
         with self._crashes.write():
             self.versions[name] = day
@@ -686,9 +692,6 @@ class FakeLedgerDays:
 
     def staged(self, usage_date: date, version: str) -> DayPointer:
         return self._headers[usage_date, version]
-
-    def charges(self, usage_date: date, version: str) -> Iterator[AllocatedCharge]:
-        return iter(() if (usage_date, version) in self.expired else self.versions[usage_date, version].charges)
 
     def flip(
         self,

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from adapters.policy import DynamoPolicy
     from adapters.prices import DynamoPrices
     from adapters.queues import SqsDirectoryTasks
+    from adapters.usage_counters import DynamoUsageCounters
+    from adapters.work_bucket import S3OriginCharges
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,6 +157,18 @@ class Stack:
         from adapters.deliveries import DynamoDeliveries
 
         return DynamoDeliveries(self.ledger)
+
+    def origin_charges(self) -> S3OriginCharges:
+        """Origin charges of days."""
+        from adapters.work_bucket import S3OriginCharges
+
+        return S3OriginCharges(self.client("s3"), self.output("WorkBucket"))
+
+    def counters(self) -> DynamoUsageCounters:
+        """Usage counters, for reading: the retention is for writers."""
+        from adapters.usage_counters import DynamoUsageCounters
+
+        return DynamoUsageCounters(self.ledger, 0, now)
 
     def policy(self) -> DynamoPolicy:
         """The policy document."""

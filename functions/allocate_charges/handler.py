@@ -15,9 +15,11 @@ from aws_lambda_powertools.utilities.typing import LambdaContext
 from adapters import wiring
 from adapters.contracts import AllocateDay, read
 from adapters.messages import process_messages
-from adapters.observability import count, logger, metrics
+from adapters.observability import count, gauge, logger, metrics
 from adapters.settings import AllocateCharges, load
-from attribution.flows.allocate_charges import allocate_charges
+from attribution.charges import Basis
+from attribution.coverage import capture_rate, unallocated_by_gap
+from attribution.flows.allocate_charges import AllocatedDay, allocate_charges
 
 settings = load(AllocateCharges)
 origin_charges = wiring.origin_charges(settings)
@@ -56,6 +58,8 @@ def allocate(body: str, name: str) -> None:
         basis=outcome.basis,
         days_changed=len(outcome.flipped),
     )
+    if outcome.basis is not Basis.ESTIMATED:
+        measure_coverage(outcome)
     if outcome.adjustment is not None:
         count("ClosedMonthAdjusted")
         logger.info(
@@ -65,6 +69,17 @@ def allocate(body: str, name: str) -> None:
             usage_dates=[day.isoformat() for day in outcome.adjustment.days],
             billed_cost={currency: str(c.difference.billed_cost) for currency, c in outcome.adjustment.totals.items()},
         )
+
+
+def measure_coverage(outcome: AllocatedDay) -> None:
+    """How much of a billed day has an owner in the policy's first cost category, and why the rest has none."""
+    category = outcome.first_category
+    for currency, coverage in outcome.coverage.items():
+        rate = capture_rate(coverage, category)
+        if rate is not None:
+            gauge("CaptureRate", 100 * rate, is_percent=True, Currency=currency)
+        for gap, amount in unallocated_by_gap(coverage, category).items():
+            gauge("UnallocatedCost", amount, Gap=gap.value, Currency=currency)
 
 
 @logger.inject_lambda_context

@@ -26,7 +26,7 @@ from adapters.cost_category_documents import (
     is_aws_definition,
     percentages_of,
 )
-from adapters.dynamodb import Table
+from adapters.dynamodb import Item, Table
 from adapters.validation import AWS_DEFINITION, SHORT_FORM, wrong_fields
 from attribution.budgets import Budget
 from attribution.canonical import content_hash, pairs
@@ -289,6 +289,10 @@ def parse_policy(document: object) -> PolicyDocument:
         raise PolicyInvalid(f"the policy is not usable: {wrong_fields(error, 'document')}") from None
 
 
+def _document(item: Item) -> PolicyDocument:
+    return parse_policy(json.loads(decompress(bytes(item["document"]))))
+
+
 class DynamoPolicy:
     """`Policy` in the ledger table."""
 
@@ -298,7 +302,7 @@ class DynamoPolicy:
     def document(self) -> PolicyDocument:
         """The document in force; until one is applied, one cost category `team` and no budgets."""
         item = self._table.get(pk=_PK, sk="current")
-        return parse_policy(json.loads(decompress(bytes(item["document"])))) if item else PolicyDocument()
+        return _document(item) if item else PolicyDocument()
 
     def version(self) -> str:
         """The version in force; empty until one is applied."""
@@ -318,6 +322,18 @@ class DynamoPolicy:
     def rules(self, on: date) -> Rules:
         """The rules by which the charges of a day are allocated."""
         return self.document().rules(on)
+
+    def rules_of(self, fingerprint: str, on: date) -> Rules | None:
+        """The rules of a day with this fingerprint, of a document that is or was in force; None where none has it."""
+        for item in (None, *self._table.query(_PK)):
+            try:
+                rules = (_document(item) if item else PolicyDocument()).rules(on)
+            except PolicyInvalid:
+                # A document of an earlier software, which this one cannot apply either.
+                continue
+            if rules.fingerprint() == fingerprint:
+                return rules
+        return None
 
     def budgets(self) -> Sequence[Budget]:
         """The budgets, in the document's order."""

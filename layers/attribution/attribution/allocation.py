@@ -9,8 +9,8 @@ is handed out.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from decimal import Decimal
 
 from attribution.calibration import NO_PRICING, Pricing
@@ -34,14 +34,28 @@ SPREAD = "usage not logged, spread over what was logged"
 _ESTIMATED_SERVICE = "AmazonBedrock"
 
 
-def allocate(
-    charge: OriginCharge, usage: UsageIndex, rules: Rules, directory: DayDirectory = NO_DIRECTORY
-) -> list[AllocatedCharge]:
-    """Find owners for one origin charge, before shared cost is split. The shares sum to it in every metric and in units."""
+@dataclass(frozen=True, slots=True)
+class Share:
+    """A part of one origin charge as it is handed out: over one counter of usage or, where `usage` is None, what has none.
+
+    `weight` is its part of the sum of all weights, in units; None where the charge stays whole.
+    """
+
+    usage: Usage | None
+    weight: Decimal | None
+    charge: AllocatedCharge
+
+
+def shares(charge: OriginCharge, usage: UsageIndex, rules: Rules, directory: DayDirectory = NO_DIRECTORY) -> Iterator[Share]:
+    """The shares of one origin charge, with their owners before shared cost is split.
+
+    They sum to it in every cost metric and in units. Several may have one owner.
+    """
     behind = usage.behind(charge)
     if not behind:
         owners = rules.decide(_subject(charge, None, rules, directory), _reason(charge), is_shared=False)
-        return [_allocated(charge, owners, None, charge.units, 0, charge.costs)]
+        yield Share(None, None, _allocated(charge, owners, None, charge.units, 0, charge.costs))
+        return
 
     unused = usage.unused(charge, behind)
     is_spread = unused > 0 and not is_capacity(charge) and rules.incomplete_logging is IncompleteLogging.SPREAD
@@ -49,16 +63,23 @@ def allocate(
     weights = [*(b.units for b in behind), *rest]
     costs = charge.costs.split(weights)
     units = split(charge.units, weights) if charge.units is not None else [None] * len(weights)
-    merged: dict[str, AllocatedCharge] = {}
-    for used, share, quantity in zip([*behind, None], costs, units, strict=False):
+    for used, weight, cost, quantity in zip([*behind, None], weights, costs, units, strict=False):
         item = used.usage if used else None
         reason = NO_EVIDENCE if item else _reason(charge)
         owners = rules.decide(_subject(charge, item, rules, directory), reason, is_shared=len(weights) > 1 or is_spread)
         if is_spread:
             owners = tuple(replace(owner, reason=SPREAD) if owner.value else owner for owner in owners)
-        allocated = _allocated(charge, owners, item, quantity, used.requests if used else 0, share)
-        name = allocated.digest()
-        merged[name] = _merge(merged[name], allocated) if name in merged else allocated
+        yield Share(item, weight, _allocated(charge, owners, item, quantity, used.requests if used else 0, cost))
+
+
+def allocate(
+    charge: OriginCharge, usage: UsageIndex, rules: Rules, directory: DayDirectory = NO_DIRECTORY
+) -> list[AllocatedCharge]:
+    """Find owners for one origin charge, before shared cost is split: its shares, those of one owner and evidence as one."""
+    merged: dict[str, AllocatedCharge] = {}
+    for share in shares(charge, usage, rules, directory):
+        name = share.charge.digest()
+        merged[name] = _merge(merged[name], share.charge) if name in merged else share.charge
     return list(merged.values())
 
 
@@ -141,7 +162,7 @@ def _reason(charge: OriginCharge) -> str:
     if is_capacity(charge):
         return NOT_USED
     if is_logged(charge):
-        return USAGE_NOT_LOGGED
+        return USAGE_NOT_LOGGED if charge.feature == "inference" else f"{charge.feature}: {USAGE_NOT_LOGGED}"
     return NO_EVIDENCE if charge.feature == "inference" else f"{charge.feature}: {NO_EVIDENCE}"
 
 
@@ -169,6 +190,7 @@ def _allocated(
         units=units,
         requests=requests,
         costs=costs,
+        is_measured=item is not None,
     )
 
 
@@ -241,6 +263,7 @@ def estimate_day(
                     requests=item.requests_counted_with(kind),
                     costs=costs,
                     price_basis=basis,
+                    is_measured=True,
                 )
             )
     return sorted(split_shared(estimated, rules.categories, rules.shared_charges), key=lambda a: a.digest())

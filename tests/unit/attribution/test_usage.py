@@ -154,7 +154,7 @@ def test_a_call_that_no_log_covers_awaits_none() -> None:
     counted = contribution(invocation(observed=observed(is_uncovered=True)))
 
     assert counted is not None
-    assert counted.counters == Counters(requests=1, unmeasured=1)
+    assert counted.counters == Counters(requests=1, unmeasured=1, unlogged=1)
 
 
 def test_what_cloudtrail_counted_is_provisional_under_its_own_routing_tier_and_profile() -> None:
@@ -169,6 +169,7 @@ def test_what_cloudtrail_counted_is_provisional_under_its_own_routing_tier_and_p
             requests=1,
             observed_only=1,
             provisional=1,
+            unlogged=1,
             units={TokenKind.INPUT: 10, TokenKind.OUTPUT: 2},
             estimated={TokenKind.INPUT: Decimal("0.5")},
             unpriced={TokenKind.OUTPUT: 2},

@@ -8,16 +8,17 @@ days in one transaction.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date
 
 from attribution.adjustments import BREAKDOWN, Adjustment, adjust, candidates
 from attribution.allocation import allocate_day, estimate_day, totals_by_currency
 from attribution.charges import Basis, OriginCharge
+from attribution.coverage import Coverage, add_up
 from attribution.day_directory import DayDirectory, directory_of_day, ids_named
 from attribution.days import DayPointer, DayVersion, make_day_version, usage_fingerprint
 from attribution.deliveries import DayOfDelivery, DeliveryOutcome, DeliveryRecord, newest
-from attribution.directory import is_opaque, resolved_key
+from attribution.directory import resolved_usage
 from attribution.errors import ConservationViolated, LedgerConflict
 from attribution.periods import BillingPeriod
 from attribution.ports import (
@@ -32,19 +33,21 @@ from attribution.ports import (
     UsageCounters,
 )
 from attribution.rules import Rules
-from attribution.usage import Counters, Usage, UsageKey
+from attribution.usage import Usage
 
 
 @dataclass(frozen=True, slots=True)
 class AllocatedDay:
     """What happened to a day. `flipped` are the days that readers now see in another version; `adjustment` is what that
-    changed in a month that was closed.
+    changed in a month that was closed. `coverage`, by currency, is that of a version that was written.
     """
 
     version: str
     basis: Basis
     flipped: tuple[date, ...]
     adjustment: Adjustment | None = None
+    coverage: Mapping[str, Coverage] = field(default_factory=dict)
+    first_category: str = ""
 
 
 def allocate_charges(
@@ -66,7 +69,7 @@ def allocate_charges(
     current = pointers.get(usage_date)
     known = deliveries.of_period(period)
     pending, billing = _deliveries(known, period, usage_date, current)
-    usage, rules = _resolved(counters.usage_of(usage_date), directory), policy.rules(usage_date)
+    usage, rules = resolved_usage(counters.usage_of(usage_date), directory.find), policy.rules(usage_date)
     charges = _charges(usage_date, billing, origin_charges) if billing else ()
     added = _look_up(usage_date, usage, charges, rules, directory, directory_requests)
     if billing is None:
@@ -91,7 +94,21 @@ def allocate_charges(
     _discard_overtaken(usage_date, known, deliveries, days)
     # Said on every delivery of the message, because an attempt that flipped may have ended before it could say so.
     announcements.days_changed(period, flipped or (usage_date,))
-    return AllocatedDay(day.version, day.basis, flipped, adjustment)
+    is_new = publishing is not None or bool(new)
+    return AllocatedDay(
+        version=day.version,
+        basis=day.basis,
+        flipped=flipped,
+        adjustment=adjustment,
+        coverage=_by_currency(day) if is_new else {},
+        first_category=next(iter(rules.names), ""),
+    )
+
+
+def _by_currency(day: DayVersion) -> dict[str, Coverage]:
+    """The day's coverage as a whole, of what it cost."""
+    costing = ((place, coverage) for place, coverage in day.coverage.items() if coverage.parts)
+    return {currency: coverage for (currency,), coverage in add_up(costing, lambda place: (place.currency,)).items()}
 
 
 def _deliveries(
@@ -111,20 +128,6 @@ def _deliveries(
             f"{usage_date} is billed, but no delivery of {period} is published: a bill never becomes an estimate; try again"
         )
     return pending, published
-
-
-def _resolved(usage: Sequence[Usage], directory: DirectoryOfDays) -> Sequence[Usage]:
-    """The counters under the models that their ARNs stand for: requests that were recorded before that was known, and whose
-    items have expired since, stand behind their bill like any other.
-    """
-    entries = directory.find({u.key.model for u in usage if is_opaque(u.key.model)})
-    if not entries:
-        return usage
-    merged: dict[UsageKey, Counters] = {}
-    for item in usage:
-        key = resolved_key(item.key, entries)
-        merged[key] = merged.get(key, Counters()) + item.counters
-    return [Usage(key, counters) for key, counters in sorted(merged.items())]
 
 
 def _look_up(
@@ -162,6 +165,7 @@ def _estimate(
         usage=usage_fingerprint(usage),
         pricing=pricing.fingerprint(estimated),
         directory=directory.fingerprint(),
+        counted=usage,
     )
 
 
@@ -200,6 +204,8 @@ def _allocate(
         origin=_billed(usage_date, billing).origin,
         usage=usage_fingerprint(usage),
         directory=directory.fingerprint(),
+        counted=usage,
+        names_principals=any(charge.iam_principal for charge in charges),
     )
 
 

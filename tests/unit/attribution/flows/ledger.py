@@ -207,13 +207,21 @@ class Ledger:
             charges = estimate_day(used, BY_TEAM, pricing=pricing)
             priced_with = pricing.fingerprint(charges)
             return make_day_version(
-                usage_date, Basis.ESTIMATED, charges, BY_TEAM, origin="", usage=fingerprint, pricing=priced_with
+                usage_date, Basis.ESTIMATED, charges, BY_TEAM, origin="", usage=fingerprint, pricing=priced_with, counted=used
             )
         day = newest.day(usage_date)
         assert day is not None
-        allocated = allocate_day(self.origin_charges.read(usage_date, day.origin), used, BY_TEAM)
-        basis = Basis.FINAL if day.is_final else Basis.BILLED
-        return make_day_version(usage_date, basis, allocated, BY_TEAM, origin=day.origin, usage=fingerprint)
+        charges_billed = self.origin_charges.read(usage_date, day.origin)
+        return make_day_version(
+            usage_date,
+            Basis.FINAL if day.is_final else Basis.BILLED,
+            allocate_day(charges_billed, used, BY_TEAM),
+            BY_TEAM,
+            origin=day.origin,
+            usage=fingerprint,
+            counted=used,
+            names_principals=any(charge.iam_principal for charge in charges_billed),
+        )
 
 
 def charges_of(usage_date: date, revision: int, is_final: bool = False) -> list[OriginCharge]:
