@@ -162,7 +162,7 @@ def _reason(charge: OriginCharge) -> str:
     if is_capacity(charge):
         return NOT_USED
     if is_logged(charge):
-        return USAGE_NOT_LOGGED
+        return USAGE_NOT_LOGGED if charge.feature == "inference" else f"{charge.feature}: {USAGE_NOT_LOGGED}"
     return NO_EVIDENCE if charge.feature == "inference" else f"{charge.feature}: {NO_EVIDENCE}"
 
 

@@ -11,14 +11,12 @@ from dataclasses import dataclass, field
 from attribution.canonical import content_hash
 from attribution.charges import OriginCharge
 from attribution.cost_categories import ACCOUNT_TAG, PRINCIPAL_TAG, RESOURCE_TAG, aws_tags, tag_kind
-from attribution.expressions import Dimension, Source, leaves
+from attribution.expressions import Dimension, Source
 from attribution.rules import Rules
 from attribution.tag_history import ACCOUNT, PRINCIPALS, Attributes, identity_of
 from attribution.usage import Pairs, UsageKey
 
 _PREFIXES = {PRINCIPAL_TAG: "iamPrincipal/", ACCOUNT_TAG: "accountTag/", RESOURCE_TAG: ""}
-# An expression that compares a part of an account asks for its name.
-_ASK_FOR_NAMES = frozenset((Dimension.LINKED_ACCOUNT_NAME.value, Dimension.LINKED_ACCOUNT.value))
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,9 +72,7 @@ def ids_named(keys: Iterable[UsageKey], charges: Iterable[OriginCharge] = ()) ->
 
 def directory_of_day(known: Mapping[str, Attributes], rules: Rules, charges: Iterable[OriginCharge] = ()) -> DayDirectory:
     """What the rules look at of what is known of a day's names, without the tags that its bill carries itself."""
-    asked = {asked for category in rules.categories for asked in category.asked()}
-    asked |= {(leaf.source, leaf.key) for rule in rules.shared_charges for leaf in leaves(rule.charges)}
-    dimensions = {key for source, key in asked if source is Source.DIMENSIONS}
+    asked = rules.asked()
     keys = {tag_kind(key)[1].casefold() for source, key in asked if source is Source.TAGS}
     billed = frozenset(
         (kind, key.casefold())
@@ -86,8 +82,8 @@ def directory_of_day(known: Mapping[str, Attributes], rules: Rules, charges: Ite
         if value
     )
     accounts = {id: attributes for id, attributes in sorted(known.items()) if _kind_of_tag(id) == ACCOUNT_TAG}
-    names = {id: a.name for id, a in accounts.items() if a.name} if dimensions & _ASK_FOR_NAMES else {}
-    is_unit_asked = Dimension.ORGANIZATIONAL_UNIT.value in dimensions
+    names = {id: a.name for id, a in accounts.items() if a.name} if rules.ask_for_account_names else {}
+    is_unit_asked = (Source.DIMENSIONS, Dimension.ORGANIZATIONAL_UNIT) in asked
     units = {id: a.organisational_unit for id, a in accounts.items() if a.organisational_unit} if is_unit_asked else {}
     tags = {id: _kept(id, attributes.tags, keys, billed) for id, attributes in sorted(known.items())}
     return DayDirectory({id: kept for id, kept in tags.items() if kept}, names, units, billed)

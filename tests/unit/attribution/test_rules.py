@@ -11,14 +11,14 @@ from hypothesis import strategies as st
 from attribution.allocation import allocate_day, estimate_day
 from attribution.charges import AllocatedCharge, OriginCharge, sum_costs
 from attribution.cost_categories import CostCategory, InheritedValueRule, RegularRule
-from attribution.expressions import And, Dimension, Expression, Match, Not, Or, Source
+from attribution.expressions import And, Dimension, Expression, Match, MatchOption, Not, Or, Source, Subject
 from attribution.money import total
 from attribution.rules import Rules
 from attribution.shared_charges import SharedChargeRule
 from attribution.usage import Usage
-from tests.unit.attribution.examples import BY_TEAM, TEAM
+from tests.unit.attribution.examples import BY_TEAM, ROLE, SONNET, TEAM
 from tests.unit.attribution.rule_sets import rule_sets
-from tests.unit.attribution.strategies import charge_lists, usage_lists
+from tests.unit.attribution.strategies import charge_lists, metadata, owners, usage_lists
 
 
 def same(left: list[AllocatedCharge], right: list[AllocatedCharge]) -> bool:
@@ -91,6 +91,34 @@ def test_what_has_no_owner_has_a_reason_and_what_has_one_has_evidence_or_a_share
     for value in (v for a in allocate_day(charges, used, rules) for v in a.categories):
         assert value.value or (value.reason and value.confidence == "none" and not value.evidence)
         assert not value.value or ((value.evidence or value.split) and value.confidence != "none")
+
+
+subjects = st.builds(
+    Subject,
+    linked_account=st.sampled_from(["111122223333", "444455556666"]),
+    linked_account_name=st.sampled_from(["", "search-prod"]),
+    record_type=st.sampled_from(["Usage", "Tax"]),
+    model=st.sampled_from([SONNET, "m"]),
+    token_kind=st.sampled_from(["input", "output"]),
+    iam_principal=st.sampled_from([ROLE, ""]),
+    tags=st.dictionaries(st.sampled_from(["Team", "iamPrincipal/team"]), owners, max_size=2),
+    request_metadata=metadata,
+    session_tags=metadata,
+    categories=st.builds(dict),
+)
+
+
+@given(st.lists(subjects, min_size=2, max_size=8), st.booleans(), rule_sets())
+def test_what_was_decided_for_others_changes_no_decision(asking: list[Subject], is_shared: bool, rules: Rules) -> None:
+    by_name = CostCategory(
+        "name", (RegularRule("x", Match(Source.DIMENSIONS, "LINKED_ACCOUNT", ("s",), MatchOption.CONTAINS)),)
+    )
+    rules = replace(rules, categories=(*rules.categories, by_name))
+
+    together = [rules.decide(replace(subject, categories={}), "r", is_shared=is_shared) for subject in asking]
+
+    alone = [replace(rules).decide(replace(subject, categories={}), "r", is_shared=is_shared) for subject in asking]
+    assert together == alone
 
 
 ACCOUNT, NAMES = "111122223333", {"111122223333": "search-prod"}
