@@ -225,11 +225,11 @@ class Pipeline:
             "BEDROCK_COSTS_STACK": self.deployment.stack_name,
         }
 
-    def bedrock_costs(self, *arguments: str) -> str:
+    def bedrock_costs(self, *arguments: str, output: str = "table") -> str:
         """What the command line answers on a terminal of 100 columns."""
         mine = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
         ran = subprocess.run(  # noqa: S603  our own interpreter and program
-            [sys.executable, "-c", "from bedrock_costs.main import app; app()", *arguments, "--output", "table", "--no-color"],
+            [sys.executable, "-c", "from bedrock_costs.main import app; app()", *arguments, "--output", output, "--no-color"],
             env=mine | self.variables() | {"COLUMNS": "100", "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
             capture_output=True,
             text=True,
