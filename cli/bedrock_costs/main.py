@@ -15,6 +15,7 @@ from bedrock_costs.commands.days import days
 from bedrock_costs.commands.deliveries import deliveries
 from bedrock_costs.commands.prices import commands as prices_commands
 from bedrock_costs.commands.quarantine import quarantine
+from bedrock_costs.commands.recount import recount
 from bedrock_costs.commands.replay import commands as replay_commands
 from bedrock_costs.commands.report import report
 from bedrock_costs.commands.request import request
@@ -61,7 +62,7 @@ def main(
     ctx.obj = Options(stack_name, profile, region, endpoint_url, output, color)
 
 
-for command in (report, days, request, deliveries, adjustments, quarantine, status, backfill):
+for command in (report, days, request, deliveries, adjustments, quarantine, status, backfill, recount):
     app.command()(command)
 app.add_typer(replay_commands, name="replay")
 app.add_typer(config_commands, name="config")

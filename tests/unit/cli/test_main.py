@@ -50,6 +50,7 @@ def test_the_commands_of_this_release() -> None:
         "deliveries",
         "adjustments",
         "quarantine",
+        "recount",
         "status",
         "backfill",
         "replay objects",

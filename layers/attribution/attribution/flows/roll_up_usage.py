@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import date
 
 from attribution.ports import AllocationQueue, UsageCounters
-from attribution.usage import Counters, Invocation, UsageKey, changes, contribution
+from attribution.usage import Invocation, UsageKey, changes, contribution
 
 # DynamoDB takes 100 actions in one transaction; one of them moves the checkpoint.
 MAX_COUNTERS_PER_TRANSACTION = 99
@@ -78,8 +78,3 @@ def _days(records: Sequence[StreamRecord]) -> tuple[date, ...]:
             if usage:
                 found.add(usage.key.usage_date)
     return tuple(sorted(found))
-
-
-def recount(invocations: Sequence[Invocation]) -> dict[UsageKey, Counters]:
-    """The counters as the invocations themselves add up: what the rolled-up ones must equal."""
-    return changes((None, invocation) for invocation in invocations)
