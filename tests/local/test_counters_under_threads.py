@@ -97,7 +97,7 @@ class Tables:
             endpoint_url=emulator.endpoint,
             region_name=emulator.region,
             aws_access_key_id=emulator.account_id,
-            aws_secret_access_key="test",  # noqa: S106  opens nothing but the emulator on this machine
+            aws_secret_access_key="test",
             config=Config(max_pool_connections=TELLERS + COUNTERS, retries={"mode": "standard", "total_max_attempts": 4}),
         )
 
@@ -148,12 +148,13 @@ def tell(tables: Tables, seed: int) -> None:
         record_api_call(
             event,
             invocations=tables.invocations,
-            prices=FakePrices([]),
+            prices=FakePrices(),
             directory=FakeDirectory(),
             oldest=NOON - timedelta(days=30),
         )
 
-    work: list[tuple[Callable[[int], None], int]] = [(do, n) for n in range(REQUESTS) for do in (log, call)] * 2
+    tellings: list[Callable[[int], None]] = [log, call]
+    work = [(do, n) for n in range(REQUESTS) for do in tellings] * 2
     work += [(session, 0)]
     random.Random(seed).shuffle(work)
     for do, number in work:
