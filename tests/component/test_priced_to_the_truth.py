@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from decimal import Decimal
 
+from adapters.invocations import invocation_from_image
 from tests.component.test_reprice_invocations import know_profiles
 from tests.support import inputs
 from tests.support.stack import Stack
@@ -22,13 +23,15 @@ def test_every_logged_request_costs_what_it_truly_costs_or_is_flagged(stack: Sta
 
     truth = {request.request_id: request for request in month.requests if request.is_logged}
     outcomes: Counter[str] = Counter()
-    for item in stack.items("InvocationsTable"):
-        request, metered = truth.pop(item["pk"].split("#")[2]), item["metered"]
-        is_exact = sum(metered["costs"].values(), Decimal(0)) == request.list_cost
-        is_flagged = bool(UNCERTAIN.intersection(metered["flags"]))
-        is_priced = all(kind in metered["costs"] for kind, units in metered["units"].items() if units)
-        assert is_priced
-        assert is_exact or is_flagged, f"{request.request_id} costs {request.list_cost}, not {metered['costs']}"
+    for image in stack.wire_items("InvocationsTable"):
+        invocation = invocation_from_image(image)
+        assert invocation and invocation.metered
+        request, metered = truth.pop(invocation.key.request_id), invocation.metered
+        costs = [priced.cost for priced in metered.kinds.values() if priced.units]
+        assert None not in costs
+        is_exact = sum((cost for cost in costs if cost), Decimal(0)) == request.list_cost
+        is_flagged = bool(UNCERTAIN.intersection(metered.flags))
+        assert is_exact or is_flagged, f"{request.request_id} costs {request.list_cost}, not {costs}"
         outcomes[f"{'exact' if is_exact else 'inexact'}, {'flagged' if is_flagged else 'certain'}"] += 1
 
     assert not truth

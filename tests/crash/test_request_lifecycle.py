@@ -314,8 +314,6 @@ class RequestLifecycle(RuleBasedStateMachine):
     @rule(access_key=st.sampled_from(sorted(SESSIONS)), fault=faults)
     def session_is_announced(self, access_key: str, fault: Fault) -> None:
         self.deliver("record_api_calls", messages("record_api_calls", [session_event(access_key)]), fault)
-        for asked in self.stack.drain("ApiCallQueue"):
-            self.deliver("record_api_calls", messages("record_api_calls", [asked.body]))
         self.issued.add(access_key)
 
     @rule(model=st.sampled_from(MODELS), price=st.sampled_from([Decimal("0.30"), Decimal("0.25"), Decimal("1.75")]))

@@ -21,15 +21,17 @@ import pytest
 from botocore.awsrequest import AWSResponse
 from botocore.config import Config
 
+from adapters.concurrency import results
 from adapters.dynamodb import Table
 from adapters.invocation_audit import DynamoInvocationScan
 from adapters.invocations import DynamoInvocations, invocation_from_image
+from adapters.sessions import DynamoSessions
 from adapters.usage_counters import DynamoUsageCounters
 from attribution.errors import LedgerConflict
-from attribution.flows.record_api_calls import record_api_call
+from attribution.flows.record_api_calls import record_api_calls
 from attribution.flows.roll_up_usage import StreamRecord, comparable, roll_up_usage
 from attribution.meters import TokenKind
-from attribution.ports import IssuedSession, ObservedCall
+from attribution.ports import IssuedSession, MeteredHalf, ObservedCall
 from attribution.recounts import differences, recount
 from attribution.usage import InvocationKey, PricedKind
 from tests.fakes import FakeAllocationQueue, FakeDirectory, FakePrices
@@ -37,7 +39,7 @@ from tests.local.support import LocalAws
 from tests.support.stack import template
 from tests.unit.attribution.examples import metered, observed
 
-REQUESTS, TELLERS, COUNTERS = 40, 4, 2
+REQUESTS, TELLERS, COUNTERS = 25, 4, 2
 NOON = datetime(2026, 3, 10, 12, tzinfo=UTC)
 KEY_ID = "ASIAEXAMPLE0KEY00001"
 
@@ -85,6 +87,7 @@ class Tables:
             self.client.create_table(TableName=physical, StreamSpecification=stream, **request)
         self.invocations = DynamoInvocations(Table(self.client, self.names["InvocationsTable"]), 35, lambda: NOON)
         self.scan = DynamoInvocationScan(Table(self.client, self.names["InvocationsTable"]), invocation_from_image)
+        self.sessions = DynamoSessions(Table(self.client, self.names["LedgerTable"]), 35, lambda: NOON)
         self.counters = DynamoUsageCounters(Table(self.client, self.names["LedgerTable"]), 760, lambda: NOON)
         _, self.stream = self.scan.description()
         (self.shard,) = self.streams.describe_stream(StreamArn=self.stream)["StreamDescription"]["Shards"]
@@ -136,7 +139,7 @@ def tell(tables: Tables, seed: int) -> None:
 
     def log(number: int) -> None:
         kinds = {TokenKind.INPUT: PricedKind(100 + number, Decimal(100 + number) / 1000)}
-        tables.invocations.record_metered(key(number), metered(timestamp=NOON, kinds=kinds))
+        results(tables.invocations.record_metered([MeteredHalf(key(number), metered(timestamp=NOON, kinds=kinds))]))
 
     def call(number: int) -> None:
         record(ObservedCall(key(number), observed(timestamp=NOON, access_key_id=KEY_ID)))
@@ -145,13 +148,15 @@ def tell(tables: Tables, seed: int) -> None:
         record(IssuedSession(KEY_ID, (("team", "search"),), NOON - timedelta(hours=1)))
 
     def record(event: Any) -> None:
-        record_api_call(
-            event,
+        outcomes = record_api_calls(
+            [event],
             invocations=tables.invocations,
+            sessions=tables.sessions,
             prices=FakePrices(),
             directory=FakeDirectory(),
             oldest=NOON - timedelta(days=30),
         )
+        assert not isinstance(outcomes[0], Exception), outcomes
 
     tellings: list[Callable[[int], None]] = [log, call]
     work = [(do, n) for n in range(REQUESTS) for do in tellings] * 2
