@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     import boto3
 
     from adapters.deliveries import DynamoDeliveries
+    from adapters.directory import DynamoDirectory
     from adapters.dynamodb import Table
     from adapters.invocation_audit import DynamoInvocationScan, DynamoInvocationStream
     from adapters.invocations import DynamoInvocations
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from adapters.prices import DynamoPrices
     from adapters.queues import SqsAllocationQueue, SqsDirectoryTasks
     from adapters.usage_counters import DynamoUsageCounters
+    from adapters.work_bucket import S3OriginCharges
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,6 +165,18 @@ class Stack:
         from adapters.deliveries import DynamoDeliveries
 
         return DynamoDeliveries(self.ledger)
+
+    def origin_charges(self) -> S3OriginCharges:
+        """What deliveries say of each day."""
+        from adapters.work_bucket import S3OriginCharges
+
+        return S3OriginCharges(self.client("s3"), self.output("WorkBucket"))
+
+    def directory(self) -> DynamoDirectory:
+        """What is known of ARNs."""
+        from adapters.directory import DynamoDirectory
+
+        return DynamoDirectory(self.ledger)
 
     def policy(self) -> DynamoPolicy:
         """The policy document."""

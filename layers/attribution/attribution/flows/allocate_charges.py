@@ -20,6 +20,7 @@ from attribution.deliveries import DeliveryOutcome, DeliveryRecord, newest
 from attribution.directory import is_opaque
 from attribution.errors import ConservationViolated, LedgerConflict
 from attribution.periods import BillingPeriod
+from attribution.policy_plans import marked, with_mark
 from attribution.ports import (
     Announcements,
     Deliveries,
@@ -88,6 +89,30 @@ def allocate_charges(
     # Said on every delivery of the message, because an attempt that flipped may have ended before it could say so.
     announcements.days_changed(period, flipped or (usage_date,))
     return AllocatedDay(day.version, day.basis, flipped, adjustment)
+
+
+def preview(
+    usage_date: date,
+    rules: Sequence[Rules],
+    *,
+    origin_charges: OriginCharges,
+    deliveries: Deliveries,
+    days: LedgerDays,
+    counters: UsageCounters,
+    prices: EstimatePrices,
+    profile_tags: ProfileTags,
+) -> list[DayVersion]:
+    """The day under each of several rules, every share by itself, from what readers see now; nothing is written.
+
+    A delivery that is not visible yet does not count.
+    """
+    period = BillingPeriod.of(usage_date)
+    published = [r for r in deliveries.of_period(period) if r.outcome is DeliveryOutcome.PUBLISHED]
+    _, billing = _deliveries(published, period, usage_date, days.pointers(period).get(usage_date))
+    usage = marked(counters.usage_of(usage_date))
+    if billing is None:
+        return [_estimate(usage_date, usage, with_mark(r), prices, profile_tags) for r in rules]
+    return [_allocate(usage_date, billing, usage, with_mark(r), origin_charges) for r in rules]
 
 
 def _deliveries(
