@@ -92,6 +92,10 @@ class Cloud:
         return DynamoDeliveries(self.ledger)
 
     @property
+    def days(self) -> DynamoLedgerDays:
+        return DynamoLedgerDays(self.ledger, 760, lambda: self.now)
+
+    @property
     def invocations(self) -> DynamoInvocations:
         return DynamoInvocations(Table(self.dynamodb, "invocations"), 35, lambda: self.now)
 

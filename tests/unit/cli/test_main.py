@@ -62,6 +62,7 @@ def test_the_commands_of_this_release() -> None:
         "config show",
         "config check",
         "config apply",
+        "config plan",
         "prices load",
         "prices sync",
         "prices show",
