@@ -2,13 +2,14 @@
 
 An allocation adds up the shares of a charge that have the same owners, and then says no more which share went where. So every
 share gets a mark, as metadata of the usage behind it that a cost category of its own looks for. The mark's order is the order
-in which shares are split, so that each gets the amounts that it gets without.
+in which shares are split, so that each gets the amounts that it gets without. Where rules hand shared cost out, each share is
+handed out by itself: a sum may then differ from the later day's in the last digit of a split.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 
@@ -37,7 +38,7 @@ def marked(usage: Iterable[Usage]) -> list[Usage]:
 
 
 def with_mark(rules: Rules) -> Rules:
-    """The rules, and a last cost category that keeps shares apart. Each share has a value of it, so that no rule shares it out."""
+    """The rules, and a last cost category that keeps shares apart. All have a value of it, so that nothing shares it out."""
     mark = CostCategory(_MARK, (EvidenceRule((_MARK,), order=(REQUEST_METADATA,)),), default_value="-")
     return replace(rules, categories=(*rules.categories, mark))
 
@@ -70,25 +71,25 @@ def moves(before: DayVersion, after: DayVersion, metric: str) -> dict[Move, Move
     categories = {c.category for day in (before, after) for charge in day.charges for c in charge.categories} - {_MARK}
     found: dict[Move, Moved] = defaultdict(Moved)
     for category in sorted(categories):
-        old, new = _by_share(before.charges, category, metric), _by_share(after.charges, category, metric)
-        for share in old.keys() | new.keys():
-            origin, _, currency = share
-            for (from_owner, to_owner), amount in _flows(old[share], new[share]).items():
+        old, new = _by_charge(before.charges, category, metric), _by_charge(after.charges, category, metric)
+        for origin, currency in sorted({*old, *new}):
+            place = (origin, currency)
+            for from_owner, to_owner, amount in _flows(old[place], new[place]):
                 moved = found[Move(category, currency, from_owner, to_owner)]
                 moved.amount = add(moved.amount, amount)
                 moved.origins.add(origin)
     return dict(sorted(found.items()))
 
 
-Share = tuple[str, str, str]
-"""An origin charge, the mark of the usage that it was split over, and a currency."""
+Shares = dict[str, dict[str, Decimal]]
+"""By the mark of the usage that a charge was split over: what each owner has of that share."""
 
 
-def _by_share(charges: Iterable[AllocatedCharge], category: str, metric: str) -> dict[Share, dict[str, Decimal]]:
-    """What each owner has of each share."""
-    found: dict[Share, dict[str, Decimal]] = defaultdict(lambda: defaultdict(lambda: ZERO))
+def _by_charge(charges: Iterable[AllocatedCharge], category: str, metric: str) -> dict[tuple[str, str], Shares]:
+    """The shares of each origin charge and currency."""
+    found: dict[tuple[str, str], Shares] = defaultdict(lambda: defaultdict(lambda: defaultdict(lambda: ZERO)))
     for charge in charges:
-        owners = found[charge.origin, charge.value_of(_MARK), charge.currency]
+        owners = found[charge.origin, charge.currency][charge.value_of(_MARK)]
         is_known = any(value.category == category for value in charge.categories)
         owner = (charge.value_of(category) or UNALLOCATED) if is_known else NOT_DEFINED
         owners[owner] = add(owners[owner], _amount(charge.costs, metric))
@@ -100,24 +101,32 @@ def _amount(costs: Costs, metric: str) -> Decimal:
     return amount
 
 
-def _flows(old: Mapping[str, Decimal], new: Mapping[str, Decimal]) -> dict[tuple[str, str], Decimal]:
-    """From whom to whom, within one share: what an owner keeps does not move.
+def _flows(old: Shares, new: Shares) -> Iterator[tuple[str, str, Decimal]]:
+    """From whom to whom, and how much, within one charge: what an owner keeps does not move.
 
-    Several lose and several get only where shared cost is split; they are paired in the order of their names.
+    Share by share; what is left is what shares are larger or smaller by, because the rules have others take part in a split.
     """
-    change = {owner: subtract(new.get(owner, ZERO), old.get(owner, ZERO)) for owner in sorted({*old, *new})}
     # Of a credit, which is negative, who had it before gets more and who has it now gets less.
-    is_credit = total(old.values()) < 0
-    less = {owner: amount.copy_negate() for owner, amount in change.items() if amount < 0}
-    more = {owner: amount for owner, amount in change.items() if amount > 0}
-    losing, getting = (more, less) if is_credit else (less, more)
-    flows: dict[tuple[str, str], Decimal] = {}
-    while losing and getting:
-        from_owner, to_owner = next(iter(losing)), next(iter(getting))
-        amount = min(losing[from_owner], getting[to_owner])
-        flows[from_owner, to_owner] = amount.copy_negate() if is_credit else amount
-        for side, owner in ((losing, from_owner), (getting, to_owner)):
-            side[owner] = subtract(side[owner], amount)
-            if not side[owner]:
-                del side[owner]
-    return flows
+    is_credit = total(amount for owners in old.values() for amount in owners.values()) < 0
+    rest: dict[str, Decimal] = {}
+    for share in sorted({*old, *new}):
+        had, has = old.get(share, {}), new.get(share, {})
+        change = {owner: subtract(has.get(owner, ZERO), had.get(owner, ZERO)) for owner in sorted({*had, *has})}
+        yield from _paired(change, is_credit=is_credit)
+        for owner, amount in change.items():
+            rest[owner] = add(rest.get(owner, ZERO), amount)
+    yield from _paired(rest, is_credit=is_credit)
+
+
+def _paired(change: dict[str, Decimal], *, is_credit: bool) -> Iterator[tuple[str, str, Decimal]]:
+    """Pairs of who loses and who gets; `change` is reduced to what has no other side.
+
+    Several lose and several get only where shared cost is handed out; they are paired in the order of their names.
+    """
+    less = [owner for owner, amount in change.items() if amount < 0]
+    more = [owner for owner, amount in change.items() if amount > 0]
+    while less and more:
+        amount = min(change[less[0]].copy_negate(), change[more[0]])
+        change[less[0]], change[more[0]] = add(change[less[0]], amount), subtract(change[more[0]], amount)
+        yield (more[0], less[0], amount.copy_negate()) if is_credit else (less[0], more[0], amount)
+        less, more = ([owner for owner in side if change[owner]] for side in (less, more))

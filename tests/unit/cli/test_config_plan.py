@@ -17,10 +17,12 @@ from attribution.days import make_day_version
 from attribution.deliveries import DayOfDelivery, IngestedReport
 from attribution.meters import TokenKind
 from attribution.periods import BillingPeriod
+from attribution.rules import Rules
 from attribution.usage import Counters, UsageKey
 from tests.unit.attribution.examples import TEAM, USAGE_KEY, origin_charge
 from tests.unit.cli.support import Cloud, put_delivery, run
 
+BY_TEAM = Rules.of([TEAM])
 TODAY = datetime(2026, 11, 10, 9, tzinfo=UTC)
 BILLED, ESTIMATED, CLOSED = date(2026, 11, 3), date(2026, 11, 9), date(2026, 10, 3)
 OLD = "cost_categories:\n  - name: team\nbudgets:\n  - {name: all, limit: {amount: '10'}, dimension: model}\n"
@@ -59,7 +61,7 @@ def put_day(cloud: Cloud, day: date, written_at: datetime) -> None:
     put_delivery(cloud, period=period, execution_id=name, sequence=sequence, changed_days=(day,), report=report)
     count(cloud, day)
     usage = DynamoUsageCounters(cloud.ledger, 760, lambda: TODAY).usage_of(day)
-    version = make_day_version(day, Basis.BILLED, allocate_day(charges, usage, [TEAM]), [TEAM], origin=origin, usage="u")
+    version = make_day_version(day, Basis.BILLED, allocate_day(charges, usage, BY_TEAM), BY_TEAM, origin=origin, usage="u")
     days = cloud.days
     days.flip([days.stage(version, sequence)], replacing={})
 
@@ -67,7 +69,7 @@ def put_day(cloud: Cloud, day: date, written_at: datetime) -> None:
 def put_estimate(cloud: Cloud, day: date) -> None:
     count(cloud, day)
     usage = DynamoUsageCounters(cloud.ledger, 760, lambda: TODAY).usage_of(day)
-    version = make_day_version(day, Basis.ESTIMATED, estimate_day(usage, [TEAM]), [TEAM], origin="", usage="u")
+    version = make_day_version(day, Basis.ESTIMATED, estimate_day(usage, BY_TEAM), BY_TEAM, origin="", usage="u")
     days = cloud.days
     days.flip([days.stage(version, "")], replacing={})
 
