@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import fields
 from datetime import date, timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
@@ -24,12 +25,10 @@ from bedrock_costs.stack import Stack, now
 if TYPE_CHECKING:
     from bedrock_costs.recounting import Reading, RecountedDay
 
-HEADER = (
-    "usage_date", "comparison", "account_id", "region", "model", "routing", "tier", "iam_principal", "inference_profile",
-    "request_metadata", "session_tags", "quantity", "token_kind", "counted", "recounted",
-)  # fmt: skip
+_KEY = tuple(f.name for f in fields(UsageKey) if f.name != "usage_date")
+HEADER = ("usage_date", "comparison", *_KEY, "quantity", "kind", "counted", "recounted")
 _COUNTS = ("requests", "errors", "unmeasured", "observed_only", "provisional")
-_BY_KIND = ("units", "estimated", "unpriced")
+_BY_KIND = ("units", "estimated", "unpriced", "guardrail_units")
 _SHOWN = 50
 _TELL_EVERY = 100_000
 
@@ -112,11 +111,11 @@ def _shown(screen: Screen) -> Iterator[Callable[[Reading, int], None]]:
 
 
 def _cells(counters: Counters) -> dict[tuple[str, str], Any]:
-    """What counters hold, by name and token kind."""
+    """What counters hold, by name and by token kind or guardrail policy."""
     cells: dict[tuple[str, str], Any] = {(name, ""): getattr(counters, name) for name in _COUNTS}
     for name in _BY_KIND:
         by_kind: Mapping[Any, Any] = getattr(counters, name)
-        cells |= {(name, kind.value): value for kind, value in by_kind.items()}
+        cells |= {(name, str(kind)): value for kind, value in by_kind.items()}
     return {place: value for place, value in cells.items() if value}
 
 
@@ -125,7 +124,7 @@ class Cell(NamedTuple):
 
     key: UsageKey
     quantity: str
-    token_kind: str
+    kind: str
     counted: Decimal | int
     recounted: Decimal | int
 
@@ -139,17 +138,8 @@ def _changed_cells(day: RecountedDay) -> Iterator[Cell]:
 
 
 def _key_document(key: UsageKey) -> dict[str, Any]:
-    return {
-        "account_id": key.account_id,
-        "region": key.region,
-        "model": key.model,
-        "routing": key.routing.value,
-        "tier": key.tier.value,
-        "iam_principal": key.iam_principal,
-        "inference_profile": key.inference_profile,
-        "request_metadata": dict(key.request_metadata),
-        "session_tags": dict(key.session_tags),
-    }
+    found = {f.name: getattr(key, f.name) for f in fields(key) if f.name != "usage_date"}
+    return {name: dict(value) if isinstance(value, tuple) else str(value) for name, value in found.items()}
 
 
 def _sums(counters: Counters) -> dict[str, Any]:
@@ -187,7 +177,7 @@ def _result(found: Sequence[RecountedDay], reading: Reading, corrected: Sequence
         rows += [(day.usage_date, day.comparison.value, *_key_row(cell.key), *cell[1:]) for cell in cells]
         if not cells:
             requests = (day.counted.requests, day.recounted.requests)
-            rows.append((day.usage_date, day.comparison.value, *[""] * 9, "requests", "", *requests))
+            rows.append((day.usage_date, day.comparison.value, *[""] * len(_KEY), "requests", "", *requests))
     return Result(document, HEADER, rows, lambda screen: _render(found, reading, corrected, screen))
 
 
@@ -238,7 +228,7 @@ def _render_differences(cells: Sequence[Cell], screen: Screen) -> None:
         (
             cell.key.usage_date.isoformat(),
             ", ".join(filter(None, _key_row(cell.key))),
-            f"{cell.quantity} {cell.token_kind}".strip(),
+            f"{cell.quantity} {cell.kind}".strip(),
             number(cell.counted),
             number(cell.recounted),
         )

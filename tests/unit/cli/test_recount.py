@@ -127,12 +127,23 @@ def test_requests_that_were_lost_on_the_way_are_told_by_counter_and_quantity(rec
     assert ran.exit_code == 1
     assert f"usage counters differ from the requests that are kept: {DAY}" in ran.err
     assert found["comparison"] == "differs"
-    assert {(d["quantity"], d["token_kind"], d["counted"], d["recounted"]) for d in found["differences"]} == {
+    assert {(d["quantity"], d["kind"], d["counted"], d["recounted"]) for d in found["differences"]} == {
         ("requests", "", 1, 2),
         ("units", "input", 2000, 3000),
         ("estimated", "input", "0.0066", "0.0099"),
     }
     assert found["differences"][0]["key"]["model"] == USAGE_KEY.model
+
+
+def test_guardrail_units_are_recounted_too(recorder: Recorder) -> None:
+    recorder.record(request(1000, guardrail_units=(("topicPolicyUnits", 2),)), roll_up=False)
+    recorder.roll_up(leaving_out=1)
+
+    found = of_day(recounted())["differences"]
+    run("recount", *days(), "--repair")
+
+    assert ("guardrail_units", "topicPolicyUnits", 0, 2) in [tuple(list(d.values())[1:]) for d in found]
+    assert recorder.sums().guardrail_units == {"topicPolicyUnits": 2}
 
 
 def test_a_repair_adds_what_is_missing_once_and_has_the_day_allocated_again(cloud: Cloud, recorder: Recorder) -> None:
@@ -280,8 +291,8 @@ def test_csv_has_a_row_for_each_number_that_differs_and_for_each_day_that_agrees
 
     header, first, *others = run("recount", *days(before), output="csv").out.splitlines()
 
-    assert header.endswith("quantity,token_kind,counted,recounted")
-    assert first == f"{before},agrees,,,,,,,,,,requests,,1,1"
+    assert header.endswith("quantity,kind,counted,recounted")
+    assert (first.split(",")[:2], first.split(",")[-4:]) == ([before.isoformat(), "agrees"], ["requests", "", "1", "1"])
     assert [line.rsplit(",", 4)[1:] for line in others] == [
         ["requests", "", "0", "1"],
         ["units", "input", "0", "2000"],
