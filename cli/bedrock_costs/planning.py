@@ -104,7 +104,7 @@ def _plan_day(stack: Stack, plan: Plan, day: date, before: Rules, after: Rules, 
         days=stack.days(),
         counters=stack.usage_counters(),
         prices=stack.prices(),
-        profile_tags=stack.directory(),
+        directory=stack.directory(),
     )
     for move, moved in moves(old, new, metric).items():
         planned = plan.moves.setdefault(move, PlannedMove())

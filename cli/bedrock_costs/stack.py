@@ -167,16 +167,16 @@ class Stack:
         return DynamoDeliveries(self.ledger)
 
     def origin_charges(self) -> S3OriginCharges:
-        """What deliveries say of each day."""
+        """Origin charges of days."""
         from adapters.work_bucket import S3OriginCharges
 
         return S3OriginCharges(self.client("s3"), self.output("WorkBucket"))
 
-    def directory(self) -> DynamoDirectory:
-        """What is known of ARNs."""
-        from adapters.directory import DynamoDirectory
+    def counters(self) -> DynamoUsageCounters:
+        """Usage counters, for reading: the retention is for writers."""
+        from adapters.usage_counters import DynamoUsageCounters
 
-        return DynamoDirectory(self.ledger)
+        return DynamoUsageCounters(self.ledger, 0, now)
 
     def policy(self) -> DynamoPolicy:
         """The policy document."""
@@ -195,6 +195,12 @@ class Stack:
         from adapters.prices import DynamoPrices
 
         return DynamoPrices(self.ledger, now)
+
+    def directory(self) -> DynamoDirectory:
+        """What ARNs stand for, and what things are and were tagged with."""
+        from adapters.directory import DynamoDirectory
+
+        return DynamoDirectory(self.ledger)
 
     def directory_tasks(self) -> SqsDirectoryTasks:
         """Where the stack is asked to bring its directory up to date."""

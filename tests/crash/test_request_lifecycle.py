@@ -108,6 +108,7 @@ def expected(calls: Sequence[Call], issued: set[str]) -> dict[Cell, Decimal]:
             tokens = None if trail.error else trail.tokens
             counts = {
                 "requests": bool(tokens) or not call.is_logged,
+                "unlogged": bool(tokens) or not call.is_logged,
                 "errors": bool(trail.error),
                 "observed_only": call.is_logged,
                 "provisional": bool(tokens),
@@ -137,7 +138,7 @@ def cells(key: UsageKey, counters: Counters) -> dict[Cell, Decimal]:
     texts = (dict(pairs).get("team", "") for pairs in (key.request_metadata, key.session_tags))
     metadata, tag = texts
     place = (key.usage_date.isoformat(), key.model, key.iam_principal, metadata, f"team={tag}" if tag else "")
-    counts = ("requests", "errors", "unmeasured", "observed_only", "provisional")
+    counts = ("requests", "errors", "unmeasured", "observed_only", "provisional", "unlogged")
     numbers: dict[Cell, Decimal] = {(name, ""): Decimal(getattr(counters, name)) for name in counts}
     for name in ("units", "estimated", "unpriced"):
         numbers |= {(name, kind.value): Decimal(n) for kind, n in getattr(counters, name).items()}

@@ -86,8 +86,9 @@ def apply(
     options = options_of(ctx)
     document = read_policy_file(file)
     policy = options.stack.policy()
-    changed = policy.document() != document
+    before = policy.version()
     version = policy.apply(document, against="" if against == NONE_IN_FORCE else against)
+    changed = version != before
     asked = _reallocate(options.stack) if changed and not is_not_reallocated else 0
     summary = _summary(len(document.cost_categories), len(document.budgets))
     told = f"Version {version} is in force{'' if changed else ' already, nothing changed'}: {summary}."

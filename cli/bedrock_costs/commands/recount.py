@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 _KEY = tuple(f.name for f in fields(UsageKey) if f.name != "usage_date")
 HEADER = ("usage_date", "comparison", *_KEY, "quantity", "kind", "counted", "recounted")
-_COUNTS = ("requests", "errors", "unmeasured", "observed_only", "provisional")
+_COUNTS = ("requests", "errors", "unmeasured", "observed_only", "provisional", "unlogged")
 _BY_KIND = ("units", "estimated", "unpriced", "guardrail_units")
 _SHOWN = 50
 _TELL_EVERY = 100_000

@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError, model_validator
 
+from adapters.codec import compress, decompress
 from adapters.cost_category_documents import (
     AwsCostCategoryDocument,
     ExpressionDocument,
@@ -24,7 +25,7 @@ from adapters.cost_category_documents import (
     is_aws_definition,
     percentages_of,
 )
-from adapters.dynamodb import Table, to_wire
+from adapters.dynamodb import Item, Table, to_wire
 from adapters.validation import AWS_DEFINITION, SHORT_FORM, wrong_fields
 from attribution.budgets import Budget
 from attribution.canonical import content_hash, pairs
@@ -284,7 +285,12 @@ class PolicyDocument(_Document):
 
 def version_of(document: PolicyDocument) -> str:
     """The version that a document has in force: the hash of what it says."""
-    return content_hash(document.plain())[:12]
+    return content_hash(_text(document))[:12]
+
+
+def _text(document: PolicyDocument) -> str:
+    # Text, because the order of a mapping may count: of the patterns that a session's name fits, the first decides.
+    return json.dumps(document.plain())
 
 
 def parse_policy(document: object) -> PolicyDocument:
@@ -293,6 +299,10 @@ def parse_policy(document: object) -> PolicyDocument:
         return PolicyDocument.model_validate(document)
     except ValidationError as error:
         raise PolicyInvalid(f"the policy is not usable: {wrong_fields(error, 'document')}") from None
+
+
+def _document(item: Item) -> PolicyDocument:
+    return parse_policy(json.loads(decompress(bytes(item["document"]))))
 
 
 class DynamoPolicy:
@@ -304,7 +314,7 @@ class DynamoPolicy:
     def document(self) -> PolicyDocument:
         """The document in force; until one is applied, one cost category `team` and no budgets."""
         item = self._table.get(pk=_PK, sk="current")
-        return parse_policy(json.loads(item["document"])) if item else PolicyDocument()
+        return _document(item) if item else PolicyDocument()
 
     def version(self) -> str:
         """The version in force; empty until one is applied."""
@@ -316,9 +326,9 @@ class DynamoPolicy:
 
         `against` is the version that has to be in force (empty: none yet), else nothing changes and `LedgerConflict` is raised.
         """
-        plain = document.plain()
         version = version_of(document)
-        item = {"pk": _PK, "document": json.dumps(plain), "version": version}
+        # Compressed, because cost categories of 500 rules each would not fit into an item.
+        item: Item = {"pk": _PK, "document": compress(_text(document).encode()), "version": version}
         put: dict[str, Any] = {"TableName": self._table.name, "Item": to_wire(item | {"sk": "current"})}
         if against is not None:
             # The same again is a repeat.
@@ -334,6 +344,18 @@ class DynamoPolicy:
     def rules(self, on: date) -> Rules:
         """The rules by which the charges of a day are allocated."""
         return self.document().rules(on)
+
+    def rules_of(self, fingerprint: str, on: date) -> Rules | None:
+        """The rules of a day with this fingerprint, of a document that is or was in force; None where none has it."""
+        for item in (None, *self._table.query(_PK)):
+            try:
+                rules = (_document(item) if item else PolicyDocument()).rules(on)
+            except PolicyInvalid:
+                # A document of an earlier software, which this one cannot apply either.
+                continue
+            if rules.fingerprint() == fingerprint:
+                return rules
+        return None
 
     def budgets(self) -> Sequence[Budget]:
         """The budgets, in the document's order."""

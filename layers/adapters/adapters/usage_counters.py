@@ -22,7 +22,7 @@ SHARDS = 8
 _GUARDRAIL = "g_"
 # DynamoDB takes 100 actions in one transaction; one of them records the correction.
 _CORRECTED_AT_ONCE = 99
-_COUNTS = ("requests", "errors", "unmeasured", "observed_only", "provisional")
+_COUNTS = ("requests", "errors", "unmeasured", "observed_only", "provisional", "unlogged")
 
 
 class DynamoUsageCounters:
@@ -107,15 +107,6 @@ class DynamoUsageCounters:
         return sorted((_usage(usage_date, item) for item in items), key=lambda u: u.key)
 
 
-def _amounts(counters: Counters) -> Item:
-    """What counters hold, without what is zero, by the names of the attributes."""
-    amounts: Item = {name: getattr(counters, name) for name in _COUNTS}
-    for prefix, by_kind in (("u", counters.units), ("e", counters.estimated), ("n", counters.unpriced)):
-        amounts |= {f"{prefix}_{kind.value}": amount for kind, amount in by_kind.items()}
-    amounts |= {f"{_GUARDRAIL}{policy}": count for policy, count in counters.guardrail_units.items()}
-    return {name: amount for name, amount in amounts.items() if amount}
-
-
 def _corrections_pk(usage_date: date) -> str:
     return f"RECOUNT#{usage_date.isoformat()}"
 
@@ -146,6 +137,20 @@ def _dimensions(key: UsageKey) -> Item:
     }
 
 
+def _amounts(counters: Counters) -> Item:
+    """What counters hold, without what is zero, by the names of the attributes."""
+    amounts: Item = {name: getattr(counters, name) for name in _COUNTS}
+    for prefix, by_kind in (("u", counters.units), ("e", counters.estimated), ("n", counters.unpriced)):
+        amounts |= {f"{prefix}_{kind.value}": amount for kind, amount in by_kind.items()}
+    amounts |= {f"{_GUARDRAIL}{policy}": count for policy, count in counters.guardrail_units.items()}
+    return {name: amount for name, amount in amounts.items() if amount}
+
+
+def counter_item(usage: Usage) -> Item:
+    """A counter as it lies in the table once everything of its day was added up."""
+    return _key(usage.key) | _dimensions(usage.key) | _amounts(usage.counters)
+
+
 def _usage(usage_date: date, item: Item) -> Usage:
     def by_kind(prefix: str) -> dict[TokenKind, Decimal]:
         return {k: item[f"{prefix}_{k.value}"] for k in TokenKind if item.get(f"{prefix}_{k.value}")}
@@ -173,6 +178,7 @@ def _usage(usage_date: date, item: Item) -> Usage:
             unmeasured=integer(item.get("unmeasured")),
             observed_only=integer(item.get("observed_only")),
             provisional=integer(item.get("provisional")),
+            unlogged=integer(item.get("unlogged")),
             units={k: int(n) for k, n in by_kind("u").items()},
             estimated=by_kind("e"),
             unpriced={k: int(n) for k, n in by_kind("n").items()},

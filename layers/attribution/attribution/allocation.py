@@ -9,20 +9,21 @@ is handed out.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from decimal import Decimal
 
 from attribution.calibration import NO_PRICING, Pricing
 from attribution.charges import AllocatedCharge, CategoryValue, Costs, OriginCharge, PriceBasis, sum_costs
 from attribution.cost_categories import NO_EVIDENCE, aws_tags
+from attribution.day_directory import NO_DIRECTORY, DayDirectory
 from attribution.errors import ConservationViolated
 from attribution.expressions import Subject
 from attribution.meters import TokenKind
 from attribution.money import ZERO, add, split
 from attribution.rules import IncompleteLogging, Rules
 from attribution.shared_charges import split_shared
-from attribution.usage import Pairs, Usage, UsageKey
+from attribution.usage import Usage, UsageKey
 from attribution.usage_index import UsageIndex, is_capacity, is_logged
 
 USAGE_NOT_LOGGED = "usage not logged"
@@ -33,13 +34,28 @@ SPREAD = "usage not logged, spread over what was logged"
 _ESTIMATED_SERVICE = "AmazonBedrock"
 
 
-def allocate(charge: OriginCharge, usage: UsageIndex, rules: Rules) -> list[AllocatedCharge]:
-    """Find owners for one origin charge, before shared cost is split. The shares sum to it in every metric and in units."""
-    tags = aws_tags(charge.tags)
+@dataclass(frozen=True, slots=True)
+class Share:
+    """A part of one origin charge as it is handed out: over one counter of usage or, where `usage` is None, what has none.
+
+    `weight` is its part of the sum of all weights, in units; None where the charge stays whole.
+    """
+
+    usage: Usage | None
+    weight: Decimal | None
+    charge: AllocatedCharge
+
+
+def shares(charge: OriginCharge, usage: UsageIndex, rules: Rules, directory: DayDirectory = NO_DIRECTORY) -> Iterator[Share]:
+    """The shares of one origin charge, with their owners before shared cost is split.
+
+    They sum to it in every cost metric and in units. Several may have one owner.
+    """
     behind = usage.behind(charge)
     if not behind:
-        owners = rules.decide(_subject(charge, None, tags, rules), _reason(charge), is_shared=False)
-        return [_allocated(charge, owners, None, charge.units, 0, charge.costs)]
+        owners = rules.decide(_subject(charge, None, rules, directory), _reason(charge), is_shared=False)
+        yield Share(None, None, _allocated(charge, owners, None, charge.units, 0, charge.costs))
+        return
 
     unused = usage.unused(charge, behind)
     is_spread = unused > 0 and not is_capacity(charge) and rules.incomplete_logging is IncompleteLogging.SPREAD
@@ -47,21 +63,28 @@ def allocate(charge: OriginCharge, usage: UsageIndex, rules: Rules) -> list[Allo
     weights = [*(b.units for b in behind), *rest]
     costs = charge.costs.split(weights)
     units = split(charge.units, weights) if charge.units is not None else [None] * len(weights)
-    merged: dict[str, AllocatedCharge] = {}
-    for used, share, quantity in zip([*behind, None], costs, units, strict=False):
+    for used, weight, cost, quantity in zip([*behind, None], weights, costs, units, strict=False):
         item = used.usage if used else None
         reason = NO_EVIDENCE if item else _reason(charge)
-        owners = rules.decide(_subject(charge, item, tags, rules), reason, is_shared=len(weights) > 1 or is_spread)
+        owners = rules.decide(_subject(charge, item, rules, directory), reason, is_shared=len(weights) > 1 or is_spread)
         if is_spread:
             owners = tuple(replace(owner, reason=SPREAD) if owner.value else owner for owner in owners)
-        allocated = _allocated(charge, owners, item, quantity, used.requests if used else 0, share)
-        name = allocated.digest()
-        merged[name] = _merge(merged[name], allocated) if name in merged else allocated
+        yield Share(item, weight, _allocated(charge, owners, item, quantity, used.requests if used else 0, cost))
+
+
+def allocate(
+    charge: OriginCharge, usage: UsageIndex, rules: Rules, directory: DayDirectory = NO_DIRECTORY
+) -> list[AllocatedCharge]:
+    """Find owners for one origin charge, before shared cost is split: its shares, those of one owner and evidence as one."""
+    merged: dict[str, AllocatedCharge] = {}
+    for share in shares(charge, usage, rules, directory):
+        name = share.charge.digest()
+        merged[name] = _merge(merged[name], share.charge) if name in merged else share.charge
     return list(merged.values())
 
 
-def _subject(charge: OriginCharge, item: Usage | None, tags: Mapping[str, str], rules: Rules) -> Subject:
-    """A share of a charge as rules see it: what the bill says, and what the usage behind it says."""
+def _subject(charge: OriginCharge, item: Usage | None, rules: Rules, directory: DayDirectory) -> Subject:
+    """A share of a charge as rules see it: what the bill says, what the usage behind it says, and what the directory adds."""
     meter = charge.meter
     subject = Subject(
         linked_account=charge.account_id,
@@ -69,7 +92,7 @@ def _subject(charge: OriginCharge, item: Usage | None, tags: Mapping[str, str], 
         record_type=charge.line_item_type,
         service_code=charge.product_code,
         usage_type=charge.usage_type,
-        linked_account_name=rules.account_name(charge.account_id),
+        linked_account_name=_account_name(charge.account_id, rules, directory),
         operation=charge.operation,
         feature=_feature(charge, item),
         model=meter.model,
@@ -78,11 +101,19 @@ def _subject(charge: OriginCharge, item: Usage | None, tags: Mapping[str, str], 
         routing=meter.routing,
         iam_principal=charge.iam_principal,
         inference_profile=_profile(charge, item),
-        tags=tags,
+        organizational_unit=directory.organizational_units.get(charge.account_id, ""),
     )
     if item is not None:
         _add_usage(subject, item.key)
+    resources = (charge.resource_id, subject.inference_profile, subject.project)
+    added = directory.added_tags(subject.iam_principal, resources, charge.account_id, subject.session_tags)
+    subject.tags = added | aws_tags(charge.tags)
     return subject
+
+
+def _account_name(account_id: str, rules: Rules, directory: DayDirectory) -> str:
+    """The name that the policy states, else the one that AWS Organizations has."""
+    return rules.account_name(account_id) or directory.account_names.get(account_id, "")
 
 
 def _add_usage(subject: Subject, key: UsageKey) -> None:
@@ -99,20 +130,21 @@ def _profile(charge: OriginCharge, item: Usage | None) -> str:
     return named or (charge.resource_id if "inference-profile/" in charge.resource_id else "")
 
 
-def subject_of_usage(key: UsageKey, kind: TokenKind | None, tags: Mapping[str, str], rules: Rules) -> Subject:
+def subject_of_usage(key: UsageKey, kind: TokenKind | None, rules: Rules, directory: DayDirectory = NO_DIRECTORY) -> Subject:
     """Usage as rules see it before the bill: what only a bill knows is empty. `kind` None is a call as a whole."""
     subject = Subject(
         linked_account=key.account_id,
         region=key.region,
         service_code=_ESTIMATED_SERVICE,
-        linked_account_name=rules.account_name(key.account_id),
+        linked_account_name=_account_name(key.account_id, rules, directory),
         feature="inference",
         model=key.model,
         token_kind=kind or "",
         tier=key.tier,
         routing=key.routing,
         inference_profile=key.inference_profile,
-        tags=tags,
+        tags=directory.tags_of_usage(key),
+        organizational_unit=directory.organizational_units.get(key.account_id, ""),
     )
     _add_usage(subject, key)
     return subject
@@ -130,7 +162,7 @@ def _reason(charge: OriginCharge) -> str:
     if is_capacity(charge):
         return NOT_USED
     if is_logged(charge):
-        return USAGE_NOT_LOGGED
+        return USAGE_NOT_LOGGED if charge.feature == "inference" else f"{charge.feature}: {USAGE_NOT_LOGGED}"
     return NO_EVIDENCE if charge.feature == "inference" else f"{charge.feature}: {NO_EVIDENCE}"
 
 
@@ -158,6 +190,7 @@ def _allocated(
         units=units,
         requests=requests,
         costs=costs,
+        is_measured=item is not None,
     )
 
 
@@ -166,10 +199,12 @@ def _merge(left: AllocatedCharge, right: AllocatedCharge) -> AllocatedCharge:
     return replace(left, units=units, requests=left.requests + right.requests, costs=left.costs + right.costs)
 
 
-def allocate_day(charges: Sequence[OriginCharge], usage: Sequence[Usage], rules: Rules) -> list[AllocatedCharge]:
+def allocate_day(
+    charges: Sequence[OriginCharge], usage: Sequence[Usage], rules: Rules, directory: DayDirectory = NO_DIRECTORY
+) -> list[AllocatedCharge]:
     """Allocate every origin charge of a day, in one order, and prove that nothing was lost or made."""
     index = UsageIndex(usage, charges)
-    owned = [share for charge in charges for share in allocate(charge, index, rules)]
+    owned = [share for charge in charges for share in allocate(charge, index, rules, directory)]
     allocated = split_shared(owned, rules.categories, rules.shared_charges)
     verify_conservation(charges, allocated)
     return sorted(allocated, key=lambda a: a.digest())
@@ -196,22 +231,20 @@ def estimate_day(
     currency: str = "USD",
     *,
     pricing: Pricing = NO_PRICING,
-    profile_tags: Mapping[str, Pairs] | None = None,
+    directory: DayDirectory = NO_DIRECTORY,
 ) -> list[AllocatedCharge]:
     """A day that is not billed yet: each counter's units at what they are expected to be billed at, allocated by what the
-    invocations carried and by the tags of the inference profile they went through, which the bill will carry.
+    invocations carried and by the tags of caller, inference profile, project and account, which the bill will carry.
     """
-    tags_of = {profile: dict(tags) for profile, tags in (profile_tags or {}).items()}
     estimated: list[AllocatedCharge] = []
     for item in sorted(usage, key=lambda u: u.key):
         key = item.key
-        tags = tags_of.get(key.inference_profile, {})
         for kind in TokenKind:
             units = item.counters.units.get(kind, 0)
             if not units:
                 continue
             costs, basis = _estimate(item, kind, pricing)
-            owners = rules.decide(subject_of_usage(key, kind, tags, rules), NO_EVIDENCE, is_shared=False)
+            owners = rules.decide(subject_of_usage(key, kind, rules, directory), NO_EVIDENCE, is_shared=False)
             estimated.append(
                 AllocatedCharge(
                     origin=key.digest(),
@@ -230,6 +263,7 @@ def estimate_day(
                     requests=item.requests_counted_with(kind),
                     costs=costs,
                     price_basis=basis,
+                    is_measured=True,
                 )
             )
     return sorted(split_shared(estimated, rules.categories, rules.shared_charges), key=lambda a: a.digest())

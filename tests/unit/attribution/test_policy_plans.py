@@ -182,7 +182,7 @@ def previewed(ledger: Ledger, *policies: Rules) -> list[DayVersion]:
         days=ledger.days,
         counters=ledger.counters,
         prices=ledger.prices,
-        profile_tags=ledger.directory,
+        directory=ledger.directory,
     )
 
 

@@ -39,7 +39,7 @@ def evaluate_budgets(
     before = {key: alerts.get(key) for b in budgets for key in threshold_keys(b, period)}
     pointers = days.pointers(period)
     # A day that was allocated before a cost category existed has no sums by it, and none is not zero.
-    known = {b.dimension for b in budgets if all(b.dimension in p.sum_chunks for p in pointers.values())}
+    known = {b.dimension for b in budgets if all(p.is_summed_by(b.dimension) for p in pointers.values())}
     by_dimension = {dimension: days.sums(list(pointers.values()), dimension) for dimension in sorted(known)}
     crossed = 0
     changed: list[Alert] = []

@@ -228,17 +228,6 @@ def test_origin_charges_that_are_not_what_the_delivery_recorded_are_not_publishe
     assert ledger.days.current == {}
 
 
-def test_a_version_that_the_store_did_not_keep_whole_is_not_published() -> None:
-    ledger = Ledger()
-    ledger.use(DAYS[0], "search", 1000)
-    ledger.days.stored_totals = lambda *_: ({}, 0)  # type: ignore[method-assign]
-
-    with pytest.raises(ConservationViolated, match="holds 0 charges"):
-        ledger.allocate(DAYS[0])
-
-    assert ledger.days.current == {}
-
-
 def test_a_billed_day_that_its_delivery_lacks_is_refused_with_the_remedy() -> None:
     ledger = Ledger()
     ledger.settle(ledger.write_delivery(2, SAME))
