@@ -408,4 +408,4 @@ class RequestLifecycle(RuleBasedStateMachine):
 
 
 TestRequestLifecycle = RequestLifecycle.TestCase
-TestRequestLifecycle.settings = settings(max_examples=20, stateful_step_count=20)
+TestRequestLifecycle.settings = settings(max_examples=16, stateful_step_count=18)
