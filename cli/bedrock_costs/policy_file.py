@@ -7,6 +7,7 @@ a boolean.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -152,7 +153,7 @@ def _refuse_ambiguity(path: Path, node: Node, seen: set[int]) -> None:
             _refuse_ambiguity(path, value, seen)
 
 
-def _node_at(root: Node, location: tuple[int | str, ...]) -> Node:
+def _node_at(root: Node, location: Sequence[int | str]) -> Node:
     """The key, or the item, at a place; the nearest one around it where the place itself is missing."""
     from yaml import MappingNode, SequenceNode
 

@@ -65,6 +65,8 @@ def test_the_commands_of_this_release() -> None:
         "config check",
         "config apply",
         "config plan",
+        "config import-budgets",
+        "budgets",
         "directory list",
         "directory show",
         "directory state",
