@@ -53,7 +53,7 @@ ALERT = Alert(
 
 @st.composite
 def alerts(draw: st.DrawFn) -> Alert:
-    drivers = draw(st.lists(st.builds(Driver, names, names, amounts, amounts), max_size=3))
+    drivers = draw(st.lists(st.builds(Driver, names, names, amounts, st.none() | amounts), max_size=3))
     return Alert(
         key=AlertKey(draw(names), "2026-02", "ACTUAL", "80"),
         state=draw(st.sampled_from(AlertState)),

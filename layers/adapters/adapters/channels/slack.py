@@ -98,7 +98,11 @@ def render(alert: Alert) -> dict[str, object]:
     if alert.spend.drivers:
         first = alert.spend.drivers[0].dimension
         lines = "\n".join(_driver(d, currency) for d in alert.spend.drivers if d.dimension == first)
-        blocks.append(SectionBlock(text=MarkdownTextObject(text=f"*Grew most, by {escape(first, _NAME_LIMIT)}*\n{lines}")))
+        blocks.append(
+            SectionBlock(
+                text=MarkdownTextObject(text=f"*{_what(alert.spend.drivers[0])}, by {escape(first, _NAME_LIMIT)}*\n{lines}")
+            )
+        )
     notes = [
         f"{alert.key.period} · as of {alert.changed_at:%Y-%m-%d %H:%M} UTC",
         f"alert {alert.key} revision {alert.revision}",
@@ -118,10 +122,16 @@ def _threshold(alert: Alert) -> str:
     return f"{number_text(notification.threshold)} % of the budget ({amount})"
 
 
+def _what(driver: Driver) -> str:
+    return "Largest" if driver.change is None else "Grew most"
+
+
 def _driver(driver: Driver, currency: str) -> str:
+    shown = f"• {escape(driver.name, _NAME_LIMIT)}: {escape(money(driver.amount, currency))}"
+    if driver.change is None:
+        return shown
     change = money(driver.change, currency)
-    signed = change if driver.change < 0 else f"+{change}"
-    return f"• {escape(driver.name, _NAME_LIMIT)}: {escape(money(driver.amount, currency))} ({escape(signed)})"
+    return f"{shown} ({escape(change if driver.change < 0 else f'+{change}')})"
 
 
 def _left(alert: Alert) -> str:

@@ -221,8 +221,8 @@ class _Ledger:
         explained = {}
         for target, evaluation in told.items():
             digest = evaluation.budget.scope.digest
-            amounts, before = (_added([daily[d][digest] for d in span if d in daily]) for span in spans[target])
-            drivers = top_drivers(amounts, before, known)
+            span, earlier = ([daily[d][digest] for d in days if d in daily] for days in spans[target])
+            drivers = top_drivers(_added(span), _added(earlier) if earlier else None, known)
             explained[target] = replace(evaluation, spend=replace(evaluation.spend, drivers=drivers))
         for crossing in sorted(news, key=lambda c: c.told_by_another):
             yield replace(crossing, evaluation=explained[crossing.budget.name, crossing.period])
