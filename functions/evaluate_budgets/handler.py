@@ -22,7 +22,7 @@ from attribution.periods import BillingPeriod
 settings = load(EvaluateBudgets)
 days = wiring.ledger_days(settings)
 policy = wiring.policy(settings)
-alerts = wiring.alerts(settings.alerts_table, settings.ledger_retention_days)
+alerts = wiring.outbox(settings)
 quarantine = wiring.quarantine(settings)
 redelivery = wiring.redelivery()
 

@@ -1,4 +1,6 @@
-"""The policy document: cost categories and budgets, written by people as YAML or JSON, validated, kept in the ledger.
+"""The policy document: cost categories, budgets, routes and Slack users.
+
+Written by people as YAML or JSON, validated, kept in the ledger.
 
 CONFIG#policy   current             the document in force and its version
 CONFIG#policy   version#<hash>      every document there has been
@@ -14,6 +16,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from adapters.dynamodb import Table
+from adapters.route_documents import RouteDocument, SlackUsersDocument, problem_of_routes
 from adapters.validation import wrong_fields
 from attribution.allocation import EVIDENCE_ORDER, CostCategory
 from attribution.budgets import Budget
@@ -22,6 +25,7 @@ from attribution.charges import COST_METRICS
 from attribution.days import DIMENSIONS
 from attribution.errors import PolicyInvalid
 from attribution.money import Money
+from attribution.routes import Route, Viewer
 
 _PK = "CONFIG#policy"
 Name = Annotated[str, Field(min_length=1, max_length=100, pattern=r"^[A-Za-z0-9][A-Za-z0-9 ._/+=@-]*$")]
@@ -81,6 +85,15 @@ class PolicyDocument(_Document):
 
     cost_categories: tuple[CostCategoryDocument, ...] = (CostCategoryDocument(name="team", keys=("team",)),)
     budgets: tuple[BudgetDocument, ...] = ()
+    routes: tuple[RouteDocument, ...] = ()
+    slack_users: tuple[SlackUsersDocument, ...] = ()
+
+    @model_validator(mode="after")
+    def _routed(self) -> PolicyDocument:
+        problem = problem_of_routes(self.routes, [(budget.name, budget.channel) for budget in self.budgets])
+        if problem:
+            raise ValueError(problem)
+        return self
 
     @model_validator(mode="after")
     def _consistent(self) -> PolicyDocument:
@@ -150,3 +163,11 @@ class DynamoPolicy:
             )
             for b in self.document().budgets
         ]
+
+    def routes(self) -> Sequence[Route]:
+        """Where alerts are told, in the document's order."""
+        return [document.route() for document in self.document().routes]
+
+    def viewers(self) -> Sequence[Viewer]:
+        """Which Slack users see what."""
+        return [document.viewer() for document in self.document().slack_users]

@@ -15,8 +15,10 @@ from botocore.config import Config
 
 from adapters.dynamodb import Table
 from adapters.settings import (
+    Alerts,
     AllocateCharges,
     DeliverAlerts,
+    EvaluateBudgets,
     IngestCostReport,
     Invocations,
     Ledger,
@@ -28,13 +30,12 @@ from adapters.settings import (
     SyncDirectory,
     WorkBucket,
 )
-from attribution.errors import PolicyInvalid
 
 if TYPE_CHECKING:
-    from adapters.alerts import DynamoAlerts
+    from adapters.alerts import DynamoOutbox
     from adapters.announced_manifests import DynamoAnnouncedManifests
     from adapters.announcements import EventBridgeAnnouncements
-    from adapters.channels.slack import SlackWebhook
+    from adapters.channels.routed import SlackChannels
     from adapters.deliveries import DynamoDeliveries
     from adapters.directory import DynamoDirectory
     from adapters.fan_out import StepFunctionsFanOut
@@ -228,25 +229,28 @@ def announcements() -> EventBridgeAnnouncements:
     return EventBridgeAnnouncements(client("events"))
 
 
-def alerts(table: str, retention_days: int) -> DynamoAlerts:
-    from adapters.alerts import DynamoAlerts
+def outbox(settings: Alerts | EvaluateBudgets) -> DynamoOutbox:
+    from adapters.alerts import DynamoOutbox
 
-    return DynamoAlerts(Table(client("dynamodb"), table), retention_days, clock)
+    return DynamoOutbox(Table(client("dynamodb"), settings.alerts_table), settings.ledger_retention_days, clock)
 
 
-def slack(settings: DeliverAlerts) -> SlackWebhook:
-    """Slack behind the secret; the secret is read when the first message is posted."""
+def secret(name: str) -> str:
+    """The value of a secret, remembered for five minutes."""
     from aws_lambda_powertools.utilities import parameters
     from aws_lambda_powertools.utilities.parameters.exceptions import GetParameterError
 
-    from adapters.channels.slack import SlackWebhook, WebhookUnavailable
+    from adapters.channels.slack import SecretUnavailable
 
-    def webhook_url() -> str:
-        if not settings.slack_secret_arn:
-            raise PolicyInvalid("no Slack secret is configured: set the stack's parameter SlackSecretArn")
-        try:
-            return str(parameters.get_secret(settings.slack_secret_arn, max_age=300)).strip()
-        except GetParameterError as error:
-            raise WebhookUnavailable("the Slack secret cannot be read") from error
+    try:
+        return str(parameters.get_secret(name, max_age=300))
+    except GetParameterError as error:
+        raise SecretUnavailable(f"the secret of Slack cannot be read: {type(error.__cause__ or error).__name__}") from error
 
-    return SlackWebhook(webhook_url, settings.slack_allowed_hosts)
+
+def slack_channels(settings: DeliverAlerts) -> SlackChannels:
+    """Slack behind the routes' secrets, which are read when the first message is posted; mail behind them."""
+    from adapters.channels.mail import SnsMail
+    from adapters.channels.routed import SlackChannels
+
+    return SlackChannels(settings, secret, SnsMail(client("sns"), settings.alert_topic_arn))

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
 
-from attribution.alerts import Alert, alert_key, next_alert, threshold_keys
-from attribution.budgets import Budget, Crossing, Spend, evaluate, top_drivers
+from attribution.alerts import Alert, observe
+from attribution.budget_alerts import alert_key, observation
+from attribution.budgets import Budget, Spend, evaluate, top_drivers
 from attribution.charges import Basis
 from attribution.days import DayPointer, Sum
 from attribution.money import ZERO, add
@@ -36,7 +37,7 @@ def evaluate_budgets(
     The alerts are read before the ledger: one that another evaluation changes in between, on fresher figures, is left alone.
     """
     budgets = policy.budgets()
-    before = {key: alerts.get(key) for b in budgets for key in threshold_keys(b, period)}
+    before = {b.name: alerts.get(alert_key(b, period)) for b in budgets}
     pointers = days.pointers(period)
     # A day that was allocated before a cost category existed has no sums by it, and none is not zero.
     known = {b.dimension for b in budgets if all(b.dimension in p.sum_chunks for p in pointers.values())}
@@ -47,12 +48,13 @@ def evaluate_budgets(
         if budget.dimension not in known:
             continue
         spend = spend_of(budget, pointers, by_dimension[budget.dimension])
-        # Those that tell come first: an attempt that ends in between must not leave a threshold covered by no message.
-        for crossing in sorted(evaluate(budget, period, spend), key=lambda c: c.told_by_another):
-            crossed += int(crossing.is_crossed)
-            alert = _update(crossing, before[alert_key(crossing)], alerts, clock)
-            if alert is not None:
-                changed.append(alert)
+        crossings = evaluate(budget, period, spend)
+        crossed += sum(crossing.is_crossed for crossing in crossings)
+        following = observe(observation(crossings), before[budget.name], clock())
+        # Another evaluation may have changed it in the meantime; then it is that one's to tell.
+        stored = alerts.put(following, replacing=before[budget.name]) if following is not None else None
+        if stored is not None:
+            changed.append(stored)
     return EvaluatedBudgets(len(budgets), crossed, tuple(changed), tuple(b.name for b in budgets if b.dimension not in known))
 
 
@@ -71,11 +73,3 @@ def spend_of(budget: Budget, pointers: Mapping[date, DayPointer], sums: Mapping[
             else:
                 billed = add(billed, amount)
     return Spend(billed, estimated, top_drivers(by_value.items()))
-
-
-def _update(crossing: Crossing, current: Alert | None, alerts: Alerts, clock: Clock) -> Alert | None:
-    following = next_alert(crossing, current, clock())
-    if following is None:
-        return None
-    # Another evaluation may have raised it in the meantime; then it is that one's to tell.
-    return following if alerts.put(following, replacing=current) else None
