@@ -656,6 +656,10 @@ class FakeAnnouncements:
             self.changed |= set(days)
 
 
+def _nothing() -> None:
+    """What happens in between, unless a test says otherwise."""
+
+
 class FakeOutbox:
     """`Outbox`: conditional writes by version, its stream of what became pending, and its index of what is due."""
 
@@ -663,7 +667,7 @@ class FakeOutbox:
         self.items: dict[AlertKey | DigestKey, Alert | Digest] = {}
         self.channels: dict[str, Traffic] = {}
         self.stream: list[AlertKey | DigestKey] = []
-        self.before_put: Callable[[], None] = lambda: None
+        self.before_put: Callable[[], None] = _nothing
         self._crashes = crashes or Crashes()
 
     def find(self, key: AlertKey | DigestKey) -> Alert | Digest | None:
@@ -692,7 +696,7 @@ class FakeOutbox:
         return bool(self._write([(alert, replacing), (digest, extending)]))
 
     def _write(self, writes: Sequence[tuple[Alert | Digest, Alert | Digest | None]]) -> list[Alert | Digest]:
-        callback, self.before_put = self.before_put, lambda: None
+        callback, self.before_put = self.before_put, _nothing
         callback()
         stored: list[Alert | Digest] = []
         with self._crashes.write():
@@ -725,7 +729,7 @@ class FakeOutbox:
 
     def _due_times(self) -> dict[AlertKey | DigestKey, datetime]:
         times = {n.key: n.due_at if isinstance(n, Alert) else n.delivery.wait_until for n in self.items.values()}
-        return {key: at for key, at in sorted(times.items(), key=lambda entry: str(entry)) if at is not None}
+        return {key: at for key, at in sorted(times.items(), key=str) if at is not None}
 
 
 @dataclass(slots=True)

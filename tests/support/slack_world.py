@@ -106,7 +106,7 @@ class World:
             slack_secret_arn="arn",
             slack_allowed_hosts=("127.0.0.1",),
             slack_api_url=self.slack.api_url,
-            slack_has_buttons=True,
+            slack_signing_secret_arn="arn",
             slack_secret_prefix="",
             report_url="https://costs.example/{budget}?period={period}",
         )
@@ -122,7 +122,11 @@ class World:
         if callback is not None:
             callback()
         if self.is_dead:
-            return Response(404, b"no_service") if self.kind == "webhook" else Response(200, b'{"ok":false,"error":"token_revoked"}')
+            return (
+                Response(404, b"no_service")
+                if self.kind == "webhook"
+                else Response(200, b'{"ok":false,"error":"token_revoked"}')
+            )
         answer = self.slack.receive(f"{parts.path}?{parts.query}", dict(headers), body)
         if answer.delivers:
             self.sent_at.append(self.clock())

@@ -115,16 +115,21 @@ class DeliverAlerts(Alerts, Ledger, WorkBucket):
     slack_secret_prefix: str = ""
     slack_allowed_hosts: CommaSeparated = ("hooks.slack.com", "hooks.slack-gov.com")
     slack_api_url: str = "https://slack.com/api"
-    slack_has_buttons: bool = False
+    slack_signing_secret_arn: str = ""
     report_url: str = ""
+
+    @property
+    def has_buttons(self) -> bool:
+        """Whether somebody answers them: the signing secret is read by `answer_slack` alone."""
+        return bool(self.slack_signing_secret_arn)
 
 
 class AnswerSlack(Alerts, Ledger, Invocations):
-    slack_signing_secret_arn: Name
+    slack_signing_secret_arn: str = ""
     slack_allowed_hosts: CommaSeparated = ("hooks.slack.com", "hooks.slack-gov.com")
 
 
-class CompileDigests(Alerts, Ledger, WorkBucket):
+class CompileDigests(Alerts, Ledger):
     pass
 
 

@@ -6,6 +6,7 @@ adapter itself, so that a function starts with what it uses and no more.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,7 @@ from adapters.dynamodb import Table
 from adapters.settings import (
     Alerts,
     AllocateCharges,
+    AnswerSlack,
     DeliverAlerts,
     EvaluateBudgets,
     IngestCostReport,
@@ -36,6 +38,7 @@ if TYPE_CHECKING:
     from adapters.announced_manifests import DynamoAnnouncedManifests
     from adapters.announcements import EventBridgeAnnouncements
     from adapters.channels.routed import SlackChannels
+    from adapters.channels.slack import SlackReplies
     from adapters.deliveries import DynamoDeliveries
     from adapters.directory import DynamoDirectory
     from adapters.fan_out import StepFunctionsFanOut
@@ -52,6 +55,7 @@ if TYPE_CHECKING:
         SqsRelinking,
         SqsRepriceQueue,
     )
+    from adapters.slack_requests import DynamoReplays
     from adapters.sources.bedrock_models import BedrockModels
     from adapters.sources.cost_report import S3CostReports
     from adapters.sources.offer_files import HttpPriceOffers
@@ -254,3 +258,31 @@ def slack_channels(settings: DeliverAlerts) -> SlackChannels:
     from adapters.channels.routed import SlackChannels
 
     return SlackChannels(settings, secret, SnsMail(client("sns"), settings.alert_topic_arn))
+
+
+def signing_secrets(settings: AnswerSlack) -> Callable[[], Sequence[str]]:
+    """The app's signing secrets: as it is, or JSON with `signing_secret` and, while it is changed, `previous`."""
+    import json
+
+    def secrets() -> Sequence[str]:
+        if not settings.slack_signing_secret_arn:
+            return ()
+        value = secret(settings.slack_signing_secret_arn).strip()
+        if not value.startswith("{"):
+            return (value,)
+        stated = json.loads(value)
+        return tuple(str(stated[name]) for name in ("signing_secret", "previous") if stated.get(name))
+
+    return secrets
+
+
+def slack_replays(settings: AnswerSlack) -> DynamoReplays:
+    from adapters.slack_requests import DynamoReplays
+
+    return DynamoReplays(Table(client("dynamodb"), settings.alerts_table), clock)
+
+
+def slack_replies(settings: AnswerSlack) -> SlackReplies:
+    from adapters.channels.slack import SlackReplies
+
+    return SlackReplies(settings.slack_allowed_hosts)

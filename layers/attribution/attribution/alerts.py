@@ -236,7 +236,8 @@ class Alert:
 
     @property
     def is_untold(self) -> bool:
-        return self.told < self.news
+        """Whether there is news that people are to be told; of a muted alert there is none."""
+        return self.told < self.news and self.state is not AlertState.MUTED
 
     @property
     def due_at(self) -> datetime | None:
@@ -382,7 +383,7 @@ def mute(alert: Alert, by: str, now: datetime) -> Alert | None:
     """Nothing more is told of this period. None where it is muted."""
     if alert.state is AlertState.MUTED:
         return None
-    return _revised(alert, now, state=AlertState.MUTED, handled_by=by, snoozed_until=None, told=alert.news)
+    return _revised(alert, now, state=AlertState.MUTED, handled_by=by, snoozed_until=None)
 
 
 def resume(alert: Alert, by: str, now: datetime) -> Alert | None:

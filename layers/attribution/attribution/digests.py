@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 from decimal import Decimal
 from enum import StrEnum
 
 from attribution.alerts import Alert, Delivery, DeliveryStatus, Message, News, Step
-from attribution.money import ZERO
 from attribution.wording import counted, money
 
 # An item of DynamoDB holds 400 KB; a line of ours takes less than 600 bytes.
@@ -117,24 +115,3 @@ def line_of(alert: Alert) -> DigestLine:
     rank = -figures.percent - (1_000_000 if alert.is_critical and is_open else 0)
     note = "" if is_open else str(alert.news_kind)
     return DigestLine(rank, alert.key.budget, f"{figures.percent} % · {spent} of {limit}", note, str(alert.key))
-
-
-# What owners spent.
-
-
-@dataclass(frozen=True, slots=True)
-class OwnerSpend:
-    """What one owner spent in a span, billed and estimated apart, and in the equal span before, by model."""
-
-    currency: str
-    billed: Decimal = ZERO
-    estimated: Decimal = ZERO
-    previous: Decimal = ZERO
-    month: Decimal = ZERO
-    parts: Mapping[str, tuple[Decimal, Decimal]] | None = None
-
-
-def open_alerts(alerts: Iterable[Alert]) -> tuple[Alert, ...]:
-    """Those that are not over, the worst first."""
-    still = [alert for alert in alerts if alert.crossed]
-    return tuple(sorted(still, key=lambda alert: (-alert.figures.percent, str(alert.key))))

@@ -1,7 +1,8 @@
 """Alerts reach people whatever Slack answers, in whatever order things happen, and wherever an attempt ends.
 
-The machine raises, escalates and recovers alerts, lets people answer them, scripts Slack's faults, ends attempts at any write,
-repeats deliveries and lets time pass. Then faults stop, and nobody may be left without the last news or be told twice unlabelled.
+The machine raises, escalates and recovers alerts, lets people answer them, scripts Slack's faults, ends attempts at any
+write, repeats deliveries and lets time pass. Then faults stop, and nobody may be left without the last news, or be told twice
+without a label.
 `python -m tests.unit.adapters.test_slack_schedules 5000` runs that many schedules and prints what happened in them.
 """
 

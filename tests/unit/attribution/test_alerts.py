@@ -228,8 +228,13 @@ def test_a_muted_alert_tells_nothing_more_and_still_shows_its_figures(amount: in
     assert (alert.state, alert.news, alert.revision, alert.figures.actual) == (AlertState.MUTED, 1, 3, Decimal(amount))
 
 
-def test_news_that_nobody_was_told_before_a_mute_is_not_told_after_it() -> None:
-    assert not muted().is_untold
+def test_news_that_nobody_was_told_before_a_mute_waits_until_it_is_resumed() -> None:
+    alert = muted()
+    assert not alert.is_untold
+
+    resumed = resume(alert, "U1", NOON)
+    assert resumed is not None
+    assert resumed.is_untold
 
 
 def test_what_was_silenced_can_be_resumed() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, time, timedelta
+from itertools import pairwise
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -67,7 +68,10 @@ def test_quiet_hours_are_local_and_go_over_midnight(begins: time, ends: time, no
     assert QuietHours(begins, ends, BERLIN).end_after(now) == expected
 
 
-@given(st.datetimes(datetime(2026, 1, 1), datetime(2027, 12, 31), timezones=st.just(UTC)), st.times(), st.times())
+moments = st.integers(0, 2 * 366 * 24 * 60).map(lambda minutes: datetime(2026, 1, 1, tzinfo=UTC) + timedelta(minutes=minutes))
+
+
+@given(moments, st.times(), st.times())
 def test_quiet_hours_always_end_within_a_day_or_so(now: datetime, begins: time, ends: time) -> None:
     end = QuietHours(begins, ends, BERLIN).end_after(now)
 
@@ -139,7 +143,7 @@ def test_no_two_messages_go_out_within_a_second(asked: list[tuple[int, bool, boo
         if admitted.admission is Admission.SEND:
             sent.append(now)
 
-    assert all(later - earlier >= timedelta(seconds=1) for earlier, later in zip(sent, sent[1:], strict=False))
+    assert all(later - earlier >= timedelta(seconds=1) for earlier, later in pairwise(sent))
 
 
 def test_a_slack_user_sees_nothing_unless_the_policy_says_so() -> None:

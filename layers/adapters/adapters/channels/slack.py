@@ -26,15 +26,19 @@ from adapters.channels.slack_messages import (
     is_broadcast,
     news_of,
     reply_message,
+    reply_to_user,
     text_only,
 )
 from attribution.alerts import Alert
 from attribution.alerts import Message as Place
+from attribution.conversation import Reply
 from attribution.digests import Digest
 from attribution.errors import PolicyInvalid
 from attribution.ports import Posted
 
 _TIMEOUT = Timeout(connect=3.0, read=10.0)
+# Slack waits three seconds for an answer, whatever else is done before it.
+_BRIEFLY = Timeout(connect=0.7, read=0.8)
 _OK, _BAD_REQUEST, _TOO_MANY = 200, 400, 429
 _LONGEST_WAIT_SECONDS = 3600
 # How far a message in doubt may lie back: its search begins that long before its claim could have been made.
@@ -61,8 +65,8 @@ Send = Callable[[str, str, Mapping[str, str], bytes], Response]
 class Http:
     """`Send` on urllib3: no redirects, no repeats, no cookies."""
 
-    def __init__(self) -> None:
-        self._pool = PoolManager(retries=False, timeout=_TIMEOUT)
+    def __init__(self, timeout: Timeout = _TIMEOUT) -> None:
+        self._pool = PoolManager(retries=False, timeout=timeout)
 
     def __call__(self, method: str, url: str, headers: Mapping[str, str], body: bytes) -> Response:
         try:
@@ -375,3 +379,25 @@ class Credentials:
 
     def __repr__(self) -> str:
         return "Credentials(…)"
+
+
+class SlackReplies:
+    """Answers to one user: as the response to a command, or to the `response_url` of a button."""
+
+    def __init__(self, allowed_hosts: Sequence[str], send: Send | None = None) -> None:
+        self._allowed_hosts = allowed_hosts
+        self._send = send or Http(_BRIEFLY)
+
+    def shown(self, reply: Reply) -> dict[str, Any]:
+        """The HTTP response that shows it."""
+        body = json.dumps(reply_to_user(reply))
+        return {"statusCode": 200, "headers": {"Content-Type": "application/json"}, "body": body}
+
+    def send(self, response_url: str, reply: Reply) -> None:
+        """Tell the user why nothing was done. Where that does not arrive, the message is as it was, and says as much."""
+        try:
+            url = check_url(response_url, self._allowed_hosts)
+        except (ValueError, PolicyInvalid):
+            return
+        message = reply_to_user(reply) | {"replace_original": False}
+        self._send("POST", url, {"Content-Type": "application/json"}, json.dumps(message).encode())

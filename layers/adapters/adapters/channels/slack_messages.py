@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
@@ -27,7 +27,8 @@ from adapters.channels.slack_text import (
     user,
 )
 from attribution.alerts import Alert, AlertState, Driver, Figures, News, ThresholdKind
-from attribution.digests import Digest, DigestKind
+from attribution.conversation import Reply
+from attribution.digests import Digest, DigestKind, DigestLine
 from attribution.money import subtract
 from attribution.wording import cents, change, money, percent_change, sparkline
 
@@ -35,6 +36,7 @@ Message = dict[str, Any]
 # Slack draws no more categories than this, and labels of twenty characters.
 _CHART_DAYS = 20
 _SPARK_DAYS = 14
+_SPARK_DAYS_LONG = 31
 _METADATA = "bedrock_cost_alert"
 _REPEAT = "Possible repeat: nobody could confirm that the first message arrived."
 _DRIVERS = 3
@@ -364,9 +366,8 @@ def digest_message(digest: Digest, *, is_repeat: bool = False) -> Message:
     if digest.summary:
         blocks.append(section("\n".join(escape(line, 500) for line in digest.summary.splitlines())))
     if digest.daily:
-        days = digest.daily[-_SPARK_DAYS:]
-        blocks.append(section(f"*By day* `{sparkline([a for _, a in days])}` {_day(days[0][0])} to {_day(days[-1][0])}"))
-    blocks += _lines(digest)
+        blocks.append(section(_bars(digest.daily)))
+    blocks += _lines(digest.lines)
     notes = [f"digest {digest.key}"]
     if is_repeat:
         notes.insert(0, _REPEAT)
@@ -375,11 +376,28 @@ def digest_message(digest: Digest, *, is_repeat: bool = False) -> Message:
     return {"text": escape(f"{digest.title}. {first}".strip(), 1000), "blocks": blocks, "metadata": metadata(digest)}
 
 
-def _lines(digest: Digest) -> list[dict[str, Any]]:
+def reply_to_user(reply: Reply) -> Message:
+    """An answer that one user alone sees."""
+    blocks = [header(reply.title)]
+    if reply.summary:
+        blocks.append(section("\n".join(escape(line, 800) for line in reply.summary.splitlines())))
+    if len(reply.daily) > 1:
+        blocks.append(section(_bars(reply.daily)))
+    blocks += _lines(reply.lines)
+    text = escape(f"{reply.title}. {' '.join(reply.summary.splitlines())}".strip(), 1000)
+    return {"response_type": "ephemeral", "text": text, "blocks": blocks}
+
+
+def _bars(daily: Sequence[tuple[date, Decimal]]) -> str:
+    days = daily[-_SPARK_DAYS_LONG:]
+    return f"*By day* `{sparkline([amount for _, amount in days])}` {_day(days[0][0])} to {_day(days[-1][0])}"
+
+
+def _lines(lines: Sequence[DigestLine]) -> list[dict[str, Any]]:
     room = BLOCKS_CHARACTERS - 2500
     parts: list[list[str]] = [[]]
     shown = 0
-    for line in digest.lines:
+    for line in lines:
         text = f"• *{escape(line.label, NAME_LIMIT)}*  {escape(line.amount, NAME_LIMIT)}"
         text += f" _{escape(line.note, NAME_LIMIT)}_" if line.note else ""
         if room < len(text) + 1:
@@ -389,8 +407,8 @@ def _lines(digest: Digest) -> list[dict[str, Any]]:
         parts[-1].append(text)
         room -= len(text) + 1
         shown += 1
-    if shown < len(digest.lines):
-        parts[-1].append(f"… and {len(digest.lines) - shown:,} more: `/bedrock-costs budget` lists every alert")
+    if shown < len(lines):
+        parts[-1].append(f"… and {len(lines) - shown:,} more: `/bedrock-costs budget` lists every alert")
     return [section("\n".join(part)) for part in parts if part]
 
 
