@@ -1,4 +1,4 @@
-"""The function that the internet reaches: it answers to whoever signs as Slack does, to each what they may see, and to nobody else."""
+"""The function that the internet reaches: whoever signs as Slack does is answered with what they may see."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import hmac
 import json
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from typing import Any
 from urllib.parse import parse_qs, urlencode
 
@@ -168,13 +169,21 @@ MALFORMED: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("event", MALFORMED.values(), ids=MALFORMED.keys())
-def test_whatever_is_not_slacks_is_refused_without_a_word_and_changes_nothing(answering: Stack, event: dict[str, Any]) -> None:
-    before = answering.wire_items("AlertsTable")
+def test_whatever_is_not_slacks_is_refused(event: dict[str, Any]) -> None:
+    with pytest.raises(Unauthorized) as refused:
+        read_request(event, lambda: (SIGNING_SECRET,), NOW)
 
-    assert answering.run(FUNCTION, event) == REFUSED
+    assert str(refused.value) == ""
+
+
+def test_what_is_refused_is_answered_without_a_word_and_changes_nothing(answering: Stack) -> None:
+    before = answering.wire_items("AlertsTable")
+    handler = answering.handler(FUNCTION)
+
+    assert [answering.invoke(handler, event) for event in MALFORMED.values()] == [REFUSED] * len(MALFORMED)
 
     assert answering.wire_items("AlertsTable") == before
-    assert answering.metrics()["SlackRequestsRefused"] == 1
+    assert answering.metrics()["SlackRequestsRefused"] == len(MALFORMED)
 
 
 @settings(max_examples=150, suppress_health_check=[HealthCheck.too_slow])
@@ -326,12 +335,13 @@ def test_help_teaches_and_says_what_the_asker_sees(answering: Stack, text: str) 
     assert "budget [name]" in told and "You see team search." in told
 
 
-@pytest.mark.parametrize("text", ["team", "budget", "request x", "mute search-monthly", "nonsense"])
-def test_who_is_mapped_to_nothing_sees_nothing_and_is_told_whom_to_ask(answering: Stack, text: str) -> None:
-    told = shown(answering.run(FUNCTION, typed(text, user="U0NOBODY")))
+def test_who_is_mapped_to_nothing_sees_nothing_and_is_told_whom_to_ask(answering: Stack) -> None:
+    handler = answering.handler(FUNCTION)
+    for text in ("team", "budget", "request x", "mute search-monthly", "nonsense"):
+        told = shown(answering.invoke(handler, typed(text, user="U0NOBODY")))
 
-    assert "U0NOBODY" in told and "slack_users" in told
-    assert "search" not in told.replace("search-monthly", "")
+        assert "U0NOBODY" in told and "slack_users" in told
+        assert "search" not in told
 
 
 def test_open_alerts_are_listed_to_those_who_may_see_them(answering: Stack) -> None:
@@ -354,12 +364,65 @@ def test_an_alert_is_silenced_in_words_as_by_its_buttons(answering: Stack) -> No
     assert alert(answering)["snoozed_until"] == "2026-10-08T15:02:01Z"
 
 
-@pytest.mark.parametrize("text", ["team search 2026-13", "team 26-1", "shoe size", "request", "request a/b/c/d e"])
-def test_a_command_that_makes_no_sense_is_answered_with_what_to_write(answering: Stack, text: str) -> None:
-    assert "section" in shown(answering.run(FUNCTION, typed(text)))
+def test_a_command_that_makes_no_sense_is_answered_with_what_to_write(answering: Stack) -> None:
+    handler = answering.handler(FUNCTION)
+    for text in ("team search 2026-13", "team 26-1", "shoe size", "request", "request a/b/c/d e"):
+        assert "section" in shown(answering.invoke(handler, typed(text)))
 
 
 @given(st.text(max_size=80))
 @settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], deadline=None)
 def test_any_words_are_answered_within_slacks_limits(answering: Stack, text: str) -> None:
-    shown(answering.run(FUNCTION, typed(text, user="U0FINOPS")))
+    shown(answering.invoke(handler_of(answering), typed(text, user="U0FINOPS")))
+
+
+@cache
+def handler_of(stack: Stack) -> Any:
+    return stack.handler(FUNCTION)
+
+
+# Spend and requests.
+
+
+@pytest.fixture
+def spent(answering: Stack) -> Stack:
+    """October 5 has an estimate of $0.202389 for the team search, one of its requests is recorded."""
+    recorded = load_event("roll_up_usage")["Records"][0]["dynamodb"]["NewImage"]
+    answering.dynamodb.put_item(TableName="InvocationsTable", Item=recorded)
+    answering.run("roll_up_usage", load_event("roll_up_usage"))
+    answering.run("allocate_charges", load_event("allocate_charges"))
+    return answering
+
+
+def test_what_a_team_spent_is_shown_to_those_who_may_see_it(spent: Stack) -> None:
+    told = shown(spent.run(FUNCTION, typed("team search")))
+
+    assert "$0.20" in told and "All of it estimated from usage." in told and "By day" in told
+    assert "$0.20" in shown(spent.run(FUNCTION, typed("team", user="U0FINOPS")))
+    assert "$0.20" in shown(spent.run(FUNCTION, typed("TEAM SEARCH 2026-10")))
+
+
+def test_what_another_team_spent_is_as_if_it_were_not_there(spent: Stack) -> None:
+    hidden = shown(spent.run(FUNCTION, typed("team search", user="U0SUPPORT")))
+    missing = shown(spent.run(FUNCTION, typed("team nobody", user="U0SUPPORT")))
+
+    assert hidden.replace("search", "nobody") == missing
+    assert "0.20" not in shown(spent.run(FUNCTION, typed("team", user="U0SUPPORT")))
+
+
+def test_totals_that_would_tell_of_others_are_for_those_who_see_everything(spent: Stack) -> None:
+    handler = spent.handler(FUNCTION)
+    for text in ("model", "account", "iam_principal", "team (unallocated)"):
+        assert "$" not in shown(spent.invoke(handler, typed(text)))
+        assert "section" in shown(spent.invoke(handler, typed(text, user="U0FINOPS")))
+
+
+def test_a_request_is_shown_to_its_owner_and_to_finops_alone(spent: Stack) -> None:
+    item = next(i for i in spent.items("InvocationsTable") if i.get("metered"))
+    call = item["pk"].replace("#", "/")
+    owner = next(iter(item["metered"]["request_metadata"].values()), "")
+
+    assert "at list price" in shown(spent.run(FUNCTION, typed(f"request {call}", user="U0FINOPS")))
+    assert "not recorded, or not yours" in shown(spent.run(FUNCTION, typed(f"request {call}", user="U0SUPPORT")))
+    seen = shown(spent.run(FUNCTION, typed(f"request {call}")))
+    assert ("at list price" in seen) == (owner == "search")

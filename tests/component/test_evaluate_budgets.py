@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -32,16 +33,24 @@ def apply(stack: Stack, limit: str, **more: Any) -> None:
 
 def alerts(stack: Stack) -> dict[str, tuple[str, str, int]]:
     found = stack.items("AlertsTable")
-    return {i["threshold"]: (i["state"], i["delivery_status"], int(i["revision"])) for i in found}
+    return {
+        i["alert"]["crossed"][-1]["name"] if i["alert"]["crossed"] else "": (
+            i["state"],
+            i["delivery_status"],
+            int(i["alert"]["news"]),
+        )
+        for i in found
+    }
 
 
 def test_the_sample_event_raises_the_alert_of_a_threshold_that_is_crossed(spent: Stack) -> None:
     answer = spent.run(FUNCTION, load_event(FUNCTION))
 
     assert answer == FAILED_NONE
-    assert alerts(spent) == {"80": ("alarm", "pending", 1)}
+    assert alerts(spent) == {"ACTUAL#80": ("alarm", "pending", 1)}
     (item,) = spent.items("AlertsTable")
-    assert (item["billed"], item["estimated"]) == (0, item["drivers"][0][1])
+    figures = item["alert"]["figures"]
+    assert figures["billed"] == "0" and Decimal(figures["estimated"]) > 0
     assert spent.metrics()["AlertsChanged"] == 1
 
 
@@ -64,21 +73,21 @@ def test_a_repeated_event_changes_nothing(spent: Stack) -> None:
 
 def test_the_schedule_evaluates_the_current_billing_period(spent: Stack) -> None:
     spent.run(FUNCTION, messages(FUNCTION, [SCHEDULED]))
-    assert set(alerts(spent)) == {"80"}
+    assert set(alerts(spent)) == {"ACTUAL#80"}
 
     spent.now = datetime(2026, 11, 1, tzinfo=UTC)
     spent.run(FUNCTION, messages(FUNCTION, [SCHEDULED]))
 
     assert spent.said("budgets evaluated")[-1]["billing_period"] == "2026-11"
-    assert {i["period"] for i in spent.items("AlertsTable")} == {"2026-10"}
+    assert {i["alert"]["key"]["period"] for i in spent.items("AlertsTable")} == {"2026-10"}
 
 
-def test_of_two_thresholds_that_are_crossed_together_the_higher_one_tells(spent: Stack) -> None:
+def test_two_thresholds_that_are_crossed_together_are_one_alert(spent: Stack) -> None:
     apply(spent, "0.10")
 
     spent.run(FUNCTION, load_event(FUNCTION))
 
-    assert alerts(spent) == {"80": ("alarm", "covered", 1), "100": ("alarm", "pending", 1)}
+    assert alerts(spent) == {"ACTUAL#100": ("alarm", "pending", 1)}
 
 
 def test_an_alert_whose_spend_turns_out_lower_is_corrected_once(spent: Stack) -> None:
@@ -94,7 +103,7 @@ def test_an_alert_whose_spend_turns_out_lower_is_corrected_once(spent: Stack) ->
     for _ in range(2):
         spent.run(FUNCTION, load_event(FUNCTION))
 
-    assert alerts(spent) == {"80": ("recovered", "pending", 2)}
+    assert alerts(spent) == {"": ("recovered", "pending", 2)}
 
 
 @pytest.mark.parametrize(
@@ -115,7 +124,7 @@ def test_a_malformed_message_is_quarantined_and_its_neighbours_are_done(spent: S
     (notice,) = spent.notices()
     assert notice["source"] == "message m0"
     assert "CANARY" not in json.dumps(notice) + spent.log.getvalue()
-    assert set(alerts(spent)) == {"80"}
+    assert set(alerts(spent)) == {"ACTUAL#80"}
 
 
 def test_only_the_message_that_failed_is_returned(spent: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -132,7 +141,7 @@ def test_only_the_message_that_failed_is_returned(spent: Stack, monkeypatch: pyt
 
     assert spent.invoke(handler, messages(FUNCTION, bodies)) == failed("m0")
 
-    assert set(alerts(spent)) == {"80"}
+    assert set(alerts(spent)) == {"ACTUAL#80"}
 
 
 def test_two_evaluations_at_once_raise_one_alert(spent: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -150,4 +159,4 @@ def test_two_evaluations_at_once_raise_one_alert(spent: Stack, monkeypatch: pyte
 
     assert spent.invoke(slow, load_event(FUNCTION)) == FAILED_NONE
 
-    assert alerts(spent) == {"80": ("alarm", "pending", 1)}
+    assert alerts(spent) == {"ACTUAL#80": ("alarm", "pending", 1)}

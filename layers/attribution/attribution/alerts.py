@@ -294,6 +294,8 @@ def _raised(found: Observation, now: datetime) -> Alert:
         raised_at=now,
         changed_at=now,
         news_actual=found.figures.actual,
+        # What is found out about a period that is over has no end to tell of.
+        is_ended=found.subject.ends_at is not None and found.subject.ends_at <= now,
     )
 
 

@@ -69,8 +69,8 @@ def raised(amount: int | str = 850, now: datetime = NOON) -> Alert:
     return alert
 
 
-def then(alert: Alert, amount: int | str, hours: int = 1, **found: bool) -> Alert:
-    following = observe(seen(amount, **found), alert, alert.changed_at + hours * HOUR)
+def then(alert: Alert, amount: int | str, hours: int = 1) -> Alert:
+    following = observe(seen(amount), alert, alert.changed_at + hours * HOUR)
     assert following is not None
     return following
 
@@ -257,6 +257,13 @@ def test_the_end_of_the_period_is_told_once() -> None:
     assert ended is not None
     assert (ended.news_kind, ended.is_ended) == (News.ENDED, True)
     assert wake(ended, ENDS + HOUR) is None
+
+
+def test_an_alert_about_a_period_that_is_over_has_no_end_to_tell_of() -> None:
+    late = observe(seen(850), None, ENDS + HOUR)
+
+    assert late is not None
+    assert wake(late, ENDS + 2 * HOUR) is None
 
 
 def test_the_end_of_a_muted_period_is_not_told() -> None:

@@ -22,6 +22,7 @@ from adapters.channels.slack_text import (
     header,
     link,
     literal,
+    paragraph,
     section,
     select,
     user,
@@ -40,6 +41,8 @@ _SPARK_DAYS_LONG = 31
 _METADATA = "bedrock_cost_alert"
 _REPEAT = "Possible repeat: nobody could confirm that the first message arrived."
 _DRIVERS = 3
+_OPTION_LIMIT = 150
+_URL_LIMIT = 3000
 _DRIVERS_IN_THREAD = 8
 
 ACKNOWLEDGE, SNOOZE, MUTE, RESUME, OPEN = "acknowledge", "snooze", "mute", "resume", "open"
@@ -49,9 +52,10 @@ _RISING = (News.RAISED, News.ESCALATED, News.RAISED_AGAIN, News.REMINDED)
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """What a channel can show: buttons where somebody answers them, charts where the workspace has them."""
+    """What a channel can show: buttons and a command where somebody answers them, charts where the workspace has them."""
 
     has_buttons: bool = False
+    has_command: bool = False
     has_charts: bool = False
     report_url: str = ""
     mention: str = ""
@@ -66,7 +70,7 @@ def alert_message(alert: Alert, look: Look, *, is_repeat: bool = False) -> Messa
         fields(*_facts(alert)),
         *_course(alert.figures, look),
         *_why(alert, _DRIVERS),
-        *_next_step(alert),
+        *_next_step(alert, look),
         *_buttons(alert, look),
         context(*_notes(alert, is_repeat)),
     ]
@@ -224,8 +228,8 @@ def _left(figures: Figures) -> str:
     """What is left of the budget, or how far it is over, from the amounts as they are shown: they add up for the reader."""
     currency = figures.limit.currency
     left = cents(figures.limit.amount) - cents(figures.actual)
-    name = "Left" if left >= 0 else "Over by"
-    return f"*{name}*\n{escape(money(left.copy_abs(), currency))} of {escape(money(figures.limit.amount, currency))}"
+    amount, limit = escape(money(left.copy_abs(), currency)), escape(money(figures.limit.amount, currency))
+    return f"*Left*\n{amount} of {limit}" if left >= 0 else f"*Over by*\n{amount}; the limit is {limit}"
 
 
 def _basis(figures: Figures) -> str:
@@ -250,7 +254,7 @@ def _course(figures: Figures, look: Look) -> list[dict[str, Any]]:
     last_day, last = days[-1]
     return [
         section(
-            f"*By day* `{bars}` {_day(days[0][0])} to {_day(last_day)}\n"
+            f"*By day* {bars} {_day(days[0][0])} to {_day(last_day)}\n"
             f"highest {escape(money(top, currency))} on {_day(top_day)}, last {escape(money(last, currency))}"
         )
     ]
@@ -301,50 +305,60 @@ def _driver(driver: Driver, currency: str) -> str:
     return f"{line} ({escape(change(driver.change, currency))}{f', {relative}' if relative else ''})"
 
 
-def _next_step(alert: Alert) -> list[dict[str, Any]]:
-    """What a reader may do first, by what is known."""
+def _next_step(alert: Alert, look: Look) -> list[dict[str, Any]]:
+    """What a reader may do first, by what is known and by what the reader has."""
     if not alert.crossed or alert.state is not AlertState.ALARM:
         return []
-    owner = next(iter(alert.subject.owners), None)
-    look = (
-        f"`/bedrock-costs {escape(owner[0], NAME_LIMIT)} {escape(owner[1], NAME_LIMIT)}`" if owner else "`/bedrock-costs model`"
-    )
     drivers = alert.figures.drivers
     first = max(drivers, key=lambda d: d.change or d.amount, default=None)
     whom = f"what {escape(first.name, NAME_LIMIT)} did" if first else "which models and principals spent it"
-    raise_it = (
-        "raise the limit, if the spend is wanted" if alert.is_critical else "tell the owner now, while there is budget left"
-    )
-    return [section(f"*What to do*\nLook at {whom} with {look}, then acknowledge; or {raise_it}.")]
+    dimension, value = next(iter(alert.subject.owners), ("model", ""))
+    command = f"/bedrock-costs {dimension} {value}" if look.has_command else f"bedrock-costs report --by {dimension}"
+    text = f"Look at {whom}: `{_code(command)}`."
+    if look.has_buttons:
+        text += " Acknowledge it, so that others know that you have it."
+    elif look.has_command:
+        text += f" Tell others that you have it: `{_code(f'/bedrock-costs acknowledge {alert.key.budget}')}`."
+    text += " Raise the limit if the spend is wanted." if alert.is_critical else " There is still budget left to act."
+    return [section(f"*What to do*\n{text}")]
+
+
+def _code(text: str) -> str:
+    """Text between backticks, which cannot end them."""
+    return escape(text.replace("`", "'").strip(), 2 * NAME_LIMIT)
 
 
 def _buttons(alert: Alert, look: Look) -> list[dict[str, Any]]:
-    elements: list[dict[str, Any]] = []
-    if look.has_buttons:
-        value = json.dumps({"budget": alert.key.budget, "period": alert.key.period, "news": alert.news})
-        name = literal(alert.key.budget)
-        if alert.state is AlertState.ALARM:
-            elements.append(button("Acknowledge", ACKNOWLEDGE, value, style="primary"))
-        if alert.state in (AlertState.ALARM, AlertState.ACKNOWLEDGED):
-            elements.append(
-                select("Snooze", SNOOZE, {text: json.dumps([span, *_short(alert)]) for text, span in SNOOZES.items()})
-            )
-        if alert.state in (AlertState.ALARM, AlertState.ACKNOWLEDGED, AlertState.RECOVERED) and not alert.is_ended:
-            question = f"Nothing more will be told of {name[:NAME_LIMIT]} in {alert.key.period}."
-            elements.append(button("Mute", MUTE, value, confirm=question))
-        if alert.state in (AlertState.SNOOZED, AlertState.MUTED):
-            elements.append(button("Resume", RESUME, value))
+    elements = _answers(alert) if look.has_buttons else []
     if look.report_url:
-        url = look.report_url.replace("{budget}", quote(alert.key.budget, safe="")).replace(
-            "{period}", quote(alert.key.period, safe="")
-        )
-        elements.append(link("Open", OPEN, url))
+        budget, period = (quote(part, safe="") for part in (alert.key.budget, alert.key.period))
+        url = look.report_url.replace("{budget}", budget).replace("{period}", period)
+        if len(url) <= _URL_LIMIT:
+            elements.append(link("Open", OPEN, url))
     return [actions(*elements)] if elements else []
 
 
-def _short(alert: Alert) -> list[Any]:
-    """An option's value has 150 characters at most."""
-    return [alert.key.budget, alert.key.period, alert.news]
+def _answers(alert: Alert) -> list[dict[str, Any]]:
+    """What a reader may answer in the alert's present state."""
+    value = json.dumps({"budget": alert.key.budget, "period": alert.key.period, "news": alert.news}, ensure_ascii=False)
+    spans = {
+        text: json.dumps([span, alert.key.budget, alert.key.period, alert.news], ensure_ascii=False)
+        for text, span in SNOOZES.items()
+    }
+    if max(map(len, spans.values())) > _OPTION_LIMIT:
+        # Budgets of the policy have shorter names. Whoever has a longer one still has the command.
+        return []
+    elements: list[dict[str, Any]] = []
+    if alert.state is AlertState.ALARM:
+        elements.append(button("Acknowledge", ACKNOWLEDGE, value, style="primary"))
+    if alert.state in (AlertState.ALARM, AlertState.ACKNOWLEDGED):
+        elements.append(select("Snooze", SNOOZE, spans))
+    if alert.state in (AlertState.ALARM, AlertState.ACKNOWLEDGED, AlertState.RECOVERED) and not alert.is_ended:
+        question = f"Nothing more will be told of {literal(alert.key.budget)} in {alert.key.period}."
+        elements.append(button("Mute", MUTE, value, confirm=question))
+    if alert.state in (AlertState.SNOOZED, AlertState.MUTED):
+        elements.append(button("Resume", RESUME, value))
+    return elements
 
 
 def _notes(alert: Alert, is_repeat: bool) -> list[str]:
@@ -363,8 +377,7 @@ def _notes(alert: Alert, is_repeat: bool) -> list[str]:
 def digest_message(digest: Digest, *, is_repeat: bool = False) -> Message:
     """Many things in one message; what does not fit is counted."""
     blocks = [header(digest.title)]
-    if digest.summary:
-        blocks.append(section("\n".join(escape(line, 500) for line in digest.summary.splitlines())))
+    blocks += paragraph(digest.summary)
     if digest.daily:
         blocks.append(section(_bars(digest.daily)))
     blocks += _lines(digest.lines)
@@ -379,8 +392,7 @@ def digest_message(digest: Digest, *, is_repeat: bool = False) -> Message:
 def reply_to_user(reply: Reply) -> Message:
     """An answer that one user alone sees."""
     blocks = [header(reply.title)]
-    if reply.summary:
-        blocks.append(section("\n".join(escape(line, 800) for line in reply.summary.splitlines())))
+    blocks += paragraph(reply.summary)
     if len(reply.daily) > 1:
         blocks.append(section(_bars(reply.daily)))
     blocks += _lines(reply.lines)
@@ -390,7 +402,7 @@ def reply_to_user(reply: Reply) -> Message:
 
 def _bars(daily: Sequence[tuple[date, Decimal]]) -> str:
     days = daily[-_SPARK_DAYS_LONG:]
-    return f"*By day* `{sparkline([amount for _, amount in days])}` {_day(days[0][0])} to {_day(days[-1][0])}"
+    return f"*By day* {sparkline([amount for _, amount in days])} {_day(days[0][0])} to {_day(days[-1][0])}"
 
 
 def _lines(lines: Sequence[DigestLine]) -> list[dict[str, Any]]:

@@ -50,7 +50,8 @@ def user(identity: str) -> str:
 
 def header(title: str) -> dict[str, Any]:
     """A title; plain text, so that nothing in it is markup."""
-    return HeaderBlock(text=PlainTextObject(text=shortened(literal(title), HEADER_LIMIT), emoji=False)).to_dict()
+    text = shortened(literal(title).strip() or "(no name)", HEADER_LIMIT)
+    return HeaderBlock(text=PlainTextObject(text=text, emoji=False)).to_dict()
 
 
 def _markdown(text: str) -> MarkdownTextObject:
@@ -61,6 +62,17 @@ def _markdown(text: str) -> MarkdownTextObject:
 def section(text: str) -> dict[str, Any]:
     """A paragraph of mrkdwn whose parts are escaped already."""
     return SectionBlock(text=_markdown(text)).to_dict()
+
+
+def paragraph(text: str) -> list[dict[str, Any]]:
+    """Text that people wrote, line by line, as much as a section takes; nothing where it is empty."""
+    lines: list[str] = []
+    for line in filter(None, map(str.strip, text.splitlines())):
+        lines.append(escape(line, SECTION_LIMIT // 10))
+        if sum(len(written) + 1 for written in lines) > SECTION_LIMIT:
+            lines.pop()
+            break
+    return [section("\n".join(lines))] if any(lines) else []
 
 
 def fields(*texts: str) -> dict[str, Any]:

@@ -74,7 +74,7 @@ def _digest(
     owners = sorted(values) or ["everybody"]
     who = owners[0] if len(owners) == 1 else counted(len(owners), schedule.dimension)
     kind = DigestKind.WEEK if is_weekly else DigestKind.DAY
-    title = f"{who}: the week {span}" if is_weekly else f"{who}: {span}"
+    title = f"{who}: the week {span}" if is_weekly else f"{who}: {yesterday:%A}, {yesterday.day} {yesterday:%B}"
     return Digest(key, kind, title, _summary(found, span, route, outbox), lines, now, daily=_daily(found.spendings, span))
 
 
@@ -87,7 +87,7 @@ def _lines(found: Read, span: Span) -> tuple[DigestLine, ...]:
             continue
         moved = change(subtract(amount, before), spending.currency)
         relative = percent_change(amount, before)
-        note = f"{moved}{f', {relative}' if relative else ''} against the week before"
+        note = f"{moved}{f', {relative}' if relative else ''}"
         lines.append(DigestLine(rank, spending.value or "(no value)", money(amount, spending.currency), note))
     return tuple(lines)
 
@@ -99,7 +99,9 @@ def _summary(found: Read, span: Span, route: Route, outbox: Outbox) -> str:
         mine = [s for s in found.spendings if s.currency == currency]
         amount = total(s.in_days(span.days) for s in mine)
         before = total(s.in_days(span.before(_WEEK_DAYS).days) for s in mine)
-        lines.append(f"{money(amount, currency)} in all, {percent_change(amount, before) or '±0 %'} against the week before")
+        lines.append(
+            f"{money(amount, currency)} in all, {percent_change(amount, before) or '±0 %'} against {span.before(_WEEK_DAYS)}"
+        )
     still = _open_alerts(route, outbox)
     if still:
         lines.append(f"Open: {', '.join(f'{a.key.budget} at {a.figures.percent} %' for a in still[:5])}")

@@ -164,7 +164,8 @@ def _postponed(notice: Notice, step: Step, way: _Way, outbox: Outbox, now: datet
         ends = quiet.end_after(now)
         if ends is not None:
             return _wait(notice, ends, False, outbox)
-    is_collectable = isinstance(notice, Alert) and step is Step.POST and not notice.delivery.in_doubt
+    # One that is tried again is no further message.
+    is_collectable = isinstance(notice, Alert) and step is Step.POST and not notice.delivery.attempts
     admitted = _admitted(way.route, now, is_collectable, notice.delivery.has_turn, outbox)
     if admitted is None:
         return _wait(notice, now + timedelta(seconds=1), False, outbox)
