@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import logging
+import shlex
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,7 +16,7 @@ from moto import mock_aws
 
 from adapters.dynamodb import from_wire
 from adapters.policy import DynamoPolicy, parse_policy
-from attribution.alerts import AlertKey, Delivery, News
+from attribution.alerts import AlertKey, Delivery, DeliveryStatus, News
 from local.slack_receiver import (
     Answer,
     SlackReceiver,
@@ -364,6 +366,36 @@ def test_without_a_secret_the_alert_goes_by_mail_and_says_what_to_set(stack: Sta
 
     assert "SlackSecretArn" in delivery(stack)["error"]
     assert len(stack.mails()) == 1
+
+
+def test_a_failed_alert_is_told_once_an_operator_makes_it_pending(bot: Stack, slack: SlackReceiver) -> None:
+    slack.script(api_error("is_archived"))
+    bot.run(FUNCTION, load_event(FUNCTION))
+    handler = bot.handler(FUNCTION)
+    diverted = handler.outbox.get(AlertKey(**KEY))
+    failed_delivery = replace(diverted.delivery, status=DeliveryStatus.FAILED)
+    handler.outbox.put(replace(diverted, delivery=failed_delivery), replacing=diverted)
+
+    command = (
+        (Path(__file__).parents[2] / "docs/operating.md")
+        .read_text()
+        .split("aws dynamodb update-item --table-name <AlertsTable>")[1]
+    )
+    words = shlex.split(command.split("```")[0].replace("\\\n", " "))
+    options = dict(zip(words[::2], words[1::2], strict=True))
+    bot.dynamodb.update_item(
+        TableName="AlertsTable",
+        Key=json.loads(options["--key"].replace("search monthly", "search-monthly")),
+        UpdateExpression=options["--update-expression"],
+        ConditionExpression=options["--condition-expression"],
+        ExpressionAttributeNames=json.loads(options["--expression-attribute-names"]),
+        ExpressionAttributeValues=json.loads(options["--expression-attribute-values"]),
+    )
+    bot.now += timedelta(seconds=5)
+    sqs(bot, KEY)
+
+    assert len(slack.workspace.messages) == 1
+    assert alert(bot)["delivery_status"] == "sent"
 
 
 def test_a_route_may_only_name_secrets_under_the_stacks_prefix(slack: SlackReceiver) -> None:

@@ -403,7 +403,7 @@ ARNS = {
     "AWS::Logs::LogGroup": "arn:aws:logs:us-east-1:111122223333:log-group:{}",
     "AWS::SSM::Parameter": "arn:aws:ssm:us-east-1:111122223333:parameter/{}",
 }
-REFERENCES_ARE_ARNS = ("AWS::SecretsManager::Secret", "AWS::Serverless::StateMachine")
+REFERENCES_ARE_ARNS = ("AWS::SecretsManager::Secret", "AWS::Serverless::StateMachine", "AWS::SNS::Topic")
 PSEUDO = {
     "AWS::Partition": "aws",
     "AWS::Region": "us-east-1",

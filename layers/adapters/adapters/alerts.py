@@ -49,7 +49,7 @@ class DynamoOutbox:
     def get(self, key: AlertKey) -> Alert | None:
         """The alert as it is now."""
         item = self._table.get(**_key(key))
-        return _codec(Alert).validate_python(item["alert"]) if item else None
+        return _read(Alert, item["alert"], item) if item else None
 
     def put(self, alert: Alert, *, replacing: Alert | None) -> Alert | None:
         """Store an alert if it is still what `replacing` says."""
@@ -58,7 +58,7 @@ class DynamoOutbox:
     def digest(self, key: DigestKey) -> Digest | None:
         """The digest as it is now."""
         item = self._table.get(**_key(key))
-        return _codec(Digest).validate_python(item["digest"]) if item else None
+        return _read(Digest, item["digest"], item) if item else None
 
     def add_digest(self, digest: Digest) -> bool:
         """Store a digest unless there is one of its key; returns whether it is new."""
@@ -163,9 +163,15 @@ class DynamoOutbox:
 
 
 def _plain(value: Alert | Digest | Traffic) -> Any:
-    """A value as DynamoDB keeps it: amounts and times as text, so that they stay exact."""
+    """A value as DynamoDB keeps it: amounts and times as text, so that they stay exact. The version is the item's own."""
     kind: Any = type(value)
-    return _codec(kind).dump_python(value, mode="json")
+    return _codec(kind).dump_python(value, mode="json", exclude={"version"})
+
+
+def _read(kind: type[N], stored: Any, item: Item) -> N:
+    codec: Any = _codec
+    found: N = codec(kind).validate_python(stored)
+    return replace(found, version=int(item["version"]))
 
 
 def _instant(at: datetime) -> str:
