@@ -26,6 +26,7 @@ policy = wiring.policy(settings)
 outbox = wiring.outbox(settings)
 days = wiring.ledger_days(settings)
 invocations = wiring.invocations(settings)
+directory = wiring.directory(settings)
 
 
 def answer(event: dict[str, Any], account_id: str, region: str) -> dict[str, Any]:
@@ -35,7 +36,7 @@ def answer(event: dict[str, Any], account_id: str, region: str) -> dict[str, Any
         count("SlackRequestsRefused")
         logger.warning("request refused")
         return {"statusCode": 401, "body": ""}
-    world = World(outbox, policy, policy, days, invocations, wiring.clock, account_id, region)
+    world = World(outbox, policy, policy, days, invocations, directory, wiring.clock, account_id, region)
     asked = request.asked
     if isinstance(asked, Typed):
         logger.info("command answered", user=asked.user)

@@ -69,7 +69,7 @@ def found(runaway: int, *, billed: bool = False, forecast: bool = True) -> Obser
         Decimal(0) if billed else spent - known,
         drivers,
         outlook,
-        spent * Decimal("0.82"),
+        int(100 * spent * 30 / (limit * 23)),
         days,
     )
     subject = Subject("team: search", "billed_cost", (("team", "search"),), ends_at=START + timedelta(days=7, hours=12))

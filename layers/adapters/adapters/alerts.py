@@ -9,7 +9,7 @@ Whatever somebody has to look at at some time has the attributes `due` and `due_
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -50,6 +50,11 @@ class DynamoOutbox:
         """The alert as it is now."""
         item = self._table.get(**_key(key))
         return _read(Alert, item["alert"], item) if item else None
+
+    def get_many(self, keys: Iterable[AlertKey]) -> Mapping[AlertKey, Alert]:
+        """Those of some alerts that exist."""
+        items = self._table.batch_get([_key(key) for key in dict.fromkeys(keys)])
+        return {alert.key: alert for alert in (_read(Alert, item["alert"], item) for item in items)}
 
     def put(self, alert: Alert, *, replacing: Alert | None) -> Alert | None:
         """Store an alert if it is still what `replacing` says."""

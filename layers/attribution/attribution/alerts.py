@@ -85,7 +85,7 @@ class Forecast:
 class Figures:
     """A budget's spend at one moment. Billed and estimated days are summed apart and never shown as one number unlabelled.
 
-    `previous` is what the equal span of the period before had spent, `daily` the spend by day, oldest first.
+    `pace_percent` is the spend as a percentage of an even use of the limit until now, `daily` the spend by day, oldest first.
     """
 
     limit: Money
@@ -93,7 +93,7 @@ class Figures:
     estimated: Decimal = ZERO
     drivers: tuple[Driver, ...] = ()
     forecast: Forecast | None = None
-    previous: Decimal | None = None
+    pace_percent: int | None = None
     daily: tuple[tuple[date, Decimal], ...] = ()
 
     @property
@@ -109,23 +109,31 @@ class Figures:
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """What a budget counts, in words, and whose it is: `owners` decide the route and who may act."""
+    """What a budget counts, in words, and whose it is: `owners` decide the route and who may act.
+
+    `adjusts_itself`: its limit follows earlier spend, so that another limit does not mean that somebody edited it.
+    """
 
     counts: str
     metric: str
     owners: tuple[tuple[str, str], ...] = ()
     route: str = ""
     ends_at: datetime | None = None
+    adjusts_itself: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Observation:
-    """A budget as an evaluation found it: its figures and the thresholds that are crossed, lowest first."""
+    """A budget as an evaluation found it: its figures, and the thresholds that are crossed, the lowest first.
+
+    `unjudged` names those that cannot be judged now: forecasts without enough history, days that still grow.
+    """
 
     key: AlertKey
     subject: Subject
     figures: Figures
     crossed: tuple[Threshold, ...] = ()
+    unjudged: tuple[str, ...] = ()
 
 
 # The alert.
@@ -269,13 +277,15 @@ def observe(found: Observation, current: Alert | None, now: datetime) -> Alert |
     if current is None:
         return _raised(found, now) if found.crossed else None
     counting = [t for t in found.crossed if _counts(t, found.figures, current)]
-    latched = [t for t in current.crossed if t.latches and t.name not in {c.name for c in counting}]
-    crossed = (*latched, *counting)
+    kept = [t for t in current.crossed if t.name not in {c.name for c in counting} and _stays(t, found, current)]
+    crossed = (*kept, *counting)
     before = {threshold.name for threshold in current.crossed}
     added = [t for t in crossed if t.name not in before]
     removed = [t for t in current.crossed if t.name not in {c.name for c in crossed}]
     seen = tuple(sorted({*current.seen, *(t.name for t in crossed)}))
-    looked_at = replace(current, subject=found.subject, figures=found.figures, crossed=crossed, seen=seen)
+    # Drivers are looked up only for news.
+    figures = replace(found.figures, drivers=found.figures.drivers or current.figures.drivers)
+    looked_at = replace(current, subject=found.subject, figures=figures, crossed=crossed, seen=seen)
     if added or removed:
         return _moved(looked_at, current.state, added, removed, now)
     if _is_old(current, found.figures, now):
@@ -307,6 +317,12 @@ def _counts(threshold: Threshold, figures: Figures, current: Alert) -> bool:
         return True
     band = EXACT.scaleb(EXACT.multiply(figures.limit.amount, _REARM_PERCENT), Decimal(-2))
     return figures.actual > add(threshold.amount, band)
+
+
+def _stays(threshold: Threshold, found: Observation, current: Alert) -> bool:
+    """Whether a threshold that is not found crossed stays so: it cannot be judged now, or it latches under the same limit."""
+    is_edited = found.figures.limit != current.figures.limit and not found.subject.adjusts_itself
+    return threshold.name in found.unjudged or (threshold.latches and not is_edited)
 
 
 def _moved(alert: Alert, state: AlertState, added: Sequence[Threshold], removed: Sequence[Threshold], now: datetime) -> Alert:

@@ -165,9 +165,15 @@ class Scope:
         return not (self.sees_all or self.owners)
 
     def sees(self, owners: Iterable[tuple[str, str]]) -> bool:
-        """Whether all of these may be seen; what belongs to nobody in particular may be seen by those who see all."""
-        wanted = set(owners)
-        return self.sees_all or (bool(wanted) and wanted <= self.owners)
+        """Whether what belongs to these may be seen: in one dimension, all of them may.
+
+        What belongs to one of some teams and uses one of some models is a part of what the teams have. What belongs to nobody
+        in particular may be seen by those who see all.
+        """
+        values: dict[str, set[tuple[str, str]]] = {}
+        for dimension, value in owners:
+            values.setdefault(dimension, set()).add((dimension, value))
+        return self.sees_all or any(wanted <= self.owners for wanted in values.values())
 
     def values(self, dimension: str) -> frozenset[str]:
         """The values of a dimension that may be seen; not asked of those who see all."""

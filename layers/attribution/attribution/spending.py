@@ -69,7 +69,7 @@ class Read:
 def read_spending(days: LedgerDays, dimension: str, span: Span, wanted: Callable[[str], bool]) -> Read:
     """What the wanted values of a dimension spent. A day allocated before the dimension existed is missing, not zero."""
     pointers = _pointers(days, span)
-    known = [pointer for pointer in pointers.values() if dimension in pointer.sum_chunks]
+    known = [pointer for pointer in pointers.values() if pointer.is_summed_by(dimension)]
     found: dict[tuple[str, str], Spending] = {}
     for day, sums in days.sums(known, dimension).items():
         for (value, currency), day_sum in sums.items():
@@ -84,7 +84,7 @@ def read_spending(days: LedgerDays, dimension: str, span: Span, wanted: Callable
             else:
                 spending.billed = add(spending.billed, amount)
     ordered = sorted(found.values(), key=lambda s: (s.currency, s.actual.copy_negate(), s.value))
-    return Read(ordered, sorted(day for day, pointer in pointers.items() if dimension not in pointer.sum_chunks))
+    return Read(ordered, sorted(day for day, pointer in pointers.items() if not pointer.is_summed_by(dimension)))
 
 
 def _pointers(days: LedgerDays, span: Span) -> Mapping[date, DayPointer]:

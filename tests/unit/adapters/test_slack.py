@@ -95,7 +95,7 @@ def figures(draw: st.DrawFn) -> Figures:
         draw(amounts),
         tuple(drivers),
         draw(st.none() | forecasts),
-        draw(st.none() | amounts),
+        draw(st.none() | st.integers(0, 10**9)),
         daily,
     )
 

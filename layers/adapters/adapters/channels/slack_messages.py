@@ -211,9 +211,8 @@ def _facts(alert: Alert) -> Iterator[str]:
             escape(money(a, currency)) for a in (figures.forecast.low, figures.forecast.middle, figures.forecast.high)
         )
         yield f"*Forecast at the end*\n{middle} ({low} to {high})\n{_breach(figures)}".rstrip()
-    if figures.previous is not None:
-        pace = percent_change(figures.actual, figures.previous)
-        yield f"*Pace*\n{escape(pace)} against {escape(money(figures.previous, currency))} at this time of the period before"
+    if figures.pace_percent is not None:
+        yield f"*Pace*\n{figures.pace_percent:,} % of an even use of the budget until now"
 
 
 def _breach(figures: Figures) -> str:

@@ -12,14 +12,15 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 
 from attribution.alerts import Alert, AlertKey, acknowledge, mute, resume, snooze
-from attribution.allocation import categorize, evidence_of_usage
+from attribution.allocation import subject_of_usage
 from attribution.conversation import Pressed, Reply, Typed
+from attribution.day_directory import directory_of_day, ids_named
 from attribution.days import DIMENSIONS, UNALLOCATED
 from attribution.digests import DigestLine
 from attribution.errors import PolicyInvalid
 from attribution.money import total
 from attribution.periods import BillingPeriod
-from attribution.ports import Clock, Invocations, LedgerDays, Outbox, Policy, Routes
+from attribution.ports import Clock, DirectoryOfDays, Invocations, LedgerDays, Outbox, Policy, Routes
 from attribution.routes import Scope, scope_of
 from attribution.spending import Span, Spending, read_spending
 from attribution.usage import Invocation, InvocationKey, Metered, Observed, contribution
@@ -42,6 +43,7 @@ class World:
     policy: Policy
     days: LedgerDays
     invocations: Invocations
+    directory: DirectoryOfDays
     clock: Clock
     account_id: str = ""
     region: str = ""
@@ -121,7 +123,7 @@ def answer_typed(typed: Typed, world: World) -> Reply:
 
 
 def _dimensions(world: World) -> tuple[str, ...]:
-    return (*(category.name for category in world.policy.cost_categories()), *DIMENSIONS)
+    return (*world.policy.rules(world.clock().date()).names, *DIMENSIONS)
 
 
 def _help(user: str, scope: Scope, world: World) -> Reply:
@@ -314,8 +316,14 @@ def _cost(half: Metered | Observed) -> str:
 
 
 def _owners(invocation: Invocation, world: World) -> tuple[tuple[str, str], ...]:
-    """Whose it is, by what the call itself carried."""
+    """Whose it is, as far as nothing in the bill could say otherwise."""
     usage = contribution(invocation)
-    evidence = evidence_of_usage(usage.key) if usage else ()
-    values = [(c.name, categorize(c, evidence, invocation.key.account_id).value) for c in world.policy.cost_categories()]
-    return tuple((name, value) for name, value in values if value and value != UNALLOCATED)
+    if usage is None:
+        return ()
+    key = usage.key
+    rules = world.policy.rules(key.usage_date)
+    known = world.directory.attributes_on(ids_named([key]), key.usage_date)
+    subject = subject_of_usage(key, None, rules, directory_of_day(known, rules))
+    values = rules.decide(subject, "", is_shared=False)
+    decided = (v for c, v in zip(rules.categories, values, strict=True) if c.is_decided_without_bill(subject))
+    return tuple((value.category, value.value) for value in decided if value.value)
