@@ -11,8 +11,10 @@ from typing import Any
 
 import pytest
 
+from adapters.ledger_days import DynamoLedgerDays
 from adapters.packing import pack_metered, unpack_metered
 from adapters.policy import DynamoPolicy, parse_policy
+from attribution.periods import BillingPeriod
 from tests.support.stack import FAILED_NONE, Stack, failed, load_event, messages, windowed
 
 FUNCTION = "evaluate_budgets"
@@ -143,13 +145,10 @@ def test_a_budget_in_awss_words_counts_by_several_dimensions_at_once(spent: Stac
 
     (item,) = spent.items("AlertsTable")
     assert item["pk"] == "ALERT#Search, output#2026-10-05"
-    assert Decimal(item["alert"]["figures"]["estimated"]) == sum(
-        Decimal(value["costs"]["billed_cost"])
-        for sums in spent.items("LedgerTable")
-        if sums["sk"].startswith("SUM#token_kind#")
-        for value in sums["values"]
-        if value["value"] == "output"
-    )
+    days = DynamoLedgerDays(spent.table("LedgerTable"), 760, lambda: spent.now)
+    (pointer,) = days.pointers(BillingPeriod(2026, 10)).values()
+    by_kind = days.sums([pointer], "token_kind")[pointer.usage_date]
+    assert Decimal(item["alert"]["figures"]["estimated"]) == by_kind["output", "USD"].costs.billed_cost
 
 
 @pytest.mark.parametrize(
