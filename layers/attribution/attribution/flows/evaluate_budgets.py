@@ -217,9 +217,9 @@ class _Ledger:
         by_day: dict[date, set[str]] = defaultdict(set)
         spans = {(e.budget.name, e.period): driver_spans(e.period, now) for e in evaluations}
         for evaluation in evaluations:
-            span, earlier = spans[evaluation.budget.name, evaluation.period]
-            for day in (*span, *earlier):
-                by_day[day].add(evaluation.budget.scope.digest)
+            for days in spans[evaluation.budget.name, evaluation.period]:
+                for day in days:
+                    by_day[day].add(evaluation.budget.scope.digest)
         pointers = self._current(by_day)
         known = [d for d in dimensions if d in CHARGE_DIMENSIONS or all(p.is_summed_by(d) for p in pointers.values())]
         daily = {
@@ -228,8 +228,8 @@ class _Ledger:
         }
         for evaluation in evaluations:
             digest, target = evaluation.budget.scope.digest, (evaluation.budget.name, evaluation.period)
-            amounts, before = (_added([daily[d][digest] for d in span if d in daily]) for span in spans[target])
-            drivers = top_drivers(amounts, before, known)
+            span, earlier = ([daily[d][digest] for d in days if d in daily] for days in spans[target])
+            drivers = top_drivers(_added(span), _added(earlier) if earlier else None, known)
             yield replace(evaluation, spend=replace(evaluation.spend, drivers=drivers))
 
 
