@@ -1,4 +1,6 @@
-"""The policy document: cost categories and budgets, written by people as YAML or JSON, validated, kept in the ledger.
+"""The policy document: cost categories, budgets, routes and Slack users.
+
+Written by people as YAML or JSON, validated, kept in the ledger.
 
 CONFIG#policy   current             the document in force and its version
 CONFIG#policy   version#<hash>      every document there has been
@@ -27,6 +29,7 @@ from adapters.cost_category_documents import (
     percentages_of,
 )
 from adapters.dynamodb import Item, Table, to_wire
+from adapters.route_documents import RouteDocument, SlackUsersDocument, problem_of_routes
 from adapters.validation import AWS_DEFINITION, SHORT_FORM, wrong_fields
 from attribution.budgets import Budget
 from attribution.canonical import content_hash, pairs
@@ -43,6 +46,7 @@ from attribution.cost_categories import (
 from attribution.days import DIMENSIONS
 from attribution.errors import PolicyInvalid
 from attribution.expressions import And, Dimension, Expression, Match, Source
+from attribution.routes import Route, Viewer
 from attribution.rules import IncompleteLogging, Rules
 from attribution.shared_charges import SharedChargeRule, Within
 
@@ -208,6 +212,16 @@ class PolicyDocument(_Document):
     incomplete_logging: IncompleteLogging = IncompleteLogging.UNALLOCATED
     account_names: dict[Annotated[str, Field(pattern=r"^\d{12}$")], Annotated[str, Field(min_length=1, max_length=100)]] = {}
     budgets: Annotated[tuple[AnyBudget, ...], Field(max_length=MAX_BUDGETS)] = ()
+    routes: tuple[RouteDocument, ...] = ()
+    slack_users: tuple[SlackUsersDocument, ...] = ()
+
+    @model_validator(mode="after")
+    def _routed(self) -> PolicyDocument:
+        named = [(budget.name, budget.channel) for budget in self.budgets if isinstance(budget, BudgetDocument)]
+        problem = problem_of_routes(self.routes, named)
+        if problem:
+            raise ValueError(problem)
+        return self
 
     @model_validator(mode="after")
     def _consistent(self) -> PolicyDocument:
@@ -359,3 +373,11 @@ class DynamoPolicy:
         """The budgets, in the document's order."""
         document = self.document()
         return build_budgets(document.budgets, document.vocabulary())
+
+    def routes(self) -> Sequence[Route]:
+        """Where alerts are told, in the document's order."""
+        return [document.route() for document in self.document().routes]
+
+    def viewers(self) -> Sequence[Viewer]:
+        """Which Slack users see what."""
+        return [document.viewer() for document in self.document().slack_users]

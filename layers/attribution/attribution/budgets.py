@@ -242,6 +242,7 @@ class Evaluation:
     days_over: int
     as_of: datetime
     look_back_periods: int = 0
+    daily: tuple[tuple[date, Decimal], ...] = ()
 
     @property
     def label(self) -> str:
@@ -303,13 +304,6 @@ class Crossing:
         return self.budget.aws_compatible and self.notification.type is NotificationType.ACTUAL
 
 
-class AlertState(StrEnum):
-    """Where an alert is in its life. `RECOVERED`: the spend it was based on turned out lower."""
-
-    ALARM = "alarm"
-    RECOVERED = "recovered"
-
-
 def evaluate(budget: Budget, period: BudgetPeriod, days: Days, now: datetime) -> Evaluation | None:
     """A budget in one of its periods; None where no limit is known for it.
 
@@ -326,7 +320,8 @@ def evaluate(budget: Budget, period: BudgetPeriod, days: Days, now: datetime) ->
     )
     over = min(max(0, (now.astimezone(UTC).date() - period.first_day).days), period.length_days)
     outlook = _forecast(budget, period, days, limit, now)
-    return Evaluation(budget, period, limit, spend, outlook, over, now, look_back)
+    daily = tuple((day, d.amount) for day, d in sorted(counted.items()))
+    return Evaluation(budget, period, limit, spend, outlook, over, now, look_back, daily)
 
 
 def _forecast(budget: Budget, period: BudgetPeriod, days: Days, limit: Decimal, now: datetime) -> Forecast | NoForecast:
