@@ -259,14 +259,14 @@ class Pipeline:
     def fingerprint(self) -> dict[str, str]:
         """Every ledger and alert item by key, as a hash of its content: equal fingerprints are equal tables.
 
-        Lists of calls that await their session are left out: there is one a batch, and batches are cut anew each time.
+        Sessions are left out: they expire, and each batch has its list of calls that await one, and is cut anew each time.
         """
         return {
             f"{item['pk']['S']} {item['sk']['S']}": hashlib.sha256(repr(sorted(item.items())).encode()).hexdigest()
             for table in (self.ledger, self.alerts)
             for page in self._client("dynamodb").get_paginator("scan").paginate(TableName=table.name)
             for item in page["Items"]
-            if not item["sk"]["S"].startswith("CALLS#")
+            if not item["pk"]["S"].startswith("SESSION#")
         }
 
     def wait_for(self, what: str, is_done: Callable[[], bool], *, seconds: float, poll: float = 0.5) -> None:
