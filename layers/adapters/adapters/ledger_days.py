@@ -45,7 +45,7 @@ from attribution.periods import BillingPeriod
 
 _GENERATION = "GENERATION"
 # Who, then what: a rule for an account or a principal, and usage of one, change charges that lie together.
-_ORDER = attrgetter("account_id", "iam_principal", "meter", "origin", "inference_profile")
+_ORDER = attrgetter("account_id", "iam_principal", "meter.model", "meter.token_kind", "origin", "inference_profile")
 # A superseded estimate was true for minutes; a superseded bill is history that people ask for.
 _SUPERSEDED_ESTIMATE_TTL = timedelta(days=2)
 

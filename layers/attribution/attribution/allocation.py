@@ -12,6 +12,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from decimal import Decimal
+from operator import attrgetter
 
 from attribution.calibration import NO_PRICING, Pricing
 from attribution.charges import AllocatedCharge, CategoryValue, Costs, OriginCharge, PriceBasis, sum_costs
@@ -19,7 +20,7 @@ from attribution.cost_categories import NO_EVIDENCE, aws_tags
 from attribution.errors import ConservationViolated
 from attribution.expressions import Subject
 from attribution.meters import TokenKind
-from attribution.money import ZERO, add, split
+from attribution.money import ZERO, split, total
 from attribution.rules import IncompleteLogging, Rules
 from attribution.shared_charges import split_shared
 from attribution.usage import Pairs, Usage, UsageKey
@@ -29,35 +30,47 @@ USAGE_NOT_LOGGED = "usage not logged"
 IDLE_CAPACITY = "idle capacity"
 NOT_USED = f"{IDLE_CAPACITY}: no logged request used it"
 SPREAD = "usage not logged, spread over what was logged"
+_order = attrgetter("account_id", "iam_principal", "meter.model", "meter.token_kind", "origin", "inference_profile")
 # An estimate does not know the product code that the bill will have; AWS sells most models under this one.
 _ESTIMATED_SERVICE = "AmazonBedrock"
 
 
 def allocate(charge: OriginCharge, usage: UsageIndex, rules: Rules) -> list[AllocatedCharge]:
     """Find owners for one origin charge, before shared cost is split. The shares sum to it in every metric and in units."""
-    tags = aws_tags(charge.tags)
+    origin, tags = charge.digest(), aws_tags(charge.tags)
     behind = usage.behind(charge)
     if not behind:
         owners = rules.decide(_subject(charge, None, tags, rules), _reason(charge), is_shared=False)
-        return [_allocated(charge, owners, None, charge.units, 0, charge.costs)]
+        return [_allocated(charge, origin, owners, None, charge.units, 0, charge.costs)]
 
     unused = usage.unused(charge, behind)
     is_spread = unused > 0 and not is_capacity(charge) and rules.incomplete_logging is IncompleteLogging.SPREAD
     rest = [unused] if unused > 0 and not is_spread else []
     weights = [*(b.units for b in behind), *rest]
     costs = charge.costs.split(weights)
-    units = split(charge.units, weights) if charge.units is not None else [None] * len(weights)
-    merged: dict[str, AllocatedCharge] = {}
-    for used, share, quantity in zip([*behind, None], costs, units, strict=False):
+    units = split(charge.units, weights) if charge.units is not None else []
+    # By everything in which shares of one charge can differ; first come, first in order.
+    alike: dict[tuple[str, str, str, tuple[CategoryValue, ...]], list[int]] = defaultdict(list)
+    for place, used in enumerate([*behind, *(None for _ in rest)]):
         item = used.usage if used else None
         reason = NO_EVIDENCE if item else _reason(charge)
-        owners = rules.decide(_subject(charge, item, tags, rules), reason, is_shared=len(weights) > 1 or is_spread)
+        subject = _subject(charge, item, tags, rules)
+        owners = rules.decide(subject, reason, is_shared=len(weights) > 1 or is_spread)
         if is_spread:
             owners = tuple(replace(owner, reason=SPREAD) if owner.value else owner for owner in owners)
-        allocated = _allocated(charge, owners, item, quantity, used.requests if used else 0, share)
-        name = allocated.digest()
-        merged[name] = _merge(merged[name], allocated) if name in merged else allocated
-    return list(merged.values())
+        alike[subject.iam_principal, subject.inference_profile, subject.feature, owners].append(place)
+    return [
+        _allocated(
+            charge,
+            origin,
+            owners,
+            behind[places[0]].usage if places[0] < len(behind) else None,
+            total(units[p] for p in places) if units else None,
+            sum(behind[p].requests for p in places if p < len(behind)),
+            sum_costs(costs[p] for p in places),
+        )
+        for (*_, owners), places in alike.items()
+    ]
 
 
 def _subject(charge: OriginCharge, item: Usage | None, tags: Mapping[str, str], rules: Rules) -> Subject:
@@ -136,6 +149,7 @@ def _reason(charge: OriginCharge) -> str:
 
 def _allocated(
     charge: OriginCharge,
+    origin: str,
     owners: tuple[CategoryValue, ...],
     item: Usage | None,
     units: Decimal | None,
@@ -143,7 +157,7 @@ def _allocated(
     costs: Costs,
 ) -> AllocatedCharge:
     return AllocatedCharge(
-        origin=charge.digest(),
+        origin=origin,
         usage_date=charge.usage_date,
         account_id=charge.account_id,
         region=charge.region,
@@ -161,18 +175,24 @@ def _allocated(
     )
 
 
-def _merge(left: AllocatedCharge, right: AllocatedCharge) -> AllocatedCharge:
-    units = add(left.units, right.units) if left.units is not None and right.units is not None else None
-    return replace(left, units=units, requests=left.requests + right.requests, costs=left.costs + right.costs)
-
-
 def allocate_day(charges: Sequence[OriginCharge], usage: Sequence[Usage], rules: Rules) -> list[AllocatedCharge]:
     """Allocate every origin charge of a day, in one order, and prove that nothing was lost or made."""
     index = UsageIndex(usage, charges)
     owned = [share for charge in charges for share in allocate(charge, index, rules)]
     allocated = split_shared(owned, rules.categories, rules.shared_charges)
     verify_conservation(charges, allocated)
-    return sorted(allocated, key=lambda a: a.digest())
+    return _in_order(allocated)
+
+
+def _in_order(charges: Iterable[AllocatedCharge]) -> list[AllocatedCharge]:
+    """One order, whatever the order of what they were made from: by who and what first."""
+    alike: dict[tuple[object, ...], list[AllocatedCharge]] = defaultdict(list)
+    for charge in charges:
+        alike[_order(charge)].append(charge)
+    # Those that differ in other things only are few, and a digest takes longer than everything else here.
+    return [
+        c for _, found in sorted(alike.items()) for c in (sorted(found, key=AllocatedCharge.digest) if found[1:] else found)
+    ]
 
 
 def totals_by_currency(charges: Iterable[OriginCharge | AllocatedCharge]) -> dict[str, Costs]:
@@ -232,7 +252,7 @@ def estimate_day(
                     price_basis=basis,
                 )
             )
-    return sorted(split_shared(estimated, rules.categories, rules.shared_charges), key=lambda a: a.digest())
+    return _in_order(split_shared(estimated, rules.categories, rules.shared_charges))
 
 
 def _estimate(item: Usage, kind: TokenKind, pricing: Pricing) -> tuple[Costs, PriceBasis]:
