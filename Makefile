@@ -14,14 +14,14 @@ STAGE ?= dev
 FUNCTION ?=
 ARGS ?=
 
-LOCKS := requirements/uv requirements/dev requirements/sam local/requirements bench/requirements \
+LOCKS := requirements/uv requirements/dev requirements/sam local/requirements bench/requirements bench/litellm \
 	layers/dependencies/requirements functions/ingest_cost_report/requirements functions/read_data_file/requirements
 # A new package is seen by the editable install only when it is made again.
 PACKAGES := $(wildcard layers/*/*/__init__.py cli/*/__init__.py)
 PRODUCT := layers functions cli truth local tests bench
 SAM := env -u MAKEFLAGS -u MFLAGS -u MAKELEVEL SAM_CLI_TELEMETRY=0 .venv/sam/bin/sam
 
-.PHONY: help demo test check build deploy bench bench-allocate bench-ingest invoke stop lock clean
+.PHONY: help demo test check build deploy bench bench-allocate bench-ingest bench-events invoke stop lock clean
 .PHONY: style lint types imports template lambda-build local-build FORCE
 
 help: ## list these commands
@@ -52,6 +52,9 @@ bench-ingest: .venv/.dev .venv/.bench ## measure the ingest beside pandas and aw
 
 bench-allocate: .venv/.dev ## measure the allocation of days beside the same join in SQL (ARGS="--charges 10000 100000")
 	@.venv/bin/python -m bench.allocate $(ARGS)
+
+bench-events: .venv/.dev .venv/.litellm ## measure recording and counting requests, and what it costs (ARGS="--records 5000" for a quick look)
+	@.venv/bin/python -m bench.events $(ARGS)
 
 invoke: .venv/.dev .venv/.local-aws local-build ## run one built function on its sample event (FUNCTION=record_invocations)
 	@.venv/bin/python -m local.invoke '$(FUNCTION)' --build .build/local $(ARGS)
@@ -118,4 +121,8 @@ FORCE:
 
 .venv/.bench: .venv/.interpreter bench/requirements.txt
 	@tools/environment .venv/bench bench/requirements.txt
+	@touch $@
+
+.venv/.litellm: .venv/.interpreter bench/litellm.txt
+	@tools/environment .venv/litellm bench/litellm.txt
 	@touch $@

@@ -67,7 +67,8 @@ def allocate(charges_path: Path, *, is_rule_changed: bool) -> Told:
         usage = DynamoUsageCounters(table, 760, wiring.clock).usage_of(DAY)
     with told.step(ALLOCATE):
         allocated = allocate_day(charges, usage, rules)
-        day = make_day_version(DAY, Basis.BILLED, allocated, rules, origin="origin", usage=usage_fingerprint(usage))
+        fingerprint = usage_fingerprint(usage)
+        day = make_day_version(DAY, Basis.BILLED, allocated, rules, origin="origin", usage=fingerprint, counted=usage)
     with told.step(WRITE):
         current = days.pointers(BillingPeriod.of(DAY))
         if DAY not in current or current[DAY].version != day.version:

@@ -16,8 +16,8 @@ from attribution.alerts import Alert, AlertKey
 from attribution.budgets import Budget
 from attribution.calibration import Calibration, Place, Pricing
 from attribution.canonical import content_hash
-from attribution.charges import Costs, OriginCharge
-from attribution.days import CHARGES_ROOT, DayPointer, DayVersion, Sum, sums_root
+from attribution.charges import AllocatedCharge, Costs, OriginCharge
+from attribution.days import CHARGES_ROOT, COVERAGE_ROOT, DayPointer, DayVersion, Sum, sums_root
 from attribution.deliveries import (
     DeliveryOutcome,
     DeliveryRecord,
@@ -43,6 +43,7 @@ from attribution.ports import (
 )
 from attribution.prices import OfferReading, Price, PriceList, PublishedOffer, changed_prices
 from attribution.rules import Rules
+from attribution.tag_history import Attributes, History, Identity
 from attribution.usage import Counters, Invocation, InvocationKey, Metered, Observed, Pairs, Usage, UsageKey, with_session_tags
 
 TRANSACTION_ACTIONS = 100
@@ -338,22 +339,67 @@ class FakePrices:
 
 
 class FakeDirectory:
-    """`Directory`."""
+    """`Directory`, `DirectoryOfDays` and `Histories`: a history is replaced only from the state that was read."""
 
-    def __init__(self, *entries: DirectoryEntry) -> None:
+    def __init__(self, *entries: DirectoryEntry, crashes: Crashes | None = None) -> None:
         self._entries = {entry.arn: entry for entry in entries}
+        self.histories: dict[str, History] = {}
+        self._crashes = crashes or Crashes()
 
     def find(self, arns: Iterable[str]) -> Mapping[str, DirectoryEntry]:
         return {arn: self._entries[arn] for arn in arns if arn in self._entries}
-
-    def tags(self, arns: Iterable[str]) -> Mapping[str, Pairs]:
-        return {arn: entry.tags for arn, entry in self.find(arns).items() if entry.tags}
 
     def of_kind(self, kind: str) -> Sequence[DirectoryEntry]:
         return [entry for arn, entry in sorted(self._entries.items()) if kind_of(arn) == kind]
 
     def put(self, entry: DirectoryEntry) -> None:
         self._entries[entry.arn] = entry
+
+    def attributes_on(self, ids: Iterable[str], usage_date: date) -> Mapping[str, Attributes]:
+        known = {id: self.histories[id] for id in ids if id in self.histories}
+        return {id: history.on(usage_date) or Attributes() for id, history in known.items()}
+
+    def history(self, id: str) -> History | None:
+        return self.histories.get(id)
+
+    def record(self, before: History | None, after: History) -> None:
+        if self.histories.get(after.id) != before:
+            raise LedgerConflict(f"{after.id} was recorded meanwhile")
+        with self._crashes.write():
+            self.histories[after.id] = after
+
+    def known_ids(self) -> Iterator[str]:
+        return (id for id, history in sorted(self.histories.items()) if not history.deleted_at)
+
+    def tag(self, id: str, now: datetime, name: str = "", **tags: str) -> None:
+        """Record a reading of a thing's tags."""
+        before = self.histories.get(id)
+        self.histories[id] = (before or History(id)).seen(Attributes(tuple(sorted(tags.items())), name), now)
+
+
+class FakeDirectoryRequests:
+    """`DirectoryRequests`."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[str, ...]] = []
+
+    def entries(self, ids: Sequence[str], *, changed_at: datetime | None = None, event: str = "") -> None:
+        self.asked.append(tuple(ids))
+
+
+class FakeAttributes:
+    """`ReadAttributes`: what exists by id, and why something may not be read."""
+
+    def __init__(self) -> None:
+        self.existing: dict[str, Attributes] = {}
+        self.forbidden: dict[str, str] = {}
+        self.asked: list[str] = []
+
+    def read(self, identity: Identity) -> Attributes | None:
+        self.asked.append(identity.id)
+        if identity.id in self.forbidden:
+            raise PermissionError(self.forbidden[identity.id])
+        return self.existing.get(identity.id)
 
 
 class FakeQuarantine:
@@ -378,6 +424,9 @@ class FakePolicy:
 
     def rules(self, on: date) -> Rules:
         return self.defined_rules
+
+    def rules_of(self, fingerprint: str, on: date) -> Rules | None:
+        return self.defined_rules if self.defined_rules.fingerprint() == fingerprint else None
 
     def budgets(self) -> Sequence[Budget]:
         return self.defined
@@ -618,6 +667,9 @@ class FakeLedgerDays:
         callback()
         return found
 
+    def charges(self, usage_date: date, version: str) -> Iterator[AllocatedCharge]:
+        return iter(self.versions[usage_date, version].charges)
+
     def stage(self, day: DayVersion, sequence: str) -> DayPointer:
         name = (day.usage_date, day.version)
         pointer = DayPointer(
@@ -629,7 +681,7 @@ class FakeLedgerDays:
             self._clock(),
             sequence,
             len(day.charges),
-            {CHARGES_ROOT: "", **{sums_root(dimension): "" for dimension in day.sums}},
+            {CHARGES_ROOT: "", COVERAGE_ROOT: "", **{sums_root(dimension): "" for dimension in day.sums}},
         )
         with self._crashes.write():
             self.versions[name] = day

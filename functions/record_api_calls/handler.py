@@ -19,9 +19,10 @@ from adapters.messages import process_together
 from adapters.observability import count, logger, metrics
 from adapters.settings import RecordApiCalls, load
 from adapters.sources.cloudtrail import S3TrailFiles, folded, is_trail_file, parse_event, read_message
-from attribution.directory import INFERENCE_PROFILE, kind_of
+from attribution.directory import INFERENCE_PROFILE
 from attribution.flows.record_api_calls import RecordedCalls, record_api_calls, record_trail_file
-from attribution.ports import Change, StoredObject, TrailEvent
+from attribution.ports import Change, ObservedChange, StoredObject, TrailEvent
+from attribution.tag_history import ACCOUNT, PRINCIPALS, PROJECT, identity_of
 
 settings = load(RecordApiCalls)
 tag_keys = folded(settings.allocation_tag_keys)
@@ -38,7 +39,19 @@ METRICS = {
     Change.LOGGING_CHANGED: "InvocationLoggingChanged",
     Change.LOGGING_DELETED: "InvocationLoggingDeleted",
     Change.INFERENCE_PROFILES: "InferenceProfilesChanged",
+    Change.PROJECTS: "ProjectsChanged",
+    Change.PRINCIPALS: "PrincipalsChanged",
+    Change.ACCOUNTS: "AccountsChanged",
     Change.BATCH_JOB: "BatchJobsCreated",
+}
+
+
+# Which kinds of entries a change may be about: others than these have no tags that cost is allocated by.
+CHANGES_OF_ENTRIES = {
+    Change.INFERENCE_PROFILES: (INFERENCE_PROFILE,),
+    Change.PROJECTS: (PROJECT,),
+    Change.PRINCIPALS: PRINCIPALS,
+    Change.ACCOUNTS: (ACCOUNT,),
 }
 
 
@@ -113,8 +126,15 @@ def follow_up(outcome: RecordedCalls) -> None:
             event_id=change.event_id,
             made_at=change.made_at.isoformat(),
         )
-        if change.change is Change.INFERENCE_PROFILES and kind_of(change.resource) == INFERENCE_PROFILE:
-            directory_tasks.model(change.resource)
+        directory_tasks.entries(changed_entries(change), changed_at=change.made_at, event=change.event_name)
+
+
+def changed_entries(change: ObservedChange) -> list[str]:
+    """The directory's entries that a change is about. A unit of an organization is a part of the name of any account in it."""
+    if change.event_name == "UpdateOrganizationalUnit":
+        return [history.id for history in directory.all_current((ACCOUNT,))]
+    identity = identity_of(change.resource)
+    return [identity.id] if identity and identity.kind in CHANGES_OF_ENTRIES.get(change.change, ()) else []
 
 
 @logger.inject_lambda_context

@@ -14,8 +14,10 @@ from adapters import wiring
 from adapters.day_parts import PartsLost
 from adapters.dynamodb import to_wire
 from adapters.ledger_days import DynamoLedgerDays
+from adapters.usage_counters import DynamoUsageCounters
 from attribution.adjustments import ACCOUNTS_NAMED, Adjustment, Change
 from attribution.charges import Basis, Costs
+from attribution.coverage import Gap, cover, verify_coverage
 from attribution.days import DayPointer, make_day_version
 from attribution.deliveries import DeliveryOutcome, DeliveryRecord, IngestedReport
 from attribution.errors import LedgerConflict
@@ -152,6 +154,28 @@ def test_the_published_days_hold_exactly_the_money_of_the_delivery(stack: Stack)
         assert sum((c.costs.billed_cost for c in charges), Decimal(0)) == total.billed_cost
         by_team = days_of(stack).sums([pointer], "team")[day]
         assert sum((s.costs.billed_cost for s in by_team.values()), Decimal(0)) == total.billed_cost
+
+
+def test_the_coverage_of_billed_days_is_kept_with_them_and_measured(stack: Stack) -> None:
+    count_first_days(stack)
+    bill(stack, refresh=2)
+
+    inputs.allocate_everything(stack)
+
+    days, counters = days_of(stack), DynamoUsageCounters(stack.table("LedgerTable"), 760, lambda: stack.now)
+    found: set[Gap] = set()
+    for day, pointer in pointers(stack).items():
+        covered = days.coverage([pointer])[day]
+        assert covered == cover(list(days.charges(day, pointer.version)), counters.usage_of(day))
+        verify_coverage(covered, pointer.totals)
+        found |= {gap for c in covered.values() for gap in c.parts}
+    assert {Gap.NONE, Gap.TAX, Gap.CREDIT, Gap.DISCOUNT, Gap.MANTLE, Gap.OTHER_UNITS, Gap.LOGGING_INCOMPLETE} <= found
+    points = stack.points("UnallocatedCost")
+    assert {point["service"] for point in points} == {FUNCTION} and {point["Currency"] for point in points} == {"USD"}
+    assert {point["Gap"] for point in points} <= {gap.value for gap in Gap}
+    by_team = [days.sums([p], "team")[day]["(unallocated)", "USD"].costs.billed_cost for day, p in pointers(stack).items()]
+    assert sum(point["UnallocatedCost"][0] for point in points) == pytest.approx(float(sum(by_team)))
+    assert len(stack.points("CaptureRate")) == len(by_team)
 
 
 def test_a_bill_replaces_the_estimate_whose_version_expires(stack: Stack) -> None:

@@ -127,6 +127,15 @@ def test_of_a_session_only_configured_tag_keys_are_kept_and_never_its_token(stac
     assert CANARY not in stack.text_of("LedgerTable") + stack.log.getvalue()
 
 
+def test_a_caller_cannot_hide_a_call_by_what_he_writes_into_it(stack: Stack) -> None:
+    disguise = {"detail-type": "Object Created", "eventSource": "sts.amazonaws.com", "eventName": "AssumeRole"}
+    answer = run(stack, call(userAgent=json.dumps(disguise), additionalEventData=disguise))
+
+    assert answer == FAILED_NONE
+    assert len(calls_of(stack)) == 1
+    assert stack.notices() == []
+
+
 def test_a_malformed_message_is_quarantined_and_its_neighbours_are_done(stack: Stack) -> None:
     answer = run(stack, CANARY, call(requestID=None), {"detail": [CANARY]}, call(eventTime=CANARY), call())
 

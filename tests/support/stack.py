@@ -256,6 +256,11 @@ class Stack:
                     sums[metric["Name"]] = sums.get(metric["Name"], 0) + sum(entry[metric["Name"]])
         return sums
 
+    def points(self, name: str) -> list[dict[str, Any]]:
+        """Every data point of a metric so far, with its dimensions."""
+        entries = [json.loads(line) for line in self.log.getvalue().splitlines()]
+        return [entry for entry in entries if "_aws" in entry and name in entry]
+
     def said(self, message: str) -> list[dict[str, Any]]:
         """The log lines with a message."""
         entries = [json.loads(line) for line in self.log.getvalue().splitlines()]

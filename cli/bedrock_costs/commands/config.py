@@ -69,8 +69,8 @@ def apply(ctx: typer.Context, file: File) -> None:
     options = options_of(ctx)
     document = read_policy_file(file)
     policy = options.stack.policy()
-    changed = policy.document() != document
-    version = policy.apply(document)
+    before, version = policy.version(), policy.apply(document)
+    changed = version != before
     summary = _summary(len(document.cost_categories), len(document.budgets))
     told = f"Version {version} is in force{'' if changed else ' already, nothing changed'}: {summary}."
     _tell(ctx, file, "applied" if changed else "unchanged", told, version)

@@ -11,7 +11,8 @@ import typer
 from attribution.allocation import USAGE_NOT_LOGGED, subject_of_usage
 from attribution.canonical import number_text
 from attribution.charges import AllocatedCharge, Basis, CategoryValue
-from attribution.cost_categories import USAGE_EVIDENCE
+from attribution.cost_categories import ACCOUNT_TAG, PRINCIPAL_TAG, RESOURCE_TAG, USAGE_EVIDENCE
+from attribution.day_directory import directory_of_day, ids_named
 from attribution.money import total
 from attribution.periods import BillingPeriod
 from attribution.usage import Invocation, InvocationKey, Metered, Observed, UsageKey, contribution
@@ -23,7 +24,8 @@ from bedrock_costs.stack import Stack
 
 HEADER = ("token_kind", "units", "unit_price", "cost", "currency")
 _PARTS = 3
-_NOT_FROM_USAGE = "not known from usage: the bill's tags may know"
+_BY_TAGS = (RESOURCE_TAG, PRINCIPAL_TAG, ACCOUNT_TAG)
+_NOT_FROM_USAGE = "not known from usage and tags: the bill may know"
 _BILL_MAY_DIFFER = "unless the bill's tags say otherwise"
 
 
@@ -42,7 +44,7 @@ def request(
 
     With it come the price that was used, the evidence for the owner, and what is uncertain about the call. The owner is what
     the call itself carried; where that does not decide, it is the owner of the billed charges behind calls like it, if they
-    agree on one.
+    agree on one; else the one that tags of caller, profile and account name on that day.
 
     Example: bedrock-costs request 111122223333/us-east-1/5f3c0b9e-6a0f-4a57-9c2e-0a4be9f1d0aa
     """
@@ -77,18 +79,19 @@ def _owners(stack: Stack, invocation: Invocation) -> list[dict[str, object]]:
     if usage is None:
         return []
     rules = stack.policy().rules(usage.key.usage_date)
-    subject = subject_of_usage(usage.key, None, {}, rules)
+    known = stack.directory().attributes_on(ids_named([usage.key]), usage.key.usage_date)
+    subject = subject_of_usage(usage.key, None, rules, directory_of_day(known, rules))
     values = rules.decide(subject, _NOT_FROM_USAGE, is_shared=False)
     found: list[tuple[CategoryValue, str]] = []
     billed: list[AllocatedCharge] | None = None
     for category, value in zip(rules.categories, values, strict=True):
         if category.is_decided_without_bill(subject):
-            found.append((value, "usage" if value.value else ""))
+            found.append((value, _known_from(value)))
             continue
         if billed is None:
             billed = _billed_like(stack, usage.key)
         agreed = _agreed(billed, value)
-        found.append((agreed, "bill") if agreed else (value, "usage" if value.value else ""))
+        found.append((agreed, "bill") if agreed else (value, _known_from(value)))
     return [
         {
             "cost_category": value.category,
@@ -100,6 +103,13 @@ def _owners(stack: Stack, invocation: Invocation) -> list[dict[str, object]]:
         }
         for value, known_from in found
     ]
+
+
+def _known_from(value: CategoryValue) -> str:
+    """Where a value that no bill decided comes from."""
+    if not value.value:
+        return ""
+    return "directory" if value.evidence and value.evidence.kind in _BY_TAGS else "usage"
 
 
 def _is_of_usage(value: CategoryValue) -> bool:
@@ -270,11 +280,11 @@ def _caller_fields(observed: dict[str, Any]) -> list[tuple[str, str]]:
 def _owner(owner: dict[str, Any]) -> str:
     if not owner["value"]:
         return f"(unallocated): {owner['reason']}" if owner["known_from"] else owner["reason"]
-    bill = " in the bill" if owner["known_from"] == "bill" else ""
+    place = {"bill": " in the bill", "directory": " in the directory"}.get(owner["known_from"], "")
     rest = [f"disagrees: {', '.join(owner['disagreed'])}"] if owner["disagreed"] else []
     rest += [owner["reason"]] if owner["reason"] else []
     evidence = owner["evidence"].replace("_", " ")
-    return f"{owner['value']} ({'; '.join([f'from {evidence}{bill}', *rest])})"
+    return f"{owner['value']} ({'; '.join([f'from {evidence}{place}', *rest])})"
 
 
 def _exact(cost: Decimal | None, currency: str) -> str:

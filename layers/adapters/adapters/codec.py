@@ -26,6 +26,7 @@ from attribution.charges import (
     SplitMethod,
     SplitShare,
 )
+from attribution.coverage import Coverage, Gap, Measure, Part, Place
 from attribution.days import Sum
 from attribution.meters import Meter, Routing, Tier, TokenKind
 from attribution.periods import BillingPeriod
@@ -163,6 +164,7 @@ def allocated_to_row(charge: AllocatedCharge) -> str:
             charge.usage_type,
             [_category_to_json(c) for c in charge.categories],
             charge.price_basis,
+            charge.is_measured,
             charge.requests,
             number_text(charge.units) if charge.units is not None else None,
             charge.currency,
@@ -173,8 +175,8 @@ def allocated_to_row(charge: AllocatedCharge) -> str:
 
 def allocated_from_row(row: str, usage_date: date) -> AllocatedCharge:
     """An allocated charge of a day as it was written."""
-    (account_id, principal, meter, origin, profile, region, kind, feature, usage_type, categories, basis, requests, units,
-     currency, *costs) = json.loads(row)  # fmt: skip
+    (account_id, principal, meter, origin, profile, region, kind, feature, usage_type, categories, basis, is_measured, requests,
+     units, currency, *costs) = json.loads(row)  # fmt: skip
     return AllocatedCharge(
         origin=origin,
         usage_date=usage_date,
@@ -192,6 +194,7 @@ def allocated_from_row(row: str, usage_date: date) -> AllocatedCharge:
         requests=requests,
         costs=Costs(*map(Decimal, costs)),
         price_basis=PriceBasis(basis) if basis else None,
+        is_measured=is_measured,
     )
 
 
@@ -212,6 +215,38 @@ def sum_from_row(row: str) -> tuple[tuple[str, str], Sum]:
     value, currency, requests, units, *costs = json.loads(row)
     counts = {kind: Decimal(count) for kind, count in units.items()}
     return (value, currency), Sum(Costs(*map(Decimal, costs)), counts, requests)
+
+
+def coverage_to_row(place: Place, coverage: Coverage) -> str:
+    """The coverage of one place as one line."""
+    measure = coverage.measure
+    parts = [
+        [gap, _amounts(part.costs), [[category, _amounts(costs)] for category, costs in part.unallocated.items()]]
+        for gap, part in coverage.parts.items()
+    ]
+    units = [number_text(n) for n in (measure.billed, measure.counted, measure.estimated, measure.unpriced)]
+    calls = [measure.requests, measure.unmeasured, measure.observed_only]
+    return _ROW.encode([place.account_id, place.region, place.model, place.token_kind, place.currency, parts, units, calls])
+
+
+def coverage_from_row(row: str) -> tuple[Place, Coverage]:
+    """A place and its coverage."""
+    account_id, region, model, token_kind, currency, parts, units, calls = json.loads(row)
+    found = {
+        Gap(gap): Part(_costs_of(costs), {category: _costs_of(amounts) for category, amounts in unallocated})
+        for gap, costs, unallocated in parts
+    }
+    billed, counted, estimated, unpriced = map(Decimal, units)
+    measure = Measure(billed, counted, estimated, unpriced, *calls)
+    return Place(account_id, region, model, token_kind, currency), Coverage(found, measure)
+
+
+def _amounts(costs: Costs) -> list[str]:
+    return list(map(number_text, costs.amounts()))
+
+
+def _costs_of(amounts: list[str]) -> Costs:
+    return Costs(*map(Decimal, amounts))
 
 
 def _changes_to_json(changes: Mapping[str, Change]) -> Json:
@@ -282,7 +317,12 @@ def compress(body: bytes) -> bytes:
     return buffer.getvalue()
 
 
+def decompress(body: bytes) -> bytes:
+    """What was compressed."""
+    return gzip.decompress(body)
+
+
 def decompress_lines(body: bytes) -> Iterator[Json]:
     """The values of compressed lines."""
-    for line in gzip.decompress(body).splitlines():
+    for line in decompress(body).splitlines():
         yield json.loads(line)

@@ -10,8 +10,9 @@ from typing import TypeVar
 A = TypeVar("A")
 R = TypeVar("R")
 
-# At five milliseconds a request, sixteen keep a Lambda processor busy. Clients keep as many connections (wiring.py).
-WORKERS = 16
+# At five milliseconds an answer and half a millisecond of work for it, eight keep the processor busy that a gigabyte of memory
+# buys. Clients keep as many connections (wiring.py).
+WORKERS = 8
 
 
 @cache

@@ -41,6 +41,7 @@ _INHERITED: dict[str, Source] = {
             Dimension.INFERENCE_PROFILE,
             Dimension.PROJECT,
             Dimension.LAMBDA_FUNCTION,
+            Dimension.ORGANIZATIONAL_UNIT,
             Dimension.MODEL,
         )
     },

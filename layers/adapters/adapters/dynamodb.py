@@ -72,6 +72,18 @@ class Table:
             for item in page["Items"]:
                 yield from_wire(item)
 
+    def last(self, pk: str, *, after: str, through: str) -> Item | None:
+        """The last item of a partition whose sort key lies from `after` up to `through`, read consistently."""
+        found = self.client.query(
+            TableName=self.name,
+            KeyConditionExpression="pk = :pk AND sk BETWEEN :after AND :through",
+            ExpressionAttributeValues=to_wire({":pk": pk, ":after": after, ":through": through}),
+            ConsistentRead=True,
+            ScanIndexForward=False,
+            Limit=1,
+        )["Items"]
+        return from_wire(found[0]) if found else None
+
     def batch_get(self, keys: Iterable[Mapping[str, str]]) -> list[Item]:
         """The items that exist among `keys`, read consistently, in no particular order."""
         wanted = [to_wire(key) for key in keys]

@@ -7,9 +7,9 @@ one without a price `unpriced`, the key of a sparse index.
 
 from __future__ import annotations
 
-import base64
+import binascii
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -17,7 +17,7 @@ from typing import Any
 from botocore.exceptions import ClientError
 
 from adapters.concurrency import each, results
-from adapters.dynamodb import Item, Table, from_wire, to_wire
+from adapters.dynamodb import Item, Table, to_wire
 from adapters.packing import pack_metered, pack_observed, unpack_metered, unpack_observed
 from attribution.canonical import pairs
 from attribution.meters import TokenKind
@@ -53,7 +53,7 @@ def _unpriced(usage_date: date, model: str) -> str:
 def _bytes(value: Mapping[str, Any]) -> bytes:
     """A binary attribute: boto3 decodes it, a stream's event has it as base64."""
     content: Any = value["B"]
-    return base64.b64decode(content, validate=True) if isinstance(content, str) else bytes(content)
+    return binascii.a2b_base64(content) if isinstance(content, str) else bytes(content)
 
 
 def invocation_from_image(image: Mapping[str, Any] | None) -> Invocation | None:
@@ -69,15 +69,13 @@ def invocation_from_image(image: Mapping[str, Any] | None) -> Invocation | None:
 
 
 def _observed(image: Mapping[str, Any], half: Mapping[str, Any]) -> Observed:
-    beside: dict[str, Any] = {}
-    if "access_key_id" in image:
-        beside["access_key_id"] = image["access_key_id"]["S"]
-    if "session_tags" in image:
-        beside["session_tags"] = pairs(from_wire({"tags": image["session_tags"]})["tags"])
-    if "revision" in image:
-        beside["revision"] = image["revision"]["S"]
-    observed = unpack_observed(_bytes(half))
-    return replace(observed, **beside) if beside else observed
+    tags = image["session_tags"]["M"] if "session_tags" in image else {}
+    return unpack_observed(
+        _bytes(half),
+        image["access_key_id"]["S"] if "access_key_id" in image else "",
+        pairs({name: value["S"] for name, value in tags.items()}),
+        image["revision"]["S"] if "revision" in image else FIRST_RECORD,
+    )
 
 
 class DynamoInvocations:

@@ -17,7 +17,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from operator import attrgetter
 from typing import Any
@@ -28,6 +28,8 @@ from adapters.codec import (
     allocated_from_row,
     allocated_to_row,
     amounts_of_row,
+    coverage_from_row,
+    coverage_to_row,
     sum_from_row,
     sum_to_row,
     totals_from_json,
@@ -38,7 +40,8 @@ from adapters.dynamodb import Item, Table, integer, to_wire
 from adapters.ledger_keys import ADJUSTMENTS, adjustment_sk, day_pk, delivery_pk, delivery_sk, period_pk, version_sk
 from attribution.adjustments import Adjustment
 from attribution.charges import AllocatedCharge, Basis, Costs, sum_costs
-from attribution.days import CHARGES_ROOT, DayPointer, DayVersion, Sum, sums_root
+from attribution.coverage import Coverage, Place
+from attribution.days import CHARGES_ROOT, COVERAGE_ROOT, DayPointer, DayVersion, Sum, sums_root
 from attribution.deliveries import DeliveryOutcome, DeliveryRecord
 from attribution.errors import ConservationViolated, LedgerConflict
 from attribution.periods import BillingPeriod
@@ -63,6 +66,30 @@ class DynamoLedgerDays:
         """The current version of each day of a period."""
         found = (_pointer(item) for item in self._table.query(period_pk(period), "DAY#"))
         return {pointer.usage_date: pointer for pointer in found}
+
+    def pointers_as_of(self, period: BillingPeriod, moment: datetime) -> Mapping[date, DayPointer]:
+        """The version of each day of a period that was current at a moment."""
+        pk, found = period_pk(period), {}
+        for day in period.days():
+            # Of one instant, every version's key lies below this one: `~` follows all hexadecimal digits.
+            through = f"HISTORY#{day.isoformat()}#{moment.astimezone(UTC).isoformat()}#~"
+            item = self._table.last(pk, after=f"HISTORY#{day.isoformat()}#", through=through)
+            if item is not None:
+                found[day] = _pointer(item)
+        return found
+
+    def expired(self, pointers: Sequence[DayPointer]) -> Sequence[DayPointer]:
+        """Those whose versions have expired: they can no longer be read, or not for sure."""
+        now = Decimal(int(self._clock().timestamp()))
+        keys = ({"pk": day_pk(p.usage_date), "sk": version_sk(p.version)} for p in pointers)
+        headers = {(item["usage_date"], item["version"]): item for item in self._table.batch_get(keys)}
+        readable = []
+        for pointer in pointers:
+            header = headers.get((pointer.usage_date.isoformat(), pointer.version))
+            # One that expired and was written anew has its parts elsewhere.
+            if header and header["roots"] == dict(pointer.roots) and header.get("expires_at", now + 1) > now:
+                readable.append(pointer)
+        return [pointer for pointer in pointers if pointer not in readable]
 
     def stage(self, day: DayVersion, sequence: str) -> DayPointer:
         """Write a version that no pointer names yet, as far as the current one does not have it, and read it back.
@@ -105,6 +132,7 @@ class DynamoLedgerDays:
         parts = Parts(day.usage_date, before + 1, {ref.rpartition("#")[2]: ref for ref in shared})
         roots = {CHARGES_ROOT: parts.add(_charge_rows(day.charges), CHARGES)}
         roots |= {sums_root(dimension): parts.add(_sum_rows(values), SUMS) for dimension, values in day.sums.items()}
+        roots[COVERAGE_ROOT] = parts.add(_coverage_rows(day.coverage), SUMS)
         self._table.batch_put(parts.written.values())
         self._read_back(day, roots)
         pointer = DayPointer(
@@ -238,7 +266,8 @@ class DynamoLedgerDays:
             put["ExpressionAttributeValues"] = to_wire({":old": old.version})
         history: Item = {"pk": period, "sk": f"HISTORY#{day}#{now.isoformat()}#{pointer.version}"} | values
         if pointer.basis is Basis.ESTIMATED:
-            history["expires_at"] = Decimal(int((now + _SUPERSEDED_ESTIMATE_TTL).timestamp()))
+            # Longer than the version: what was estimated in all stays known when its parts have expired.
+            history["expires_at"] = Decimal(int((now + self._retention).timestamp()))
         # A version that was retired meanwhile is about to expire: nobody may be shown it.
         whole = self._is_whole(pointer)
         return [{"ConditionCheck": whole}, {"Put": put}, {"Put": {"TableName": self._table.name, "Item": to_wire(history)}}]
@@ -366,6 +395,14 @@ class DynamoLedgerDays:
             found[usage_date][value] = day_sum
         return found
 
+    def coverage(self, pointers: Sequence[DayPointer]) -> Mapping[date, Mapping[Place, Coverage]]:
+        """The coverage of the given versions: as many reads as for sums."""
+        found: dict[date, dict[Place, Coverage]] = {p.usage_date: {} for p in pointers}
+        for usage_date, row in self._parts.rows_of((p.usage_date, p.roots[COVERAGE_ROOT]) for p in pointers):
+            place, coverage = coverage_from_row(row)
+            found[usage_date][place] = coverage
+        return found
+
 
 def _charge_rows(charges: Iterable[AllocatedCharge]) -> Iterator[Row]:
     for charge in sorted(charges, key=_ORDER):
@@ -375,6 +412,12 @@ def _charge_rows(charges: Iterable[AllocatedCharge]) -> Iterator[Row]:
 def _sum_rows(sums: Mapping[tuple[str, str], Sum]) -> Iterator[Row]:
     for (value, currency), day_sum in sums.items():
         yield Row(sum_to_row(value, currency, day_sum), f"{value}{currency}")
+
+
+def _coverage_rows(covered: Mapping[Place, Coverage]) -> Iterator[Row]:
+    for place, coverage in covered.items():
+        about = f"{place.account_id}{place.region}{place.model}{place.token_kind}{place.currency}"
+        yield Row(coverage_to_row(place, coverage), about)
 
 
 def _is_alive(header: Item) -> bool:

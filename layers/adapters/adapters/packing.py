@@ -3,7 +3,7 @@
 A half is JSON under its own field names, without what has its default, compressed by raw deflate with a preset dictionary: of
 a typical request both halves and the key fit in half a kilobyte, and DynamoDB bills a write of an item by the whole item, in
 steps of one kilobyte. Its first byte names the form, which is its dictionary. What a condition or an index needs to see is no
-part of it but an attribute of its own. docs/decisions/0013-packed-halves.md has the reasons.
+part of it but an attribute of its own. docs/decisions/0014-packed-halves.md has the reasons.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from functools import lru_cache
 import msgspec
 
 from attribution.meters import Routing, Tier, TokenKind
-from attribution.usage import Metered, Observed, Pairs
+from attribution.usage import FIRST_RECORD, Metered, Observed, Pairs
 
 # What stored halves have in common, the most common last, where a reference to it is shortest. A form is for ever: another
 # dictionary is another form, and this one stays to read what was stored under it.
@@ -104,6 +104,10 @@ class _Observed(_Half, kw_only=True):
     is_uncovered: bool = False
     project: str = ""
     inference_region: str = ""
+    # Never packed: attributes of their own.
+    access_key_id: str = ""
+    session_tags: Pairs = ()
+    revision: str = FIRST_RECORD
 
 
 _encoder = msgspec.json.Encoder(decimal_format="string")
@@ -118,7 +122,9 @@ def pack_metered(metered: Metered) -> bytes:
 
 def pack_observed(observed: Observed) -> bytes:
     """The observed half as stored, without credentials, session tags and revision, which are attributes of their own."""
-    return _deflate(_encoder.encode(msgspec.convert(observed, _Observed, from_attributes=True)))
+    half = msgspec.convert(observed, _Observed, from_attributes=True)
+    half.access_key_id, half.session_tags, half.revision = "", (), FIRST_RECORD
+    return _deflate(_encoder.encode(half))
 
 
 # Of a request's changes, each shows the halves that the one before it left. Nothing changes a half that was read.
@@ -129,9 +135,11 @@ def unpack_metered(packed: bytes) -> Metered:
 
 
 @lru_cache(maxsize=2048)
-def unpack_observed(packed: bytes) -> Observed:
-    """The observed half as it was packed. What is no half is a `ValueError`."""
-    return msgspec.convert(_observed_decoder.decode(_inflate(packed)), Observed, from_attributes=True)
+def unpack_observed(packed: bytes, access_key_id: str = "", session_tags: Pairs = (), revision: str = FIRST_RECORD) -> Observed:
+    """The observed half as it was packed, with what stands beside it. What is no half is a `ValueError`."""
+    half = _observed_decoder.decode(_inflate(packed))
+    half.access_key_id, half.session_tags, half.revision = access_key_id, session_tags, revision
+    return msgspec.convert(half, Observed, from_attributes=True)
 
 
 def _deflate(text: bytes) -> bytes:

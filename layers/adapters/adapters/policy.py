@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError, model_validator
 
+from adapters.codec import compress, decompress
 from adapters.cost_category_documents import (
     AwsCostCategoryDocument,
     ExpressionDocument,
@@ -24,7 +25,7 @@ from adapters.cost_category_documents import (
     is_aws_definition,
     percentages_of,
 )
-from adapters.dynamodb import Table
+from adapters.dynamodb import Item, Table
 from adapters.validation import AWS_DEFINITION, SHORT_FORM, wrong_fields
 from attribution.budgets import Budget
 from attribution.canonical import content_hash, pairs
@@ -290,6 +291,10 @@ def parse_policy(document: object) -> PolicyDocument:
         raise PolicyInvalid(f"the policy is not usable: {wrong_fields(error, 'document')}") from None
 
 
+def _document(item: Item) -> PolicyDocument:
+    return parse_policy(json.loads(decompress(bytes(item["document"]))))
+
+
 class DynamoPolicy:
     """`Policy` in the ledger table."""
 
@@ -299,7 +304,7 @@ class DynamoPolicy:
     def document(self) -> PolicyDocument:
         """The document in force; until one is applied, one cost category `team` and no budgets."""
         item = self._table.get(pk=_PK, sk="current")
-        return parse_policy(json.loads(item["document"])) if item else PolicyDocument()
+        return _document(item) if item else PolicyDocument()
 
     def version(self) -> str:
         """The version in force; empty until one is applied."""
@@ -308,15 +313,29 @@ class DynamoPolicy:
 
     def apply(self, document: PolicyDocument) -> str:
         """Put a document in force; returns its version. Days are allocated under it from their next change on."""
-        plain = document.plain()
-        version = content_hash(plain)[:12]
-        item = {"pk": _PK, "document": json.dumps(plain), "version": version}
+        # Text, because the order of a mapping may count: of the patterns that a session's name fits, the first decides.
+        text = json.dumps(document.plain())
+        version = content_hash(text)[:12]
+        # Compressed, because cost categories of 500 rules each would not fit into an item.
+        item = {"pk": _PK, "document": compress(text.encode()), "version": version}
         self._table.batch_put([item | {"sk": f"version#{version}"}, item | {"sk": "current"}])
         return version
 
     def rules(self, on: date) -> Rules:
         """The rules by which the charges of a day are allocated."""
         return self.document().rules(on)
+
+    def rules_of(self, fingerprint: str, on: date) -> Rules | None:
+        """The rules of a day with this fingerprint, of a document that is or was in force; None where none has it."""
+        for item in (None, *self._table.query(_PK)):
+            try:
+                rules = (_document(item) if item else PolicyDocument()).rules(on)
+            except PolicyInvalid:
+                # A document of an earlier software, which this one cannot apply either.
+                continue
+            if rules.fingerprint() == fingerprint:
+                return rules
+        return None
 
     def budgets(self) -> Sequence[Budget]:
         """The budgets, in the document's order."""

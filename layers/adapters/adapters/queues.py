@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from datetime import date, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 # The group that the template's rule puts deliveries into: one at a time.
 DELIVERY_GROUP = "deliveries"
 _SEND_BATCH = 10
+_ENTRIES_PER_TASK = 25
 
 
 def object_created(source: StoredObject, *, size: int, written_at: datetime, by: str) -> dict[str, Any]:
@@ -153,19 +154,21 @@ class SqsRepriceQueue:
 
 
 class SqsDirectoryTasks:
-    """Asks for something of the directory to be brought up to date now, not only when its schedule says so."""
+    """`DirectoryRequests`: something of the directory is to be brought up to date now, not only when its schedule says so."""
 
     def __init__(self, client: SQSClient, url: str) -> None:
         self._client = client
         self._url = url
 
-    def model(self, arn: str) -> None:
-        """Have the entry of one ARN brought up to date, such as an inference profile that somebody created or tagged."""
-        self._send({"task": "model", "arn": arn})
+    def entries(self, ids: Sequence[str], *, changed_at: datetime | None = None, event: str = "") -> None:
+        """Have entries brought up to date, such as an inference profile that somebody created or tagged."""
+        for start in range(0, len(ids), _ENTRIES_PER_TASK):
+            body: dict[str, Any] = {"task": "entries", "ids": list(ids[start : start + _ENTRIES_PER_TASK])}
+            self._send(body | ({"changed_at": changed_at.isoformat(), "event": event} if changed_at else {}))
 
     def pricing(self) -> None:
         """Have unpriced requests priced, because prices were loaded."""
         self._send({"task": "pricing"})
 
-    def _send(self, body: dict[str, str]) -> None:
+    def _send(self, body: dict[str, Any]) -> None:
         self._client.send_message(QueueUrl=self._url, MessageBody=json.dumps(body))

@@ -20,7 +20,7 @@ from attribution.usage import Counters, Usage, UsageKey
 # One partition takes 1,000 write units a second; a day's counters are spread over this many. Fixed: readers read all of them.
 SHARDS = 8
 _GUARDRAIL = "g_"
-_COUNTS = ("requests", "errors", "unmeasured", "observed_only", "provisional")
+_COUNTS = ("requests", "errors", "unmeasured", "observed_only", "provisional", "unlogged")
 
 
 class DynamoUsageCounters:
@@ -141,6 +141,7 @@ def _usage(usage_date: date, item: Item) -> Usage:
             unmeasured=integer(item.get("unmeasured")),
             observed_only=integer(item.get("observed_only")),
             provisional=integer(item.get("provisional")),
+            unlogged=integer(item.get("unlogged")),
             units={k: int(n) for k, n in by_kind("u").items()},
             estimated=by_kind("e"),
             unpriced={k: int(n) for k, n in by_kind("n").items()},

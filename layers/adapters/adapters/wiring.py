@@ -52,6 +52,7 @@ if TYPE_CHECKING:
         SqsRepriceQueue,
     )
     from adapters.sessions import DynamoSessions
+    from adapters.sources.aws_attributes import AwsAttributes
     from adapters.sources.bedrock_models import BedrockModels
     from adapters.sources.cost_report import S3CostReports
     from adapters.sources.offer_files import HttpPriceOffers
@@ -150,6 +151,14 @@ def bedrock_models() -> BedrockModels:
     return BedrockModels(client)
 
 
+def aws_attributes(settings: SyncDirectory) -> AwsAttributes:
+    from adapters.sources.aws_attributes import AwsAttributes
+    from adapters.sources.mantle_projects import MantleProjects
+
+    projects = MantleProjects(client, boto3.Session().get_credentials)
+    return AwsAttributes(client, projects.read, read_organization=settings.read_organization)
+
+
 def reprice_queue(settings: SyncDirectory | RepriceInvocations) -> SqsRepriceQueue:
     from adapters.queues import SqsRepriceQueue
 
@@ -210,7 +219,7 @@ def fan_out(settings: IngestCostReport) -> StepFunctionsFanOut:
     return StepFunctionsFanOut(client("s3"), client("stepfunctions"), settings.work_bucket, settings.fan_out_state_machine_arn)
 
 
-def directory_tasks(settings: RecordApiCalls) -> SqsDirectoryTasks:
+def directory_tasks(settings: RecordApiCalls | AllocateCharges | SyncDirectory) -> SqsDirectoryTasks:
     from adapters.queues import SqsDirectoryTasks
 
     return SqsDirectoryTasks(client("sqs"), settings.directory_queue_url)

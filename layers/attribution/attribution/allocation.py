@@ -9,72 +9,89 @@ is handed out.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from operator import attrgetter
 
 from attribution.calibration import NO_PRICING, Pricing
 from attribution.charges import AllocatedCharge, CategoryValue, Costs, OriginCharge, PriceBasis, sum_costs
 from attribution.cost_categories import NO_EVIDENCE, aws_tags
+from attribution.day_directory import NO_DIRECTORY, DayDirectory
 from attribution.errors import ConservationViolated
 from attribution.expressions import Subject
 from attribution.meters import TokenKind
 from attribution.money import ZERO, split, total
 from attribution.rules import IncompleteLogging, Rules
 from attribution.shared_charges import split_shared
-from attribution.usage import Pairs, Usage, UsageKey
+from attribution.usage import Usage, UsageKey
 from attribution.usage_index import UsageIndex, is_capacity, is_logged
 
 USAGE_NOT_LOGGED = "usage not logged"
 IDLE_CAPACITY = "idle capacity"
 NOT_USED = f"{IDLE_CAPACITY}: no logged request used it"
 SPREAD = "usage not logged, spread over what was logged"
+# All by which shares of one charge can differ, and charges of one day.
+_told_apart = attrgetter("iam_principal", "inference_profile", "feature", "is_measured", "categories")
 _order = attrgetter("account_id", "iam_principal", "meter.model", "meter.token_kind", "origin", "inference_profile")
 # An estimate does not know the product code that the bill will have; AWS sells most models under this one.
 _ESTIMATED_SERVICE = "AmazonBedrock"
 
 
-def allocate(charge: OriginCharge, usage: UsageIndex, rules: Rules) -> list[AllocatedCharge]:
-    """Find owners for one origin charge, before shared cost is split. The shares sum to it in every metric and in units."""
+@dataclass(frozen=True, slots=True)
+class Share:
+    """A part of one origin charge as it is handed out: over one counter of usage or, where `usage` is None, what has none.
+
+    `weight` is its part of the sum of all weights, in units; None where the charge stays whole.
+    """
+
+    usage: Usage | None
+    weight: Decimal | None
+    charge: AllocatedCharge
+
+
+def shares(charge: OriginCharge, usage: UsageIndex, rules: Rules, directory: DayDirectory = NO_DIRECTORY) -> Iterator[Share]:
+    """The shares of one origin charge, with their owners before shared cost is split.
+
+    They sum to it in every cost metric and in units. Several may have one owner.
+    """
     origin, tags = charge.digest(), aws_tags(charge.tags)
     behind = usage.behind(charge)
     if not behind:
-        owners = rules.decide(_subject(charge, None, tags, rules), _reason(charge), is_shared=False)
-        return [_allocated(charge, origin, owners, None, charge.units, 0, charge.costs)]
+        owners = rules.decide(_subject(charge, None, tags, rules, directory), _reason(charge), is_shared=False)
+        yield Share(None, None, _allocated(charge, origin, owners, None, charge.units, 0, charge.costs))
+        return
 
     unused = usage.unused(charge, behind)
     is_spread = unused > 0 and not is_capacity(charge) and rules.incomplete_logging is IncompleteLogging.SPREAD
     rest = [unused] if unused > 0 and not is_spread else []
     weights = [*(b.units for b in behind), *rest]
     costs = charge.costs.split(weights)
-    units = split(charge.units, weights) if charge.units is not None else []
-    # By everything in which shares of one charge can differ; first come, first in order.
-    alike: dict[tuple[str, str, str, tuple[CategoryValue, ...]], list[int]] = defaultdict(list)
-    for place, used in enumerate([*behind, *(None for _ in rest)]):
+    units = split(charge.units, weights) if charge.units is not None else [None] * len(weights)
+    for used, weight, cost, quantity in zip([*behind, None], weights, costs, units, strict=False):
         item = used.usage if used else None
         reason = NO_EVIDENCE if item else _reason(charge)
-        subject = _subject(charge, item, tags, rules)
+        subject = _subject(charge, item, tags, rules, directory)
         owners = rules.decide(subject, reason, is_shared=len(weights) > 1 or is_spread)
         if is_spread:
             owners = tuple(replace(owner, reason=SPREAD) if owner.value else owner for owner in owners)
-        alike[subject.iam_principal, subject.inference_profile, subject.feature, owners].append(place)
-    return [
-        _allocated(
-            charge,
-            origin,
-            owners,
-            behind[places[0]].usage if places[0] < len(behind) else None,
-            total(units[p] for p in places) if units else None,
-            sum(behind[p].requests for p in places if p < len(behind)),
-            sum_costs(costs[p] for p in places),
-        )
-        for (*_, owners), places in alike.items()
-    ]
+        yield Share(item, weight, _allocated(charge, origin, owners, item, quantity, used.requests if used else 0, cost))
 
 
-def _subject(charge: OriginCharge, item: Usage | None, tags: Mapping[str, str], rules: Rules) -> Subject:
-    """A share of a charge as rules see it: what the bill says, and what the usage behind it says."""
+def allocate(
+    charge: OriginCharge, usage: UsageIndex, rules: Rules, directory: DayDirectory = NO_DIRECTORY
+) -> list[AllocatedCharge]:
+    """Find owners for one origin charge, before shared cost is split: its shares, those of one owner and evidence as one."""
+    alike: dict[tuple[object, ...], list[AllocatedCharge]] = defaultdict(list)
+    for share in shares(charge, usage, rules, directory):
+        alike[_told_apart(share.charge)].append(share.charge)
+    return [_merged(found) for found in alike.values()]
+
+
+def _subject(
+    charge: OriginCharge, item: Usage | None, tags: Mapping[str, str], rules: Rules, directory: DayDirectory
+) -> Subject:
+    """A share of a charge as rules see it: what the bill says, what the usage behind it says, and what the directory adds."""
     meter = charge.meter
     subject = Subject(
         linked_account=charge.account_id,
@@ -82,7 +99,7 @@ def _subject(charge: OriginCharge, item: Usage | None, tags: Mapping[str, str], 
         record_type=charge.line_item_type,
         service_code=charge.product_code,
         usage_type=charge.usage_type,
-        linked_account_name=rules.account_name(charge.account_id),
+        linked_account_name=_account_name(charge.account_id, rules, directory),
         operation=charge.operation,
         feature=_feature(charge, item),
         model=meter.model,
@@ -91,11 +108,19 @@ def _subject(charge: OriginCharge, item: Usage | None, tags: Mapping[str, str], 
         routing=meter.routing,
         iam_principal=charge.iam_principal,
         inference_profile=_profile(charge, item),
-        tags=tags,
+        organizational_unit=directory.organizational_units.get(charge.account_id, ""),
     )
     if item is not None:
         _add_usage(subject, item.key)
+    resources = (charge.resource_id, subject.inference_profile, subject.project)
+    added = directory.added_tags(subject.iam_principal, resources, charge.account_id, subject.session_tags)
+    subject.tags = {**added, **tags}
     return subject
+
+
+def _account_name(account_id: str, rules: Rules, directory: DayDirectory) -> str:
+    """The name that the policy states, else the one that AWS Organizations has."""
+    return rules.account_name(account_id) or directory.account_names.get(account_id, "")
 
 
 def _add_usage(subject: Subject, key: UsageKey) -> None:
@@ -112,20 +137,21 @@ def _profile(charge: OriginCharge, item: Usage | None) -> str:
     return named or (charge.resource_id if "inference-profile/" in charge.resource_id else "")
 
 
-def subject_of_usage(key: UsageKey, kind: TokenKind | None, tags: Mapping[str, str], rules: Rules) -> Subject:
+def subject_of_usage(key: UsageKey, kind: TokenKind | None, rules: Rules, directory: DayDirectory = NO_DIRECTORY) -> Subject:
     """Usage as rules see it before the bill: what only a bill knows is empty. `kind` None is a call as a whole."""
     subject = Subject(
         linked_account=key.account_id,
         region=key.region,
         service_code=_ESTIMATED_SERVICE,
-        linked_account_name=rules.account_name(key.account_id),
+        linked_account_name=_account_name(key.account_id, rules, directory),
         feature="inference",
         model=key.model,
         token_kind=kind or "",
         tier=key.tier,
         routing=key.routing,
         inference_profile=key.inference_profile,
-        tags=tags,
+        tags=directory.tags_of_usage(key),
+        organizational_unit=directory.organizational_units.get(key.account_id, ""),
     )
     _add_usage(subject, key)
     return subject
@@ -143,7 +169,7 @@ def _reason(charge: OriginCharge) -> str:
     if is_capacity(charge):
         return NOT_USED
     if is_logged(charge):
-        return USAGE_NOT_LOGGED
+        return USAGE_NOT_LOGGED if charge.feature == "inference" else f"{charge.feature}: {USAGE_NOT_LOGGED}"
     return NO_EVIDENCE if charge.feature == "inference" else f"{charge.feature}: {NO_EVIDENCE}"
 
 
@@ -172,13 +198,24 @@ def _allocated(
         units=units,
         requests=requests,
         costs=costs,
+        is_measured=item is not None,
     )
 
 
-def allocate_day(charges: Sequence[OriginCharge], usage: Sequence[Usage], rules: Rules) -> list[AllocatedCharge]:
+def _merged(alike: Sequence[AllocatedCharge]) -> AllocatedCharge:
+    first = alike[0]
+    if len(alike) == 1:
+        return first
+    units = total(c.units for c in alike if c.units is not None) if first.units is not None else None
+    return replace(first, units=units, requests=sum(c.requests for c in alike), costs=sum_costs(c.costs for c in alike))
+
+
+def allocate_day(
+    charges: Sequence[OriginCharge], usage: Sequence[Usage], rules: Rules, directory: DayDirectory = NO_DIRECTORY
+) -> list[AllocatedCharge]:
     """Allocate every origin charge of a day, in one order, and prove that nothing was lost or made."""
     index = UsageIndex(usage, charges)
-    owned = [share for charge in charges for share in allocate(charge, index, rules)]
+    owned = [share for charge in charges for share in allocate(charge, index, rules, directory)]
     allocated = split_shared(owned, rules.categories, rules.shared_charges)
     verify_conservation(charges, allocated)
     return _in_order(allocated)
@@ -216,22 +253,20 @@ def estimate_day(
     currency: str = "USD",
     *,
     pricing: Pricing = NO_PRICING,
-    profile_tags: Mapping[str, Pairs] | None = None,
+    directory: DayDirectory = NO_DIRECTORY,
 ) -> list[AllocatedCharge]:
     """A day that is not billed yet: each counter's units at what they are expected to be billed at, allocated by what the
-    invocations carried and by the tags of the inference profile they went through, which the bill will carry.
+    invocations carried and by the tags of caller, inference profile, project and account, which the bill will carry.
     """
-    tags_of = {profile: dict(tags) for profile, tags in (profile_tags or {}).items()}
     estimated: list[AllocatedCharge] = []
     for item in sorted(usage, key=lambda u: u.key):
         key = item.key
-        tags = tags_of.get(key.inference_profile, {})
         for kind in TokenKind:
             units = item.counters.units.get(kind, 0)
             if not units:
                 continue
             costs, basis = _estimate(item, kind, pricing)
-            owners = rules.decide(subject_of_usage(key, kind, tags, rules), NO_EVIDENCE, is_shared=False)
+            owners = rules.decide(subject_of_usage(key, kind, rules, directory), NO_EVIDENCE, is_shared=False)
             estimated.append(
                 AllocatedCharge(
                     origin=key.digest(),
@@ -250,6 +285,7 @@ def estimate_day(
                     requests=item.requests_counted_with(kind),
                     costs=costs,
                     price_basis=basis,
+                    is_measured=True,
                 )
             )
     return _in_order(split_shared(estimated, rules.categories, rules.shared_charges))

@@ -218,7 +218,10 @@ class CategoryValue:
 
 @dataclass(frozen=True, slots=True)
 class AllocatedCharge:
-    """A part of an origin charge (or of a day's estimated usage) with its owners."""
+    """A part of an origin charge (or of a day's estimated usage) with its owners.
+
+    It `is_measured` where requests are behind it whose units a log or CloudTrail counted.
+    """
 
     origin: str
     usage_date: date
@@ -236,6 +239,7 @@ class AllocatedCharge:
     requests: int
     costs: Costs
     price_basis: PriceBasis | None = None
+    is_measured: bool = False
 
     def digest(self) -> str:
         """A stable name within its day's version."""
@@ -264,6 +268,7 @@ class AllocatedCharge:
                     for c in self.categories
                 ],
                 self.currency,
+                self.is_measured,
             ]
         )[:32]
 

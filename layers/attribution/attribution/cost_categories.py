@@ -128,7 +128,8 @@ class EvidenceRule:
         once: dict[tuple[str, str], Evidence] = {}
         for _, _, value, key, kind in ranked:
             once.setdefault((kind, value), Evidence(kind, value, key))
-        return list(once.values())
+        # A bill has session tags among those of the principal: where the session is known to have it, that says it once.
+        return [e for (kind, value), e in once.items() if kind != PRINCIPAL_TAG or (SESSION_TAG, value) not in once]
 
     def _by_session_name(self, name: str) -> list[tuple[str, int, str, str]]:
         fitting = ((pattern, value) for pattern, value in self.session_names if _glob(pattern).fullmatch(name))

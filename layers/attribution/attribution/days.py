@@ -11,6 +11,7 @@ from decimal import Decimal
 from attribution.allocation import totals_by_currency
 from attribution.canonical import content_hash
 from attribution.charges import AllocatedCharge, Basis, Costs, sum_costs
+from attribution.coverage import Coverage, Place, cover, verify_coverage
 from attribution.money import total
 from attribution.rules import Rules
 from attribution.usage import Usage
@@ -49,6 +50,10 @@ class Sum:
 
 
 CHARGES_ROOT = "charges"
+
+
+COVERAGE_ROOT = "coverage"
+"""The name under which a pointer keeps where its coverage is."""
 
 
 def sums_root(dimension: str) -> str:
@@ -120,6 +125,7 @@ class DayVersion:
     sums: Sums
     totals: Mapping[str, Costs]
     made_from: Mapping[str, str]
+    coverage: Mapping[Place, Coverage]
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,8 +140,8 @@ class DayPointer:
     changed_at: datetime
     sequence: str = ""
     charge_count: int = 0
-    # Where the store keeps the version's charges and its sums by each dimension: its own references by `CHARGES_ROOT`
-    # and `sums_root`.
+    # Where the store keeps the version's charges and its sums by each dimension: its own references by `CHARGES_ROOT`,
+    # `COVERAGE_ROOT` and `sums_root`.
     roots: Mapping[str, str] = field(default_factory=dict)
     # Versions that were current before and are not marked for expiry yet.
     superseded: tuple[str, ...] = ()
@@ -161,6 +167,7 @@ def usage_fingerprint(usage: Sequence[Usage]) -> str:
                 u.counters.unmeasured,
                 u.counters.observed_only,
                 u.counters.provisional,
+                u.counters.unlogged,
                 sorted((k.value, n) for k, n in u.counters.units.items() if n),
                 sorted((k.value, a) for k, a in u.counters.estimated.items() if a),
                 sorted((k.value, n) for k, n in u.counters.unpriced.items() if n),
@@ -182,11 +189,14 @@ def make_day_version(
     usage: str,
     pricing: str = "",
     directory: str = "",
+    counted: Sequence[Usage] = (),
+    names_principals: bool = True,
 ) -> DayVersion:
     """The version of a day made from `origin` (hash of its origin charges; empty for an estimate) and `usage` (fingerprint).
 
-    `pricing` is the fingerprint of what an estimate was priced with, `directory` of the tags it was allocated by. A bill was
-    priced by AWS, and carries its tags.
+    `pricing` is the fingerprint of what an estimate was priced with: a bill was priced by AWS. `directory` is that of the tags
+    which the directory added to those of usage and bill. `counted` are the counters, and
+    `names_principals` says whether any row of the bill names a caller: the day's coverage is measured by them.
     """
     looked_up = {"pricing": pricing, "directory": directory}
     made_from = {
@@ -195,12 +205,16 @@ def make_day_version(
         "rules": rules.fingerprint(),
         "allocation": str(ALLOCATION_VERSION),
     } | {name: fingerprint for name, fingerprint in looked_up.items() if fingerprint}
+    totals = totals_by_currency(charges)
+    coverage = cover(charges, counted, names_principals=names_principals)
+    verify_coverage(coverage, totals)
     return DayVersion(
         usage_date=usage_date,
         version=content_hash([usage_date, basis, sorted(made_from.items())])[:32],
         basis=basis,
         charges=tuple(charges),
         sums=summarize(charges, rules.names),
-        totals=totals_by_currency(charges),
+        totals=totals,
         made_from=made_from,
+        coverage=coverage,
     )

@@ -37,6 +37,7 @@ class Dimension(StrEnum):
     INFERENCE_PROFILE = "INFERENCE_PROFILE"
     PROJECT = "PROJECT"
     LAMBDA_FUNCTION = "LAMBDA_FUNCTION"
+    ORGANIZATIONAL_UNIT = "ORGANIZATIONAL_UNIT"
 
 
 AWS_DIMENSIONS = tuple(Dimension)[:6]
@@ -106,6 +107,7 @@ class Subject:
     inference_profile: str = ""
     project: str = ""
     lambda_function: str = ""
+    organizational_unit: str = ""
     tags: Mapping[str, str] = field(default_factory=dict)
     request_metadata: Pairs = ()
     session_tags: Pairs = ()

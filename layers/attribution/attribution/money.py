@@ -97,7 +97,7 @@ def _whole_numbers(weights: Sequence[Decimal]) -> list[int]:
     """Whole numbers that stand to each other as weights do."""
     counts = list(map(int, weights))
     # Counts of tokens are what usage is split by.
-    if counts == weights:
+    if [*map(Decimal, counts)] == [*weights]:
         return counts
     places = -min(map(_exponent, weights))
     return [int(EXACT.scaleb(weight, places)) for weight in weights]

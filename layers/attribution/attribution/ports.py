@@ -12,7 +12,7 @@ from attribution.adjustments import Adjustment
 from attribution.alerts import Alert, AlertKey
 from attribution.budgets import Budget
 from attribution.calibration import Calibration, Pricing
-from attribution.charges import OriginCharge
+from attribution.charges import AllocatedCharge, OriginCharge
 from attribution.days import DayPointer, DayVersion, Sum
 from attribution.deliveries import DeliveryRecord, IngestedReport, Manifest, PinnedFile, ReportKind
 from attribution.directory import Described, DirectoryEntry
@@ -21,6 +21,7 @@ from attribution.meters import Tier, TokenKind
 from attribution.periods import BillingPeriod
 from attribution.prices import OfferReading, Price, PriceList, PublishedOffer
 from attribution.rules import Rules
+from attribution.tag_history import Attributes, History, Identity
 from attribution.usage import Counters, Invocation, InvocationKey, Metered, Observed, Pairs, Usage, UsageKey
 
 
@@ -94,12 +95,18 @@ class Change(StrEnum):
     LOGGING_CHANGED = "invocation logging changed"
     LOGGING_DELETED = "invocation logging deleted"
     INFERENCE_PROFILES = "inference profiles or tags changed"
+    PROJECTS = "projects or their tags changed"
+    PRINCIPALS = "roles, users or their tags changed"
+    ACCOUNTS = "accounts, their tags or their place changed"
     BATCH_JOB = "batch inference job created"
 
 
 @dataclass(frozen=True, slots=True)
 class ObservedChange:
-    """A successful control-plane call in CloudTrail that an operator is told of. `resource` is empty where it names none."""
+    """A successful control-plane call in CloudTrail that an operator is told of.
+
+    `resource` is an ARN or an account id, empty where the record names none.
+    """
 
     change: Change
     event_name: str
@@ -243,6 +250,7 @@ class LedgerDays(Protocol):
     """Ledger days: versions and pointers."""
 
     def pointers(self, period: BillingPeriod) -> Mapping[date, DayPointer]: ...
+    def charges(self, usage_date: date, version: str) -> Iterator[AllocatedCharge]: ...
     def stage(self, day: DayVersion, sequence: str) -> DayPointer: ...
     def staged(self, usage_date: date, version: str) -> DayPointer: ...
     def flip(
@@ -294,10 +302,37 @@ class Directory(Protocol):
     def put(self, entry: DirectoryEntry) -> None: ...
 
 
-class ProfileTags(Protocol):
-    """The tags of inference profiles as they are known now; none for a profile that is unknown or has none."""
+class DirectoryOfDays(Protocol):
+    """What the directory knows of things by the ids of their `Identity`, and of ARNs that do not name their model.
 
-    def tags(self, arns: Iterable[str]) -> Mapping[str, Pairs]: ...
+    `attributes_on` has an entry for every id that was ever looked up, an empty one for what could not be read.
+    """
+
+    def find(self, arns: Iterable[str]) -> Mapping[str, DirectoryEntry]: ...
+    def attributes_on(self, ids: Iterable[str], usage_date: date) -> Mapping[str, Attributes]: ...
+
+
+class Histories(Protocol):
+    """The dated attributes of things. `record` raises `LedgerConflict` where somebody else wrote since `before` was read."""
+
+    def history(self, id: str) -> History | None: ...
+    def record(self, before: History | None, after: History) -> None: ...
+    def known_ids(self) -> Iterator[str]: ...
+
+
+class ReadAttributes(Protocol):
+    """What AWS says now of a role, a user, a project or an account: None for what does not exist.
+
+    What may not be read raises `PermissionError` with the reason.
+    """
+
+    def read(self, identity: Identity) -> Attributes | None: ...
+
+
+class DirectoryRequests(Protocol):
+    """Asks for directory entries to be brought up to date."""
+
+    def entries(self, ids: Sequence[str], *, changed_at: datetime | None = None, event: str = "") -> None: ...
 
 
 class BedrockModels(Protocol):
@@ -354,6 +389,12 @@ class Policy(Protocol):
 
     def rules(self, on: date) -> Rules: ...
     def budgets(self) -> Sequence[Budget]: ...
+
+
+class RuleHistory(Protocol):
+    """Rules that are or were in force, by their fingerprint; None where none of them are kept."""
+
+    def rules_of(self, fingerprint: str, on: date) -> Rules | None: ...
 
 
 class Quarantine(Protocol):

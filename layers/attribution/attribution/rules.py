@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, fields, is_dataclass
+from dataclasses import dataclass, field, fields, is_dataclass, replace
 from enum import StrEnum
-from operator import attrgetter
 
 from attribution.canonical import content_hash
 from attribution.charges import CategoryValue
 from attribution.cost_categories import CostCategory, EvidenceRule, in_order_of_reference
-from attribution.expressions import Source, Subject, leaves
+from attribution.expressions import Dimension, Source, Subject, leaves
 from attribution.shared_charges import SharedChargeRule
 
-# What evidence is in, besides tags. A rule that asks for an account by a part of it looks at its name.
-_FACTS = ("linked_account", "linked_account_name", "record_type", "request_metadata", "session_tags")
+# AWS compares the account's name also where a rule looks for a part of the account.
+_ASK_FOR_NAMES: frozenset[tuple[Source, str]] = frozenset(
+    ((Source.DIMENSIONS, Dimension.LINKED_ACCOUNT_NAME), (Source.DIMENSIONS, Dimension.LINKED_ACCOUNT))
+)
+_Asked = Callable[[Subject], tuple[object, ...]]
 
 
 class IncompleteLogging(StrEnum):
@@ -34,21 +36,10 @@ class Rules:
     shared_charges: tuple[SharedChargeRule, ...] = ()
     incomplete_logging: IncompleteLogging = IncompleteLogging.UNALLOCATED
     account_names: Mapping[str, str] = field(default_factory=dict)
-    # Most shares of a day are alike in everything that rules look at.
-    _facts: Callable[[Subject], tuple[object, ...]] = field(init=False, repr=False, compare=False)
-    _decided: dict[object, tuple[CategoryValue, ...]] = field(default_factory=dict, init=False, repr=False, compare=False)
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "_facts", attrgetter(*_FACTS, *sorted(self._asked_dimensions())))
-
-    def _asked_dimensions(self) -> frozenset[str]:
-        """The names of those of a subject's attributes that some rule looks at beyond what evidence is in."""
-        asked = {asked for category in self.categories for asked in category.asked()}
-        asked |= {(leaf.source, leaf.key) for rule in self.shared_charges for leaf in leaves(rule.charges)}
-        names = {key.lower() for source, key in asked if source is Source.DIMENSIONS}
-        if any(isinstance(rule, EvidenceRule) and rule.session_names for c in self.categories for rule in c.rules):
-            names.add("session_name")
-        return frozenset(names)
+    # By cost category, what its rules look at, and what they decided where they saw the same.
+    _decided: dict[str, tuple[_Asked | None, dict[tuple[object, ...], CategoryValue]]] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
 
     @classmethod
     def of(
@@ -60,7 +51,26 @@ class Rules:
     ) -> Rules:
         """The rules; cost categories that ask for each other in a circle are an error."""
         ordered = in_order_of_reference(list(categories))
-        return cls(ordered, tuple(shared_charges), incomplete_logging, account_names or {})
+        return cls(ordered, tuple(shared_charges), incomplete_logging).with_account_names(account_names or {})
+
+    def with_account_names(self, names: Mapping[str, str]) -> Rules:
+        """The rules with these names, too, where none is stated yet. Names that no rule asks for are left out: a new one would
+        make new versions of days for nothing.
+        """
+        if not self.ask_for_account_names:
+            return self
+        return replace(self, account_names={**names, **self.account_names})
+
+    def asked(self) -> frozenset[tuple[Source, str]]:
+        """Everything that the rules look at."""
+        of_categories = (asked for category in self.categories for asked in category.asked())
+        of_shared = ((leaf.source, leaf.key) for rule in self.shared_charges for leaf in leaves(rule.charges))
+        return frozenset((*of_categories, *of_shared))
+
+    @property
+    def ask_for_account_names(self) -> bool:
+        """Whether any rule looks at the name of an account."""
+        return bool(self.asked() & _ASK_FOR_NAMES)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -77,21 +87,27 @@ class Rules:
 
     def decide(self, subject: Subject, reason: str, *, is_shared: bool) -> tuple[CategoryValue, ...]:
         """The value of every cost category for a share of a charge, and the shared-charge rule where it has none."""
-        facts = (self._facts(subject), tuple(subject.tags.items()), reason, is_shared)
-        if facts not in self._decided:
-            self._decided[facts] = self._decide(subject, reason, is_shared=is_shared)
-        return self._decided[facts]
-
-    def _decide(self, subject: Subject, reason: str, *, is_shared: bool) -> tuple[CategoryValue, ...]:
         decided = []
         for category in self.categories:
-            value = category.categorize(subject, reason, is_shared=is_shared)
+            value = self._decide(category, subject, reason, is_shared)
             if value.value:
                 subject.categories[category.name] = value.value
             decided.append(value)
         if not self.shared_charges or all(value.value for value in decided):
             return tuple(decided)
         return tuple(value if value.value else self._shared(value, subject) for value in decided)
+
+    def _decide(self, category: CostCategory, subject: Subject, reason: str, is_shared: bool) -> CategoryValue:
+        """There may be hundreds of rules, but a day's shares differ in little that they look at: each case is decided once."""
+        if category.name not in self._decided:
+            self._decided[category.name] = (_looked_at(category), {})
+        asked, values = self._decided[category.name]
+        if asked is None:
+            return category.categorize(subject, reason, is_shared=is_shared)
+        seen = (reason, is_shared, *asked(subject))
+        if seen not in values:
+            values[seen] = category.categorize(subject, reason, is_shared=is_shared)
+        return values[seen]
 
     def _shared(self, value: CategoryValue, subject: Subject) -> CategoryValue:
         for rule in self.shared_charges:
@@ -100,6 +116,30 @@ class Rules:
                 reason = what if rule.method else f"{rule.name}: left unallocated by rule"
                 return CategoryValue(value.category, "", reason=reason, rule=rule.name)
         return value
+
+
+def _looked_at(category: CostCategory) -> _Asked | None:
+    """Everything that the rules of a category can tell two subjects apart by; None where they look at all that there is."""
+    asked = category.asked()
+    if any(not key for _, key in asked):
+        return None
+    if asked & _ASK_FOR_NAMES:
+        asked |= _ASK_FOR_NAMES
+    evidence = [rule for rule in category.rules if isinstance(rule, EvidenceRule)]
+    if not evidence:
+        read = tuple(sorted(asked))
+        return lambda subject: tuple(subject.read(source, key) for source, key in read)
+    # Keys of evidence are matched in any letter case: everything under any key is looked at.
+    read = tuple(sorted(a for a in asked if a[0] in (Source.DIMENSIONS, Source.COST_CATEGORIES)))
+    has_sessions = any(rule.session_names for rule in evidence)
+    return lambda subject: (
+        subject.linked_account,
+        subject.session_name if has_sessions else "",
+        subject.request_metadata,
+        subject.session_tags,
+        tuple(subject.tags.items()),
+        *(subject.read(source, key) for source, key in read),
+    )
 
 
 def _plain(value: object) -> object:

@@ -69,10 +69,11 @@ class OwnCosts:
         self._all: dict[str, dict[str, Decimal]] = defaultdict(dict)
         self._usage: dict[Place, dict[str, Decimal]] = defaultdict(dict)
         for charge in charges:
-            value = charge.value_of(category)
-            amount = charge.costs.net_effective_cost
+            found = _value(charge, category)
+            value, amount = found.value, charge.costs.net_effective_cost
             _count(self._all[charge.currency], value, amount)
-            if charge.line_item_type in USAGE_RECORD_TYPES:
+            # What is to be shared itself is nobody's use.
+            if charge.line_item_type in USAGE_RECORD_TYPES and not found.rule:
                 for within in Within:
                     _count(self._usage[_place(charge, within)], value, amount)
 
@@ -120,11 +121,11 @@ def _split_one(
     rules: Mapping[str, SharedChargeRule],
     own: OwnCosts,
 ) -> list[AllocatedCharge]:
-    before = next(value for value in charge.categories if value.category == category)
+    before = _value(charge, category)
     parts = _share(charge, before, rules[before.rule], own, sources) if before.rule else [charge]
     split_parts: list[AllocatedCharge] = []
     for part in parts:
-        value = next(value for value in part.categories if value.category == category)
+        value = _value(part, category)
         rule = sources.get(value.value)
         if rule is None or (before.rule and rules[before.rule].method is None):
             split_parts.append(part)
@@ -178,6 +179,10 @@ def _parts(charge: AllocatedCharge, before: CategoryValue, method: SplitMethod, 
         value = replace(before, value=target, confidence=confidence, reason=reason, split=share)
         parts.append(replace(_with_value(charge, value), costs=cost, units=quantity, requests=int(count)))
     return parts
+
+
+def _value(charge: AllocatedCharge, category: str) -> CategoryValue:
+    return next(value for value in charge.categories if value.category == category)
 
 
 def _with_value(charge: AllocatedCharge, value: CategoryValue) -> AllocatedCharge:

@@ -6,6 +6,7 @@ import base64
 from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import Decimal
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -56,9 +57,10 @@ def test_an_observed_half_comes_back_as_it_was(
         "event_name model_id iam_principal role session_name source_identity error_code event_id identity_type identity_name "
         "invoked_by issued_to on_behalf_of project inference_region"
     ).split()
+    named: dict[str, Any] = dict(zip(names, texts, strict=True))
     half = replace(
         Observed(at, "", "", ""),
-        **dict(zip(names, texts, strict=True)),
+        **named,
         has_bearer_token=bearer,
         is_uncovered=uncovered,
         request_metadata=metadata,

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from attribution.allocation import allocate_day, estimate_day
 from attribution.charges import AllocatedCharge, OriginCharge, sum_costs
-from attribution.cost_categories import RegularRule
-from attribution.expressions import And, Expression, Match, Not, Or
+from attribution.cost_categories import CostCategory, InheritedValueRule, RegularRule
+from attribution.expressions import And, Dimension, Expression, Match, MatchOption, Not, Or, Source, Subject
 from attribution.money import total
 from attribution.rules import Rules
+from attribution.shared_charges import SharedChargeRule
 from attribution.usage import Usage
+from tests.unit.attribution.examples import BY_TEAM, ROLE, SONNET, TEAM
 from tests.unit.attribution.rule_sets import rule_sets
-from tests.unit.attribution.strategies import charge_lists, usage_lists
+from tests.unit.attribution.strategies import charge_lists, metadata, owners, usage_lists
 
 
 def same(left: list[AllocatedCharge], right: list[AllocatedCharge]) -> bool:
@@ -88,6 +91,57 @@ def test_what_has_no_owner_has_a_reason_and_what_has_one_has_evidence_or_a_share
     for value in (v for a in allocate_day(charges, used, rules) for v in a.categories):
         assert value.value or (value.reason and value.confidence == "none" and not value.evidence)
         assert not value.value or ((value.evidence or value.split) and value.confidence != "none")
+
+
+subjects = st.builds(
+    Subject,
+    linked_account=st.sampled_from(["111122223333", "444455556666"]),
+    linked_account_name=st.sampled_from(["", "search-prod"]),
+    record_type=st.sampled_from(["Usage", "Tax"]),
+    model=st.sampled_from([SONNET, "m"]),
+    token_kind=st.sampled_from(["input", "output"]),
+    iam_principal=st.sampled_from([ROLE, ""]),
+    tags=st.dictionaries(st.sampled_from(["Team", "iamPrincipal/team"]), owners, max_size=2),
+    request_metadata=metadata,
+    session_tags=metadata,
+    categories=st.builds(dict),
+)
+
+
+@given(st.lists(subjects, min_size=2, max_size=8), st.booleans(), rule_sets())
+def test_what_was_decided_for_others_changes_no_decision(asking: list[Subject], is_shared: bool, rules: Rules) -> None:
+    by_name = CostCategory(
+        "name", (RegularRule("x", Match(Source.DIMENSIONS, "LINKED_ACCOUNT", ("s",), MatchOption.CONTAINS)),)
+    )
+    rules = replace(rules, categories=(*rules.categories, by_name))
+
+    together = [rules.decide(replace(subject, categories={}), "r", is_shared=is_shared) for subject in asking]
+
+    alone = [replace(rules).decide(replace(subject, categories={}), "r", is_shared=is_shared) for subject in asking]
+    assert together == alone
+
+
+ACCOUNT, NAMES = "111122223333", {"111122223333": "search-prod"}
+
+
+@pytest.mark.parametrize(
+    "rules",
+    [
+        Rules.of([CostCategory("c", (InheritedValueRule(Source.DIMENSIONS, Dimension.LINKED_ACCOUNT_NAME),))]),
+        Rules.of([CostCategory("c", (RegularRule("x", Match(Source.DIMENSIONS, Dimension.LINKED_ACCOUNT, ("search",))),))]),
+        Rules.of([], [SharedChargeRule("s", Match(Source.DIMENSIONS, Dimension.LINKED_ACCOUNT_NAME, ("a",)), None)]),
+    ],
+)
+def test_names_of_accounts_are_part_of_rules_that_ask_for_them(rules: Rules) -> None:
+    named = rules.with_account_names(NAMES)
+
+    assert named.account_name(ACCOUNT) == "search-prod"
+    assert named.fingerprint() != rules.fingerprint()
+    assert named.with_account_names({ACCOUNT: "another"}) == named
+
+
+def test_names_of_accounts_that_no_rule_asks_for_change_nothing() -> None:
+    assert BY_TEAM.with_account_names(NAMES) == BY_TEAM == Rules.of([TEAM], account_names=NAMES)
 
 
 def put_otherwise(expression: Expression) -> Expression:

@@ -12,7 +12,7 @@ from attribution.allocation import SPREAD, allocate_day
 from attribution.charges import AllocatedCharge, Confidence, Costs, OriginCharge, SplitMethod, SplitShare
 from attribution.cost_categories import CostCategory, SplitChargeRule, by_evidence
 from attribution.expressions import Dimension, Expression, Match, MatchOption, Source
-from attribution.meters import TokenKind
+from attribution.meters import Meter, TokenKind
 from attribution.rules import IncompleteLogging, Rules
 from attribution.shared_charges import OWNERLESS, SharedChargeRule, Within
 from tests.unit.attribution.examples import TEAM, origin_charge, usage
@@ -73,6 +73,17 @@ def test_every_type_of_charge_that_nobody_causes_follows_use_where_a_rule_says_s
 
     sign = -1 if charge.costs.billed_cost < 0 else 1
     assert found == {"search": Decimal(6) * sign, "growth": Decimal(4) * sign}
+
+
+@pytest.mark.parametrize("feature", ["knowledge bases", "agentcore", "customization", "guardrails", "provisioned throughput"])
+def test_every_feature_that_no_logged_call_stands_behind_may_have_a_rule(feature: str) -> None:
+    charge = origin_charge(feature=feature, usage_type="x", meter=Meter("", TokenKind.OTHER), units=None, costs=tax("10").costs)
+    rule = SharedChargeRule("r", Match(Source.DIMENSIONS, Dimension.FEATURE, (feature,)), SplitMethod.PROPORTIONAL)
+
+    allocated = allocate_day([*USE, charge], [], Rules.of([TEAM], [rule]))
+
+    shared = {a.value_of("team"): a.costs.billed_cost for a in allocated if a.feature == feature}
+    assert shared == {"search": Decimal(6), "growth": Decimal(4)}
 
 
 def test_a_share_says_by_which_rule_and_what_weight_it_came_and_what_the_charge_was() -> None:

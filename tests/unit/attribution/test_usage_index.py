@@ -58,7 +58,7 @@ def test_guardrail_units_that_no_log_counted_stay_unallocated() -> None:
     allocated = allocate_day([guardrail_charge("TopicPolicy", 100)], [guarded("search", topicPolicyUnits=25)], BY_TEAM)
 
     assert owners(allocated) == {"search": Decimal("2.5"), "": Decimal("7.5")}
-    assert {a.categories[0].reason for a in allocated if not a.value_of("team")} == {USAGE_NOT_LOGGED}
+    assert {a.categories[0].reason for a in allocated if not a.value_of("team")} == {f"guardrails: {USAGE_NOT_LOGGED}"}
 
 
 @pytest.mark.parametrize(

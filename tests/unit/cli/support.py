@@ -27,6 +27,7 @@ from attribution.deliveries import DayOfDelivery, DeliveryOutcome, DeliveryRecor
 from attribution.meters import Meter, TokenKind
 from attribution.periods import BillingPeriod
 from attribution.rules import Rules
+from attribution.usage import Usage
 from bedrock_costs.main import app
 
 REGION = "us-east-1"
@@ -94,13 +95,21 @@ class Cloud:
     def invocations(self) -> DynamoInvocations:
         return DynamoInvocations(Table(self.dynamodb, "invocations"), 35, lambda: self.now)
 
-    def put_day(self, usage_date: date, basis: Basis, charges: Sequence[AllocatedCharge], rules: Rules = BY_TEAM) -> None:
+    def put_day(
+        self,
+        usage_date: date,
+        basis: Basis,
+        charges: Sequence[AllocatedCharge],
+        rules: Rules = BY_TEAM,
+        counted: Sequence[Usage] = (),
+    ) -> None:
         """Make a version of a day current."""
         days = DynamoLedgerDays(self.ledger, 760, lambda: self.now)
         origin = "" if basis is Basis.ESTIMATED else f"origin-{usage_date}"
-        day = make_day_version(usage_date, basis, charges, rules, origin=origin, usage=f"usage-{usage_date}")
+        day = make_day_version(usage_date, basis, charges, rules, origin=origin, usage=f"usage-{usage_date}", counted=counted)
         pointer = days.stage(day, "" if basis is Basis.ESTIMATED else f"{WRITTEN}#execution-1")
-        days.flip([pointer], replacing={})
+        days.flip([pointer], replacing=days.pointers(BillingPeriod.of(usage_date)))
+        days.retire(usage_date)
 
     def received(self, queue: str) -> list[dict[str, Any]]:
         """The messages on a queue, with their attributes."""

@@ -8,6 +8,7 @@ import pytest
 import yaml
 
 from adapters.policy import parse_policy
+from attribution.expressions import Subject
 from tests.unit.cli.support import Cloud, run
 
 POLICY = """\
@@ -50,6 +51,30 @@ def test_applying_it_again_changes_nothing(cloud: Cloud, policy: Path) -> None:
 
     assert (first["outcome"], second["outcome"]) == ("applied", "unchanged")
     assert first["version"] == second["version"]
+
+
+def test_another_order_of_patterns_is_another_policy(cloud: Cloud, policy: Path) -> None:
+    patterns = ["'*@example.com': everybody", "'ada@*': search"]
+    seen = []
+    for listed in (patterns, patterns[::-1]):
+        policy.write_text(f"cost_categories:\n  - name: team\n    session_names: {{{', '.join(listed)}}}\n")
+        seen.append(run("config", "apply", str(policy), output="json").json)
+
+    assert [ran["outcome"] for ran in seen] == ["applied", "applied"]
+    assert seen[0]["version"] != seen[1]["version"]
+    (category,) = cloud.policy.document().definitions()
+    assert category.categorize(Subject("1", iam_principal="arn:aws:sts::1:assumed-role/R/ada@example.com")).value == "search"
+
+
+def test_a_policy_with_thousands_of_rules_is_kept(cloud: Cloud) -> None:
+    leaves = [{"Dimensions": {"Key": "LINKED_ACCOUNT", "Values": [f"{n:012d}"]}} for n in range(500)]
+    rules = [{"Value": f"team {n}", "Rule": leaf} for n, leaf in enumerate(leaves)]
+    names = [f"C{n}" for n in range(15)]
+    definitions = [{"Name": name, "RuleVersion": "CostCategoryExpression.v1", "Rules": rules} for name in names]
+
+    cloud.policy.apply(parse_policy({"cost_categories": definitions}))
+
+    assert cloud.policy.document().category_names() == tuple(names)
 
 
 def test_what_show_prints_can_be_applied(cloud: Cloud, policy: Path) -> None:

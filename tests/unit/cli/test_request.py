@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 
 import pytest
 
+from adapters.directory import DynamoDirectory
 from attribution.allocation import USAGE_NOT_LOGGED
 from attribution.charges import AllocatedCharge, Basis, CategoryValue, Evidence
 from attribution.meters import Meter, Routing, Tier, TokenKind
 from attribution.ports import MeteredHalf, ObservedHalf
+from attribution.tag_history import Attributes, History
 from attribution.usage import InvocationKey, Metered, Observed, PricedKind
 from tests.unit.cli.support import Cloud, charge, run
 
@@ -193,7 +195,21 @@ def test_an_owner_that_the_bill_does_not_tell_is_said_to_be_unknown(
 ) -> None:
     said = owner_of_a_call_without_evidence(cloud, basis, billed(TAGGED), *others)
 
-    assert said == "not known from usage: the bill's tags may know"
+    assert said == "not known from usage and tags: the bill may know"
+
+
+@pytest.mark.parametrize("basis", [Basis.ESTIMATED, Basis.BILLED])
+def test_a_call_whose_owner_neither_it_nor_the_bill_tells_has_that_of_its_caller_s_tags_of_the_day(
+    cloud: Cloud, basis: Basis
+) -> None:
+    role = "arn:aws:iam::111122223333:role/app"
+    before = History(role).seen(Attributes((("team", "research"),)), AT - timedelta(days=1))
+    DynamoDirectory(cloud.ledger).record(None, before.seen(Attributes((("team", "growth"),)), AT + timedelta(days=2)))
+    disagreeing = billed(CategoryValue("team", "growth", Evidence("resource_tag", "growth")))
+
+    said = owner_of_a_call_without_evidence(cloud, basis, billed(TAGGED), disagreeing)
+
+    assert said.startswith("research (from principal tag in the directory; unless the bill's tags say")
 
 
 def test_a_call_that_the_bill_leaves_unallocated_is_so_too(cloud: Cloud) -> None:

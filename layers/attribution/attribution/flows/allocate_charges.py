@@ -8,26 +8,28 @@ days in one transaction.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date
 
 from attribution.adjustments import BREAKDOWN, Adjustment, adjust, candidates
 from attribution.allocation import allocate_day, estimate_day, totals_by_currency
-from attribution.canonical import content_hash
-from attribution.charges import Basis
+from attribution.charges import Basis, OriginCharge
+from attribution.coverage import Coverage, add_up
+from attribution.day_directory import DayDirectory, directory_of_day, ids_named
 from attribution.days import DayPointer, DayVersion, make_day_version, usage_fingerprint
-from attribution.deliveries import DeliveryOutcome, DeliveryRecord, newest
-from attribution.directory import is_opaque
+from attribution.deliveries import DayOfDelivery, DeliveryOutcome, DeliveryRecord, newest
+from attribution.directory import resolved_usage
 from attribution.errors import ConservationViolated, LedgerConflict
 from attribution.periods import BillingPeriod
 from attribution.ports import (
     Announcements,
     Deliveries,
+    DirectoryOfDays,
+    DirectoryRequests,
     EstimatePrices,
     LedgerDays,
     OriginCharges,
     Policy,
-    ProfileTags,
     UsageCounters,
 )
 from attribution.rules import Rules
@@ -37,13 +39,15 @@ from attribution.usage import Usage
 @dataclass(frozen=True, slots=True)
 class AllocatedDay:
     """What happened to a day. `flipped` are the days that readers now see in another version; `adjustment` is what that
-    changed in a month that was closed.
+    changed in a month that was closed. `coverage`, by currency, is that of a version that was written.
     """
 
     version: str
     basis: Basis
     flipped: tuple[date, ...]
     adjustment: Adjustment | None = None
+    coverage: Mapping[str, Coverage] = field(default_factory=dict)
+    first_category: str = ""
 
 
 def allocate_charges(
@@ -55,7 +59,8 @@ def allocate_charges(
     counters: UsageCounters,
     policy: Policy,
     prices: EstimatePrices,
-    profile_tags: ProfileTags,
+    directory: DirectoryOfDays,
+    directory_requests: DirectoryRequests,
     announcements: Announcements,
 ) -> AllocatedDay:
     """Make the current version of a day and, where it is a new one, let readers see it."""
@@ -64,11 +69,13 @@ def allocate_charges(
     current = pointers.get(usage_date)
     known = deliveries.of_period(period)
     pending, billing = _deliveries(known, period, usage_date, current)
-    usage, rules = counters.usage_of(usage_date), policy.rules(usage_date)
+    usage, rules = resolved_usage(counters.usage_of(usage_date), directory.find), policy.rules(usage_date)
+    charges = _charges(usage_date, billing, origin_charges) if billing else ()
+    added = _look_up(usage_date, usage, charges, rules, directory, directory_requests)
     if billing is None:
-        day = _estimate(usage_date, usage, rules, prices, profile_tags)
+        day = _estimate(usage_date, usage, rules, prices, added)
     else:
-        day = _allocate(usage_date, billing, usage, rules, origin_charges)
+        day = _allocate(usage_date, billing, charges, usage, rules, added)
 
     new: Sequence[DayPointer] = ()
     publishing = None
@@ -87,7 +94,21 @@ def allocate_charges(
     _discard_overtaken(usage_date, known, deliveries, days)
     # Said on every delivery of the message, because an attempt that flipped may have ended before it could say so.
     announcements.days_changed(period, flipped or (usage_date,))
-    return AllocatedDay(day.version, day.basis, flipped, adjustment)
+    is_new = publishing is not None or bool(new)
+    return AllocatedDay(
+        version=day.version,
+        basis=day.basis,
+        flipped=flipped,
+        adjustment=adjustment,
+        coverage=_by_currency(day) if is_new else {},
+        first_category=next(iter(rules.names), ""),
+    )
+
+
+def _by_currency(day: DayVersion) -> dict[str, Coverage]:
+    """The day's coverage as a whole, of what it cost."""
+    costing = ((place, coverage) for place, coverage in day.coverage.items() if coverage.parts)
+    return {currency: coverage for (currency,), coverage in add_up(costing, lambda place: (place.currency,)).items()}
 
 
 def _deliveries(
@@ -109,16 +130,32 @@ def _deliveries(
     return pending, published
 
 
+def _look_up(
+    usage_date: date,
+    usage: Sequence[Usage],
+    charges: Sequence[OriginCharge],
+    rules: Rules,
+    directory: DirectoryOfDays,
+    requests: DirectoryRequests,
+) -> DayDirectory:
+    """What the directory adds to the day. What it does not know is asked for: the day is allocated again then."""
+    ids = ids_named((u.key for u in usage), charges)
+    known = directory.attributes_on(ids, usage_date)
+    unknown = [id for id in ids if id not in known]
+    if unknown:
+        requests.entries(unknown)
+    return directory_of_day(known, rules, charges)
+
+
 def _estimate(
     usage_date: date,
     usage: Sequence[Usage],
     rules: Rules,
     prices: EstimatePrices,
-    profile_tags: ProfileTags,
+    directory: DayDirectory,
 ) -> DayVersion:
     pricing = prices.pricing(sorted({(u.key.model, u.key.region) for u in usage}))
-    tags = profile_tags.tags(sorted({u.key.inference_profile for u in usage if is_opaque(u.key.inference_profile)}))
-    estimated = estimate_day(usage, rules, pricing=pricing, profile_tags=tags)
+    estimated = estimate_day(usage, rules, pricing=pricing, directory=directory)
     return make_day_version(
         usage_date,
         Basis.ESTIMATED,
@@ -127,33 +164,48 @@ def _estimate(
         origin="",
         usage=usage_fingerprint(usage),
         pricing=pricing.fingerprint(estimated),
-        directory=content_hash(sorted(tags.items())) if tags else "",
+        directory=directory.fingerprint(),
+        counted=usage,
     )
 
 
-def _allocate(
-    usage_date: date,
-    billing: DeliveryRecord,
-    usage: Sequence[Usage],
-    rules: Rules,
-    origin_charges: OriginCharges,
-) -> DayVersion:
+def _billed(usage_date: date, billing: DeliveryRecord) -> DayOfDelivery:
     billed = billing.day(usage_date)
     if billed is None:
         raise ConservationViolated(
             f"{usage_date} is billed in the ledger but missing from delivery {billing.execution_id}: replay that delivery"
         )
+    return billed
+
+
+def _charges(usage_date: date, billing: DeliveryRecord, origin_charges: OriginCharges) -> Sequence[OriginCharge]:
+    """The origin charges of a day, which sum to what their delivery recorded."""
+    billed = _billed(usage_date, billing)
     charges = origin_charges.read(usage_date, billed.origin)
     if totals_by_currency(charges) != dict(billed.totals):
         raise ConservationViolated(f"origin charges {billed.origin} of {usage_date} do not sum to what the delivery recorded")
-    allocated = allocate_day(charges, usage, rules)
+    return charges
+
+
+def _allocate(
+    usage_date: date,
+    billing: DeliveryRecord,
+    charges: Sequence[OriginCharge],
+    usage: Sequence[Usage],
+    rules: Rules,
+    directory: DayDirectory,
+) -> DayVersion:
+    allocated = allocate_day(charges, usage, rules, directory)
     return make_day_version(
         usage_date,
         billing.basis_of(usage_date),
         allocated,
         rules,
-        origin=billed.origin,
+        origin=_billed(usage_date, billing).origin,
         usage=usage_fingerprint(usage),
+        directory=directory.fingerprint(),
+        counted=usage,
+        names_principals=any(charge.iam_principal for charge in charges),
     )
 
 

@@ -37,6 +37,7 @@ from tests.fakes import (
     FakeCostReports,
     FakeDeliveries,
     FakeDirectory,
+    FakeDirectoryRequests,
     FakeFanOut,
     FakeLedgerDays,
     FakeOriginCharges,
@@ -80,6 +81,7 @@ class Ledger:
         self.policy = FakePolicy(BY_TEAM)
         self.prices = FakePrices()
         self.directory = FakeDirectory()
+        self.directory_requests = FakeDirectoryRequests()
         self.announcements = FakeAnnouncements(self.crashes)
         self.queue = FakeAllocationQueue(self.crashes)
 
@@ -141,7 +143,8 @@ class Ledger:
             counters=self.counters,
             policy=self.policy,
             prices=self.prices,
-            profile_tags=self.directory,
+            directory=self.directory,
+            directory_requests=self.directory_requests,
             announcements=self.announcements,
         )
 
@@ -204,13 +207,21 @@ class Ledger:
             charges = estimate_day(used, BY_TEAM, pricing=pricing)
             priced_with = pricing.fingerprint(charges)
             return make_day_version(
-                usage_date, Basis.ESTIMATED, charges, BY_TEAM, origin="", usage=fingerprint, pricing=priced_with
+                usage_date, Basis.ESTIMATED, charges, BY_TEAM, origin="", usage=fingerprint, pricing=priced_with, counted=used
             )
         day = newest.day(usage_date)
         assert day is not None
-        allocated = allocate_day(self.origin_charges.read(usage_date, day.origin), used, BY_TEAM)
-        basis = Basis.FINAL if day.is_final else Basis.BILLED
-        return make_day_version(usage_date, basis, allocated, BY_TEAM, origin=day.origin, usage=fingerprint)
+        charges_billed = self.origin_charges.read(usage_date, day.origin)
+        return make_day_version(
+            usage_date,
+            Basis.FINAL if day.is_final else Basis.BILLED,
+            allocate_day(charges_billed, used, BY_TEAM),
+            BY_TEAM,
+            origin=day.origin,
+            usage=fingerprint,
+            counted=used,
+            names_principals=any(charge.iam_principal for charge in charges_billed),
+        )
 
 
 def charges_of(usage_date: date, revision: int, is_final: bool = False) -> list[OriginCharge]:

@@ -9,7 +9,6 @@ from decimal import Decimal
 from attribution.allocation import estimate_day
 from attribution.calibration import Calibration, Pricing
 from attribution.charges import Basis, Costs, PriceBasis
-from attribution.directory import Described, entry_of
 from attribution.meters import Meter, TokenKind
 from attribution.money import total
 from attribution.prices import Price, PriceList
@@ -122,8 +121,7 @@ def test_an_estimate_is_allocated_by_the_tags_of_the_profile_that_was_called() -
     )
     untagged = made.allocate(DAY).version
 
-    described = Described(PROFILE, (BASE,), "checkout", (("Team", "checkout"), ("color", "red")))
-    made.directory.put(entry_of(described, None, NOON))
+    made.directory.tag(PROFILE, NOON, Team="checkout", color="red")
     tagged = made.allocate(DAY).version
     again = made.allocate(DAY)
 

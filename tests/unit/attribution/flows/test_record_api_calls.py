@@ -31,7 +31,7 @@ PRICES = FakePrices(
     Price(Meter(SONNET, TokenKind.INPUT), "us-east-1", Decimal("3.3"), 1_000_000, date(2026, 1, 1), "a list"),
 )
 
-PROFILE_ENTRY = DirectoryEntry(PROFILE, SONNET, Routing.REGIONAL, Tier.STANDARD, "search", (), NOON, NOON)
+PROFILE_ENTRY = DirectoryEntry(PROFILE, SONNET, Routing.REGIONAL, Tier.STANDARD, NOON, NOON)
 DIRECTORY = FakeDirectory(PROFILE_ENTRY)
 
 
