@@ -40,18 +40,21 @@ def allocate(body: str, name: str) -> None:
     request = read(AllocateDay, body, name)
     # A large day is millions of objects without a cycle: looking for cycles among them takes a third of the time.
     gc.disable()
-    outcome = allocate_charges(
-        request.usage_date,
-        origin_charges=origin_charges,
-        deliveries=deliveries,
-        days=days,
-        counters=counters,
-        policy=policy,
-        prices=prices,
-        directory=directory,
-        directory_requests=directory_tasks,
-        announcements=announcements,
-    )
+    try:
+        outcome = allocate_charges(
+            request.usage_date,
+            origin_charges=origin_charges,
+            deliveries=deliveries,
+            days=days,
+            counters=counters,
+            policy=policy,
+            prices=prices,
+            directory=directory,
+            directory_requests=directory_tasks,
+            announcements=announcements,
+        )
+    finally:
+        gc.enable()
     count("DaysChanged", len(outcome.flipped))
     logger.info(
         "day allocated",

@@ -5,7 +5,7 @@ DAY#<date>#<generation>#<shard>   <hash>   up to some hundred rows (level 0), or
 Rows are cut where a hash of what they are about says so, not after a count: a row more or less, or another amount, changes the
 part that it is in and no other. A part is named by the hash of what it says and by the generation of the version that wrote it
 first; a later version that says the same refers to it. So every name stands for one content for ever, and reading proves it
-(docs/decisions/0013-versions-share-parts.md).
+(docs/decisions/0015-versions-share-parts.md).
 """
 
 from __future__ import annotations

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
@@ -104,13 +105,12 @@ class DynamoLedgerDays:
             # Nothing remembers its parts once it has been replaced.
             self._expire_parts(day.usage_date, header)
         base = self._current(day.usage_date)
-        shared = self._parts.references(day.usage_date, base["roots"].values()) if base else set()
-        try:
-            return self._write(day, sequence, header, base, shared)
-        except PartsLost:
-            if not shared:
-                raise
-            return self._write(day, sequence, header, None, set())
+        if base is not None:
+            # A part that was lost by hand is not shared, but written again.
+            with suppress(PartsLost):
+                shared = self._parts.references(day.usage_date, base["roots"].values())
+                return self._write(day, sequence, header, base, shared)
+        return self._write(day, sequence, header, None, set())
 
     def _stage_for(self, header: Item, sequence: str) -> DayPointer:
         """A version that is alive, for the delivery that wants it now."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from decimal import Decimal
+from decimal import ROUND_DOWN, Context, Decimal
 from fractions import Fraction
 
 import pytest
@@ -41,6 +41,27 @@ def test_a_total_is_the_exact_sum_whatever_the_order(values: list[Decimal]) -> N
 @given(amounts | finer_amounts, weights)
 def test_split_conserves_the_amount(amount: Decimal, weights: list[Decimal]) -> None:
     assert exact(total(split(amount, weights))) == exact(amount)
+
+
+def split_in_decimals(amount: Decimal, weights: list[Decimal]) -> list[Decimal]:
+    """The largest remainder method as a book has it, in decimals that never round."""
+    context = Context(prec=200, rounding=ROUND_DOWN)
+    exponent = amount.as_tuple().exponent
+    assert isinstance(exponent, int)
+    quantum = QUANTUM if exact(amount) % exact(QUANTUM) == 0 else Decimal(1).scaleb(exponent, context)
+    whole = total(weights)
+    numerators = [context.multiply(amount, weight) for weight in weights]
+    shares = [context.quantize(context.divide(numerator, whole), quantum) for numerator in numerators]
+    lost = [abs(exact(n) - exact(s) * exact(whole)) for n, s in zip(numerators, shares, strict=True)]
+    rest = int((exact(amount) - sum(map(exact, shares))) / exact(quantum))
+    for place in sorted(range(len(weights)), key=lambda i: (-lost[i], -exact(weights[i]), i))[: abs(rest)]:
+        shares[place] = context.add(shares[place], quantum.copy_sign(amount))
+    return shares
+
+
+@given(amounts | finer_amounts, weights)
+def test_a_split_in_whole_numbers_is_the_split_in_decimals_to_the_last_digit(amount: Decimal, weights: list[Decimal]) -> None:
+    assert split(amount, weights) == split_in_decimals(amount, weights)
 
 
 @given(amounts | finer_amounts, weights)
