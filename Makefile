@@ -21,7 +21,7 @@ PACKAGES := $(wildcard layers/*/*/__init__.py cli/*/__init__.py)
 PRODUCT := layers functions cli truth local tests bench
 SAM := env -u MAKEFLAGS -u MFLAGS -u MAKELEVEL SAM_CLI_TELEMETRY=0 .venv/sam/bin/sam
 
-.PHONY: help demo test check build deploy bench bench-allocate bench-ingest bench-events invoke stop lock clean
+.PHONY: help demo test check build deploy bench bench-allocate bench-ingest bench-events bench-budgets backtest invoke stop lock clean
 .PHONY: style lint types imports template lambda-build local-build FORCE
 
 help: ## list these commands
@@ -49,6 +49,12 @@ bench: .venv/.dev local-build ## measure (ARGS=cold_start for one benchmark)
 
 bench-ingest: .venv/.dev .venv/.bench ## measure the ingest beside pandas and awswrangler (ARGS="--rows 1000000" for a quick look)
 	@.venv/bin/python -m bench.ingest $(ARGS)
+
+bench-budgets: .venv/.dev ## measure how evaluating budgets grows with budgets and values (ARGS="--budgets 500 --values 10000" for one case)
+	@.venv/bin/python -m bench.budgets $(ARGS)
+
+backtest: .venv/.dev .venv/.bench ## hold the forecast against simple methods (ARGS=--no-public for the synthetic company alone)
+	@.venv/bin/python -m bench.backtest $(ARGS)
 
 bench-allocate: .venv/.dev ## measure the allocation of days beside the same join in SQL (ARGS="--charges 10000 100000")
 	@.venv/bin/python -m bench.allocate $(ARGS)

@@ -9,6 +9,7 @@ from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Se
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
 from typing import Any
 
 from attribution.adjustments import Adjustment
@@ -668,7 +669,7 @@ class FakeLedgerDays:
         return found
 
     def charges(self, usage_date: date, version: str) -> Iterator[AllocatedCharge]:
-        return iter(self.versions[usage_date, version].charges)
+        return iter(() if (usage_date, version) in self.expired else self.versions[usage_date, version].charges)
 
     def stage(self, day: DayVersion, sequence: str) -> DayPointer:
         name = (day.usage_date, day.version)
@@ -735,6 +736,22 @@ class FakeLedgerDays:
         return {p.usage_date: self.versions[p.usage_date, p.version].sums.get(dimension, {}) for p in pointers}
 
 
+class FakeBudgetSums:
+    """`BudgetSums`: any of it may be gone at any time."""
+
+    def __init__(self, crashes: Crashes | None = None) -> None:
+        self.kept: dict[tuple[date, str], Mapping[str, Decimal]] = {}
+        self._crashes = crashes or Crashes()
+
+    def read(self, pointers: Sequence[DayPointer]) -> Mapping[date, Mapping[str, Decimal]]:
+        found = {p.usage_date: self.kept.get((p.usage_date, p.version)) for p in pointers}
+        return {day: sums for day, sums in found.items() if sums is not None}
+
+    def keep(self, pointer: DayPointer, sums: Mapping[str, Decimal]) -> None:
+        with self._crashes.write():
+            self.kept[pointer.usage_date, pointer.version] = dict(sums)
+
+
 class FakeAnnouncements:
     """`Announcements`."""
 
@@ -758,6 +775,9 @@ class FakeAlerts:
 
     def get(self, key: AlertKey) -> Alert | None:
         return self.items.get(key)
+
+    def get_many(self, keys: Iterable[AlertKey]) -> Mapping[AlertKey, Alert]:
+        return {key: self.items[key] for key in keys if key in self.items}
 
     def put(self, alert: Alert, *, replacing: Alert | None) -> bool:
         callback, self.before_put = self.before_put, lambda: None

@@ -10,6 +10,7 @@ import typer
 from bedrock_costs.application import Commands, Options
 from bedrock_costs.commands.adjustments import adjustments
 from bedrock_costs.commands.backfill import backfill
+from bedrock_costs.commands.budgets import budgets
 from bedrock_costs.commands.config import commands as config_commands
 from bedrock_costs.commands.coverage import coverage
 from bedrock_costs.commands.days import days
@@ -64,7 +65,19 @@ def main(
     ctx.obj = Options(stack_name, profile, region, endpoint_url, output, color)
 
 
-for command in (report, coverage, explain, days, request, deliveries, adjustments, quarantine, status, backfill):
+for command in (
+    report,
+    budgets,
+    coverage,
+    explain,
+    days,
+    request,
+    deliveries,
+    adjustments,
+    quarantine,
+    status,
+    backfill,
+):
     app.command()(command)
 app.add_typer(replay_commands, name="replay")
 app.add_typer(config_commands, name="config")

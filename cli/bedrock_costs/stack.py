@@ -13,6 +13,7 @@ from bedrock_costs.failures import ExitCode, Failure
 if TYPE_CHECKING:
     import boto3
 
+    from adapters.budget_sums import DynamoBudgetSums
     from adapters.deliveries import DynamoDeliveries
     from adapters.directory import DynamoDirectory
     from adapters.dynamodb import Table
@@ -144,6 +145,12 @@ class Stack:
         from adapters.ledger_days import DynamoLedgerDays
 
         return DynamoLedgerDays(self.ledger, 0, now)
+
+    def budget_sums(self) -> DynamoBudgetSums:
+        """What budgets count of versions of days."""
+        from adapters.budget_sums import DynamoBudgetSums
+
+        return DynamoBudgetSums(self.ledger, now)
 
     def deliveries(self) -> DynamoDeliveries:
         """Delivery records."""

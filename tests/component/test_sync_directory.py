@@ -46,7 +46,7 @@ def bulk_api() -> Iterator[BulkApi]:
 @pytest.fixture
 def stack(bulk_api: BulkApi) -> Iterator[Stack]:
     with mock_aws():
-        yield Stack(overrides={"PriceListUrl": bulk_api.url})
+        yield Stack(overrides={"PriceListUrl": bulk_api.url, "ReadOrganization": "true"})
 
 
 @pytest.fixture

@@ -138,7 +138,7 @@ def test_every_command_that_a_document_shows_exists() -> None:
     shown = {
         f"{path.relative_to(ROOT)}: {' '.join(words)}"
         for path in DOCUMENTS
-        for line in re.findall(r"bedrock-costs((?: [a-z]+)+)", path.read_text(encoding="utf-8"))
+        for line in re.findall(r"bedrock-costs((?: [a-z][a-z-]*)+)", path.read_text(encoding="utf-8"))
         if (words := line.split()) and words[0] in group.commands
         and not {f"bedrock-costs {words[0]}", f"bedrock-costs {' '.join(words[:2])}"} & known
     }  # fmt: skip

@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from bedrock_costs.application import options_of
+from bedrock_costs.failures import Failure
 from bedrock_costs.formats import counted
 from bedrock_costs.policy_file import read_policy_file
 from bedrock_costs.screen import Result, Screen
 
 if TYPE_CHECKING:
+    from attribution.budgets import Budget
     from attribution.cost_categories import CostCategory
 
 commands = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Show, check and change cost categories and budgets.")
@@ -31,14 +33,16 @@ def show(ctx: typer.Context) -> None:
     """
     import yaml
 
+    from adapters.budget_documents import build_budgets
+    from attribution.scopes import describe
+
     options = options_of(ctx)
     document = options.stack.policy().document()
     plain = document.plain()
     rows = [("cost_category", c.name, ", ".join(_keys(c)), "") for c in document.definitions()]
     rows += [("shared_charge", s.name, s.method, "") for s in document.shared_charges]
-    for budget in plain["budgets"]:
-        limit = f"{budget['limit']['amount']} {budget['limit']['currency']}"
-        rows.append(("budget", budget["name"], budget["dimension"], limit))
+    for budget in build_budgets(document.budgets, document.vocabulary()):
+        rows.append(("budget", budget.name, describe(budget.scope.filter), _limit(budget)))
 
     def render(screen: Screen) -> None:
         for line in yaml.safe_dump(plain, sort_keys=False, width=100).splitlines():
@@ -105,6 +109,67 @@ def _not_stored(categories: Iterable[CostCategory], stored: list[str] | None) ->
                 f"{category.name}: {', '.join(missing)} {verb} not in the stack's AllocationTagKeys: request metadata and "
                 "session tags under that name are not stored, only the bill's tags are found."
             )
+
+
+def _limit(budget: Budget) -> str:
+    from attribution.budgets import FixedLimit, HistoricalLimit, PlannedLimits
+
+    match budget.limit:
+        case FixedLimit(amount):
+            return f"{amount} {budget.unit}"
+        case PlannedLimits(limits):
+            return f"{counted(len(limits), 'planned limit')}, {budget.unit}"
+        case HistoricalLimit(periods):
+            return f"average of {counted(periods, 'period')}, {budget.unit}"
+        case _:
+            return f"forecast, {budget.unit}"
+
+
+@commands.command("import-budgets")
+def import_budgets(
+    ctx: typer.Context,
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="What `aws budgets describe-budgets` printed.")],
+    notifications: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="What `aws budgets describe-budget-notifications-for-account` printed, or, of one budget, "
+            "`describe-notifications-for-budget`.",
+        ),
+    ] = None,
+) -> None:
+    """Print budgets of AWS Budgets as the `budgets` of a policy. AWS is not needed.
+
+    Put them into the policy document and run `bedrock-costs config check`: it names whatever a ledger of Bedrock cannot count.
+
+    Example: bedrock-costs config import-budgets budgets.json --notifications notifications.json --output table > budgets.yaml
+    """
+    import yaml
+
+    from adapters.budget_documents import join_aws_documents
+
+    try:
+        joined = join_aws_documents(_json(file), _json(notifications) if notifications else None)
+    except ValueError as error:
+        raise Failure(str(error), fix="Give the files as the AWS command line printed them.") from None
+    rows = [(document["aws"]["Budget"].get("BudgetName", ""), len(document["aws"]["Notifications"])) for document in joined]
+
+    def render(screen: Screen) -> None:
+        for line in yaml.safe_dump({"budgets": joined}, sort_keys=False, width=100).splitlines():
+            screen.line(line)
+
+    options_of(ctx).screen.emit(Result({"budgets": joined}, ("budget", "notifications"), rows, render))
+
+
+def _json(path: Path) -> object:
+    import json
+
+    try:
+        return json.loads(path.read_text(encoding="utf-8-sig"), parse_float=str)
+    except OSError as error:
+        raise Failure(f"{path} cannot be read: {error.strerror}", fix="Check the path.") from error
+    except ValueError as error:
+        raise Failure(f"{path} is not JSON: {error}", fix="Print it with `--output json`.") from error
 
 
 def _summary(categories: int, budgets: int) -> str:

@@ -9,11 +9,12 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from datetime import date
-from decimal import Decimal
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError, model_validator
 
+from adapters.budget_documents import MAX_BUDGETS, AwsBudgetDocument, BudgetDocument, build_budgets
+from adapters.budget_filters import Vocabulary, plain_tag_key
 from adapters.codec import compress, decompress
 from adapters.cost_category_documents import (
     AwsCostCategoryDocument,
@@ -29,11 +30,12 @@ from adapters.dynamodb import Item, Table
 from adapters.validation import AWS_DEFINITION, SHORT_FORM, wrong_fields
 from attribution.budgets import Budget
 from attribution.canonical import content_hash, pairs
-from attribution.charges import COST_METRICS, SplitMethod
+from attribution.charges import SplitMethod
 from attribution.cost_categories import (
     EVIDENCE_ORDER,
     CostCategory,
     EvidenceRule,
+    InheritedValueRule,
     SplitChargeRule,
     in_force,
     in_order_of_reference,
@@ -41,7 +43,6 @@ from attribution.cost_categories import (
 from attribution.days import DIMENSIONS
 from attribution.errors import PolicyInvalid
 from attribution.expressions import And, Dimension, Expression, Match, Source
-from attribution.money import Money
 from attribution.rules import IncompleteLogging, Rules
 from attribution.shared_charges import SharedChargeRule, Within
 
@@ -179,31 +180,24 @@ class SharedChargeDocument(_Document):
             yield self.where.expression()
 
 
-class LimitDocument(_Document):
-    """A budget limit; the amount is text or a whole number, so that it stays exact."""
-
-    amount: Decimal = Field(ge=Decimal("0.01"), max_digits=20, decimal_places=6)
-    currency: Annotated[str, Field(pattern=r"^[A-Z]{3}$")] = "USD"
+def _form_of_budget(document: object) -> str:
+    is_aws = isinstance(document, AwsBudgetDocument) or (isinstance(document, dict) and "aws" in document)
+    return AWS_DEFINITION if is_aws else SHORT_FORM
 
 
-class BudgetDocument(_Document):
-    """A monthly cost budget."""
+AnyBudget = Annotated[
+    Annotated[AwsBudgetDocument, Tag(AWS_DEFINITION)] | Annotated[BudgetDocument, Tag(SHORT_FORM)],
+    Discriminator(_form_of_budget),
+]
 
-    name: Name
-    limit: LimitDocument
-    dimension: str
-    values: tuple[str, ...] = ()
-    metric: str = "billed_cost"
-    thresholds: Annotated[
-        tuple[Annotated[Decimal, Field(gt=0, le=100_000, max_digits=10, decimal_places=4)], ...], Field(min_length=1)
-    ] = (Decimal(80), Decimal(100))
-    channel: str = ""
 
-    @model_validator(mode="after")
-    def _known_metric(self) -> BudgetDocument:
-        if self.metric not in COST_METRICS:
-            raise ValueError(f"unknown metric {self.metric!r}; choose from {list(COST_METRICS)}")
-        return self
+def _inherited_keys(category: CostCategory) -> Iterator[str]:
+    """The keys whose values a cost category takes over as its own."""
+    for rule in category.rules:
+        if isinstance(rule, EvidenceRule):
+            yield from rule.keys
+        elif isinstance(rule, InheritedValueRule) and rule.source is not Source.DIMENSIONS:
+            yield rule.key
 
 
 class PolicyDocument(_Document):
@@ -213,7 +207,7 @@ class PolicyDocument(_Document):
     shared_charges: tuple[SharedChargeDocument, ...] = ()
     incomplete_logging: IncompleteLogging = IncompleteLogging.UNALLOCATED
     account_names: dict[Annotated[str, Field(pattern=r"^\d{12}$")], Annotated[str, Field(min_length=1, max_length=100)]] = {}
-    budgets: tuple[BudgetDocument, ...] = ()
+    budgets: Annotated[tuple[AnyBudget, ...], Field(max_length=MAX_BUDGETS)] = ()
 
     @model_validator(mode="after")
     def _consistent(self) -> PolicyDocument:
@@ -226,17 +220,21 @@ class PolicyDocument(_Document):
             repeated = sorted({name for name, start in names if names.count((name, start)) > 1})
             if repeated:
                 raise ValueError(f"{kind} {repeated[0]!r} is defined twice")
-        names_known = self.category_names()
-        for name in names_known:
+        for name in self.category_names():
             if name in DIMENSIONS:
                 raise ValueError(f"cost category {name!r}: that is a dimension of every charge; choose another name")
         self._check_references()
         self._check_shared_charges()
-        known = {*DIMENSIONS, *names_known}
-        for budget in self.budgets:
-            if budget.dimension not in known:
-                raise ValueError(f"budget {budget.name!r}: unknown dimension {budget.dimension!r}; choose from {sorted(known)}")
+        build_budgets(self.budgets, self.vocabulary())
         return self
+
+    def vocabulary(self) -> Vocabulary:
+        """What budgets may filter by. A tag key stands for the first cost category whose values are those of the tag."""
+        inherited: dict[str, str] = {}
+        for category in self.definitions():
+            for key in _inherited_keys(category):
+                inherited.setdefault(plain_tag_key(key), category.name)
+        return Vocabulary(self.category_names(), inherited)
 
     def _check_references(self) -> None:
         """References hold at every moment at which a definition takes effect or ends."""
@@ -339,15 +337,5 @@ class DynamoPolicy:
 
     def budgets(self) -> Sequence[Budget]:
         """The budgets, in the document's order."""
-        return [
-            Budget(
-                name=b.name,
-                limit=Money(b.limit.amount, b.limit.currency),
-                dimension=b.dimension,
-                values=b.values,
-                metric=b.metric,
-                threshold_percents=b.thresholds,
-                channel=b.channel,
-            )
-            for b in self.document().budgets
-        ]
+        document = self.document()
+        return build_budgets(document.budgets, document.vocabulary())

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from adapters.alerts import DynamoAlerts
     from adapters.announced_manifests import DynamoAnnouncedManifests
     from adapters.announcements import EventBridgeAnnouncements
+    from adapters.budget_sums import DynamoBudgetSums
     from adapters.channels.slack import SlackWebhook
     from adapters.deliveries import DynamoDeliveries
     from adapters.directory import DynamoDirectory
@@ -181,6 +182,12 @@ def ledger_days(settings: Ledger) -> DynamoLedgerDays:
     from adapters.ledger_days import DynamoLedgerDays
 
     return DynamoLedgerDays(ledger_table(settings), settings.ledger_retention_days, clock)
+
+
+def budget_sums(settings: Ledger) -> DynamoBudgetSums:
+    from adapters.budget_sums import DynamoBudgetSums
+
+    return DynamoBudgetSums(ledger_table(settings), clock)
 
 
 def deliveries(settings: Ledger) -> DynamoDeliveries:

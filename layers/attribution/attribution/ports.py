@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
+from decimal import Decimal
 from enum import StrEnum
 from typing import NamedTuple, Protocol
 
@@ -266,6 +267,13 @@ class LedgerDays(Protocol):
     def sums(self, pointers: Sequence[DayPointer], dimension: str) -> Mapping[date, Mapping[tuple[str, str], Sum]]: ...
 
 
+class BudgetSums(Protocol):
+    """What budgets count of versions of days, by the digest of their scopes. Versions never change, nor do their sums."""
+
+    def read(self, pointers: Sequence[DayPointer]) -> Mapping[date, Mapping[str, Decimal]]: ...
+    def keep(self, pointer: DayPointer, sums: Mapping[str, Decimal]) -> None: ...
+
+
 class Prices(Protocol):
     """Known prices."""
 
@@ -420,6 +428,7 @@ class Alerts(Protocol):
     """Alert states."""
 
     def get(self, key: AlertKey) -> Alert | None: ...
+    def get_many(self, keys: Iterable[AlertKey]) -> Mapping[AlertKey, Alert]: ...
     def put(self, alert: Alert, *, replacing: Alert | None) -> bool: ...
 
 

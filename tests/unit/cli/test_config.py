@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from adapters.budget_documents import BudgetDocument
 from adapters.policy import parse_policy
 from attribution.expressions import Subject
 from tests.unit.cli.support import Cloud, run
@@ -40,9 +41,11 @@ def test_apply_puts_a_document_in_force_exactly_as_written(cloud: Cloud, policy:
     assert ran.exit_code == 0
     assert "is in force: 1 cost category, 1 budget." in ran.out
     assert document.plain()["cost_categories"][0]["accounts"] == {"012345678901": "platform"}
-    assert str(document.budgets[0].limit.amount) == "1000.10"
-    assert document.budgets[0].values == ("search", "no")
-    assert [str(t) for t in document.budgets[0].thresholds] == ["79.5", "100"]
+    budget = document.budgets[0]
+    assert isinstance(budget, BudgetDocument)
+    assert str(budget.limit.amount) == "1000.10"
+    assert budget.values == ("search", "no")
+    assert [str(t) for t in budget.thresholds] == ["79.5", "100"]
 
 
 def test_applying_it_again_changes_nothing(cloud: Cloud, policy: Path) -> None:
@@ -84,7 +87,7 @@ def test_what_show_prints_can_be_applied(cloud: Cloud, policy: Path) -> None:
 
     assert parse_policy(yaml.safe_load(shown.out)) == cloud.policy.document()
     assert parse_policy(run("config", "show", output="json").json["policy"]) == cloud.policy.document()
-    assert "budget,search monthly,team,1000.10 USD" in run("config", "show", output="csv").out
+    assert 'budget,search monthly,"team: search, no",1000.10 USD' in run("config", "show", output="csv").out
 
 
 def test_before_anything_is_applied_there_is_one_cost_category(cloud: Cloud) -> None:
