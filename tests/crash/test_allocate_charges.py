@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from adapters.day_parts import Cut
 from attribution.charges import AllocatedCharge
 from attribution.errors import LedgerConflict
 from tests.crash.faults import Mode
@@ -185,11 +186,13 @@ def test_a_reader_who_pages_a_version_that_is_replaced_meanwhile_reads_it_to_its
     world: World, count_schedules: Callable[[int], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """And once it has expired, what shares its parts is whole, and a reader of it is told instead of given a part."""
-    # One part a page.
+    # Few charges a part, and one part a page.
+    monkeypatch.setattr("adapters.ledger_days.CHARGES", Cut(1, 2, 3))
     monkeypatch.setattr("adapters.day_parts._READ_AT_ONCE", 1)
     world.settle(ingested(world))
-    day = world.days()[-1]
+    day = max(world.days(), key=lambda day: len(list(world.charges(day))))
     expected, put_back = list(world.charges(day)), world.keep()
+    assert len(expected) > 6
     world.faults.arm(0, Mode.BEFORE)
     world.settle(world.apply_rules("platform"), faulty=[FUNCTION])
     writes, by_platform = world.faults.count, world.visible()

@@ -323,6 +323,6 @@ def decompress(body: bytes) -> bytes:
 
 
 def decompress_lines(body: bytes) -> Iterator[Json]:
-    """The values of compressed lines."""
-    for line in decompress(body).splitlines():
-        yield json.loads(line)
+    """The values of compressed lines, never all of their text at once."""
+    with gzip.GzipFile(fileobj=io.BytesIO(body)) as found:
+        yield from map(json.loads, found)

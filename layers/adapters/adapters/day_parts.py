@@ -10,7 +10,6 @@ first; a later version that says the same refers to it. So every name stands for
 
 from __future__ import annotations
 
-import gzip
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -18,7 +17,7 @@ from datetime import date
 from typing import NamedTuple
 from zlib import crc32
 
-from adapters.codec import compress
+from adapters.codec import compress, decompress
 from adapters.dynamodb import Item, Table, integer
 from adapters.ledger_keys import day_pk
 from attribution.errors import LedgerConflict
@@ -149,7 +148,7 @@ class DayParts:
         by_key = {tuple(part_key(day, ref).values()): (day, ref) for day, ref in wanted}
         found: dict[Place, Part] = {}
         for item in self._table.batch_get({"pk": pk, "sk": sk} for pk, sk in by_key):
-            level, body = integer(item["level"]), gzip.decompress(bytes(item["body"]))
+            level, body = integer(item["level"]), decompress(bytes(item["body"]))
             if _hash(level, body) != item["sk"]:
                 raise PartsLost(
                     f"part {item['sk']} of {item['pk']} is not what was written: restore the table to a time before that"
