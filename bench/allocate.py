@@ -1,9 +1,9 @@
 """`make bench-allocate`: a billed day beside the same join in DuckDB's SQL, at several sizes, and what is written to DynamoDB.
 
 Each contender runs in a fresh process of its own. Both must find the same: as many counters, and to the last digit what each
-owner pays in every metric and currency. Ours does more than the join: evidence, sums by every dimension and the version, which
-is then written to a DynamoDB that counts, read back and made visible. Then it is allocated again: unchanged, with one more
-request in one counter, with another value of one rule.
+owner pays in every metric and currency. The join is compared with what splits charges and finds their owners. After it come
+sums by every dimension and coverage, and the version, which is written to a DynamoDB that counts, read back and made visible.
+Then the day is allocated again: unchanged, with one more request in one counter, with another value of one rule.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
-from bench.allocate_ours import ALLOCATE, READ, WRITE, Told
+from bench.allocate_ours import ALLOCATE, READ, SUM, WRITE, Told
 from bench.dynamodb_server import LocalDynamoDB, serving
 from bench.ingest import Target, print_targets
 from bench.usage_day import UsageDay, change_one_counter, generate
@@ -117,6 +117,7 @@ def _print(results: Sequence[Result]) -> None:
         "shares",
         "read",
         "allocate",
+        "sum",
         "write",
         "charges/s",
         "peak MB",
@@ -129,7 +130,8 @@ def _print(results: Sequence[Result]) -> None:
         told, sql = result.first.told, result.sql
         print(
             f"{result.size:9,} {told.counters:9,} {sql.allocated:9,} {told.cpu[READ]:9.1f} {told.cpu[ALLOCATE]:9.1f} "
-            f"{told.cpu[WRITE]:9.1f} {result.size / sum(told.cpu.values()):9,.0f} {told.peak_megabytes:9,.0f} "
+            f"{told.cpu[SUM]:9.1f} {told.cpu[WRITE]:9.1f} "
+            f"{result.size / sum(told.cpu.values()):9,.0f} {told.peak_megabytes:9,.0f} "
             f"{told.seconds[ALLOCATE]:9.2f} {sql.seconds[ALLOCATE]:9.2f} {sql.cpu[ALLOCATE]:9.2f}"
         )
     print("\nwrite units of DynamoDB")

@@ -26,7 +26,7 @@ from bench.dynamodb_server import TABLE
 from bench.measuring import peak_megabytes
 from bench.usage_day import CATEGORY, DAY, FIRST_ACCOUNT
 
-READ, ALLOCATE, WRITE = "read", "allocate", "write"
+READ, ALLOCATE, SUM, WRITE = "read", "allocate", "sum", "write"
 
 
 @dataclass(slots=True)
@@ -66,6 +66,7 @@ def allocate(charges_path: Path, *, is_rule_changed: bool) -> Told:
         usage = DynamoUsageCounters(table, 760, wiring.clock).usage_of(DAY)
     with told.step(ALLOCATE):
         allocated = allocate_day(charges, usage, rules)
+    with told.step(SUM):
         fingerprint = usage_fingerprint(usage)
         day = make_day_version(DAY, Basis.BILLED, allocated, rules, origin="origin", usage=fingerprint, counted=usage)
     with told.step(WRITE):
