@@ -17,6 +17,7 @@ from pydantic.alias_generators import to_pascal
 from attribution.charges import SplitMethod
 from attribution.cost_categories import CostCategory, InheritedValueRule, RegularRule, Rule, SplitChargeRule
 from attribution.expressions import AWS_DIMENSIONS, And, Dimension, Expression, Match, MatchOption, Not, Or, Source
+from attribution.money import total
 
 _COMPARISONS = (
     MatchOption.EQUALS,
@@ -46,6 +47,8 @@ _INHERITED: dict[str, Source] = {
         )
     },
 }
+# What a split works out of a percentage and an amount stays exact.
+_PERCENTAGE_PLACES = 30
 _WITH_KEY = (Source.TAGS, Source.REQUEST_METADATA, Source.SESSION_TAGS)
 
 
@@ -281,8 +284,11 @@ def percentages_of(stated: Sequence[str], targets: Sequence[str]) -> tuple[Decim
         raise ValueError(f"{len(targets)} targets need {len(targets)} percentages, not {len(percentages)}")
     if not all(percentage.is_finite() and 0 <= percentage <= 100 for percentage in percentages):
         raise ValueError("a percentage is between 0 and 100")
-    if sum(percentages) != 100:
-        raise ValueError(f"the percentages add up to {sum(percentages)}, not to 100")
+    if any(int(p.as_tuple().exponent) < -_PERCENTAGE_PLACES for p in percentages):
+        raise ValueError(f"a percentage has at most {_PERCENTAGE_PLACES} decimal places")
+    stated_total = total(percentages)
+    if stated_total != 100:
+        raise ValueError(f"the percentages add up to {stated_total}, not to 100")
     return percentages
 
 
