@@ -295,7 +295,10 @@ def _why(alert: Alert, count: int) -> list[dict[str, Any]]:
     has_changes = any(driver.change is not None for driver in shown)
     title = "Why: the largest changes against the span before" if has_changes else "Largest"
     lines = [f"*{title}*", *(_driver(driver, alert.figures.limit.currency) for driver in shown)]
-    return [section("\n".join(lines)[:SECTION_LIMIT])]
+    # A text that is cut may end in the middle of an entity.
+    while sum(len(line) + 1 for line in lines) > SECTION_LIMIT:
+        lines.pop()
+    return [section("\n".join(lines))]
 
 
 def _driver(driver: Driver, currency: str) -> str:
