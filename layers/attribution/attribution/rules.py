@@ -8,8 +8,9 @@ from enum import StrEnum
 
 from attribution.canonical import content_hash
 from attribution.charges import CategoryValue
+from attribution.conditions import leaves
 from attribution.cost_categories import CostCategory, EvidenceRule, in_order_of_reference
-from attribution.expressions import Dimension, Source, Subject, leaves
+from attribution.expressions import Dimension, Source, Subject
 from attribution.shared_charges import SharedChargeRule
 
 # AWS compares the account's name also where a rule looks for a part of the account.

@@ -31,7 +31,6 @@ from attribution.budgets import (
     driver_spans,
     evaluate,
     known_days,
-    percent_of,
     resolve_limit,
     top_drivers,
 )
@@ -61,7 +60,7 @@ def spent(amount: str, estimated: str = "0") -> Spend:
 def evaluation(of: Budget, spend: Spend, forecast: Forecast | NoForecast = NONE) -> Evaluation:
     """An evaluation on the third of November that found so much."""
     assert isinstance(of.limit, FixedLimit)
-    return Evaluation(of, NOVEMBER, of.limit.amount, spend, forecast, 2, NOON)
+    return Evaluation(of, NOVEMBER, of.limit.amount, spend, forecast, 2)
 
 
 def judged(of: Budget, spend: Spend) -> tuple[Crossing, ...]:
@@ -159,22 +158,6 @@ def test_billed_and_estimated_days_count_together_and_stay_apart() -> None:
     assert spend.actual == Decimal("800.01")
     assert judged(budget(), spend)[0].is_crossed
     assert (spend.billed, spend.estimated) == (Decimal("799.99"), Decimal("0.02"))
-
-
-@given(decimals().map(abs), positive)
-def test_a_percentage_is_rounded_down_however_many_digits_the_spend_has(spend: Decimal, limit: Decimal) -> None:
-    percentage = percent_of(spend, limit)
-
-    exact = Fraction(*spend.as_integer_ratio()) * 100 / Fraction(*limit.as_integer_ratio())
-    assert percentage <= exact < percentage + 1
-
-
-@pytest.mark.parametrize(
-    ("spend", "limit", "percent"),
-    [("79.99999999999999999999999999999999", "100", 79), ("80", "100", 80), ("5", "0", 0), ("1E+30", "1", 10**32)],
-)
-def test_79_9_percent_is_not_yet_80(spend: str, limit: str, percent: int) -> None:
-    assert percent_of(Decimal(spend), Decimal(limit)) == percent
 
 
 @given(st.lists(st.tuples(st.integers(0, 59), decimals(20, 9), st.booleans()), max_size=40))

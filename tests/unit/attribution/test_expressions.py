@@ -12,8 +12,9 @@ import pytest
 
 from attribution.allocation import allocate_day, estimate_day
 from attribution.charges import Confidence, Evidence
+from attribution.conditions import MatchOption
 from attribution.cost_categories import CostCategory, InheritedValueRule, RegularRule
-from attribution.expressions import Dimension, Match, MatchOption, Source, Subject, session_name
+from attribution.expressions import Dimension, Match, Source, Subject, session_name
 from attribution.meters import TokenKind
 from attribution.rules import Rules
 from tests.unit.attribution.examples import PROFILE, ROLE, SONNET, origin_charge, usage

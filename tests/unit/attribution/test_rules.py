@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 
 from attribution.allocation import allocate_day, estimate_day
 from attribution.charges import AllocatedCharge, OriginCharge, sum_costs
+from attribution.conditions import And, MatchOption, Not, Or
 from attribution.cost_categories import CostCategory, InheritedValueRule, RegularRule
-from attribution.expressions import And, Dimension, Expression, Match, MatchOption, Not, Or, Source, Subject
+from attribution.expressions import Dimension, Expression, Match, Source, Subject
 from attribution.money import total
 from attribution.rules import Rules
 from attribution.shared_charges import SharedChargeRule
