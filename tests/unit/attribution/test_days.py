@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
@@ -11,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from attribution.allocation import allocate_day, totals_by_currency
-from attribution.charges import Basis, OriginCharge, SplitMethod, sum_costs
+from attribution.charges import AllocatedCharge, Basis, OriginCharge, SplitMethod, sum_costs
 from attribution.conditions import And, MatchOption, Not, Or
 from attribution.cost_categories import EvidenceRule, InheritedValueRule, RegularRule, SplitChargeRule, by_evidence
 from attribution.days import (
@@ -33,6 +34,26 @@ from tests.unit.attribution.examples import BY_TEAM, DAY, TEAM, USAGE_KEY, origi
 from tests.unit.attribution.strategies import charge_lists, usage_lists
 
 FEATURE = by_evidence("feature-owner", ("feature",))
+
+
+@given(charge_lists, usage_lists)
+def test_a_value_sums_exactly_the_charges_that_have_it(charges: list[OriginCharge], used: list[Usage]) -> None:
+    allocated = allocate_day(charges, used, Rules.of([TEAM, FEATURE]))
+    value_of: dict[str, Callable[[AllocatedCharge], str]] = {
+        **DIMENSIONS,
+        "team": lambda c: c.value_of("team") or UNALLOCATED,
+        "feature-owner": lambda c: c.value_of("feature-owner") or UNALLOCATED,
+    }
+
+    sums = summarize(allocated, ["team", "feature-owner"])
+
+    for name, of in value_of.items():
+        assert list(sums[name]) == sorted({(of(a), a.currency) for a in allocated})
+        for (value, currency), day_sum in sums[name].items():
+            found = [a for a in allocated if (of(a), a.currency) == (value, currency)]
+            units = {k: total(a.units for a in found if a.units is not None and a.meter.token_kind == k) for k in day_sum.units}
+            assert day_sum == Sum(sum_costs(a.costs for a in found), units, sum(a.requests for a in found))
+            assert set(units) == {a.meter.token_kind for a in found if a.units is not None}
 
 
 @given(charge_lists, usage_lists)
@@ -65,7 +86,7 @@ def test_what_nobody_owns_is_summed_under_its_own_name() -> None:
 def test_a_sum_without_units_says_nothing_of_units() -> None:
     (share,) = allocate_day([origin_charge(units=None)], [], BY_TEAM)
 
-    assert Sum.of(share) == Sum(share.costs, {}, 0)
+    assert summarize([share], [])["region"] == {(share.region, "USD"): Sum(share.costs, {}, 0)}
 
 
 @given(usage_lists, st.randoms(use_true_random=False))
