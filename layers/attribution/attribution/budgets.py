@@ -254,16 +254,11 @@ class Evaluation:
 
 @dataclass(frozen=True, slots=True)
 class Crossing:
-    """A notification and whether it is in alarm.
-
-    Where one change crosses several thresholds, the highest one tells; where it takes spend back below several, the lowest
-    does; an actual threshold tells for forecast ones at or below it. The others are `told_by_another`.
-    """
+    """A notification and whether it is in alarm."""
 
     evaluation: Evaluation
     notification: Notification
     is_crossed: bool
-    told_by_another: bool = False
 
     @property
     def budget(self) -> Budget:
@@ -408,10 +403,8 @@ def crossings(evaluation: Evaluation) -> tuple[Crossing, ...]:
     """
     budget = evaluation.budget
     judged = [n for n in dict.fromkeys(budget.notifications) if _can_be_judged(n, evaluation)]
-    holding = {n: n.holds(_compared(n, evaluation), evaluation.limit) for n in judged}
-    ranked = [n for n in judged if n.comparison is Comparison.GREATER_THAN]
     return tuple(
-        Crossing(evaluation, n, holding[n], any(_tells_for(o, n, holding, evaluation.limit) for o in ranked if o != n))
+        Crossing(evaluation, n, n.holds(_compared(n, evaluation), evaluation.limit))
         for n in sorted(judged, key=lambda n: (n.type, n.amount(evaluation.limit), n.comparison, n.threshold_type))
     )
 
@@ -430,18 +423,6 @@ def _compared(notification: Notification, evaluation: Evaluation) -> Decimal:
     if notification.type is NotificationType.FORECASTED and isinstance(evaluation.forecast, Forecast):
         return evaluation.forecast.p50
     return evaluation.spend.actual
-
-
-def _tells_for(other: Notification, one: Notification, holding: Mapping[Notification, bool], limit: Decimal) -> bool:
-    """Whether the message about another threshold tells the news of this one, too."""
-    if one.comparison is not Comparison.GREATER_THAN or holding[one] is not holding[other]:
-        return False
-    (theirs, their_key), (ours, our_key) = ((n.amount(limit), n.threshold_key) for n in (other, one))
-    if one.type is not other.type:
-        # What has happened is more than what was going to; neither tells for the other once spend is back below.
-        return holding[one] and one.type is NotificationType.FORECASTED and theirs >= ours
-    # Two ways to write one amount: the key decides, so that exactly one tells.
-    return (theirs, their_key) > (ours, our_key) if holding[one] else (theirs, their_key) < (ours, our_key)
 
 
 def driver_spans(period: BudgetPeriod, now: datetime) -> tuple[Sequence[date], Sequence[date]]:

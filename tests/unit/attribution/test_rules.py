@@ -134,15 +134,14 @@ ACCOUNT, NAMES = "111122223333", {"111122223333": "search-prod"}
     ],
 )
 def test_names_of_accounts_are_part_of_rules_that_ask_for_them(rules: Rules) -> None:
-    named = rules.with_account_names(NAMES)
+    named = Rules.of(rules.categories, rules.shared_charges, account_names=NAMES)
 
     assert named.account_name(ACCOUNT) == "search-prod"
     assert named.fingerprint() != rules.fingerprint()
-    assert named.with_account_names({ACCOUNT: "another"}) == named
 
 
 def test_names_of_accounts_that_no_rule_asks_for_change_nothing() -> None:
-    assert BY_TEAM.with_account_names(NAMES) == BY_TEAM == Rules.of([TEAM], account_names=NAMES)
+    assert Rules.of([TEAM], account_names=NAMES) == BY_TEAM
 
 
 def put_otherwise(expression: Expression) -> Expression:

@@ -146,7 +146,7 @@ def _is_disproved(alert: Alert) -> bool:
 
 def _headline(alert: Alert) -> str:
     """The last news in one line."""
-    highest = alert.crossed[-1] if alert.crossed else None
+    highest = alert.highest
     above = f"{_kind(highest.kind)} is {highest.label}" if highest else "no threshold is crossed"
     match alert.news_kind:
         case News.RAISED_AGAIN:
