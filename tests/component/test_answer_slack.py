@@ -17,6 +17,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from moto import mock_aws
 
+from adapters import wiring
+from adapters.alerts import DynamoOutbox
 from adapters.policy import DynamoPolicy, parse_policy
 from adapters.slack_requests import Unauthorized, read_request
 from local.slack_receiver import SlackReceiver, block_problems
@@ -356,6 +358,36 @@ def test_what_may_not_be_seen_and_what_is_not_there_are_answered_alike(answering
     missing = shown(answering.run(FUNCTION, typed("mute other-monthly", user="U0SUPPORT")))
 
     assert hidden.replace("search", "other") == missing
+
+
+def test_open_alerts_are_read_at_once_however_many_there_are(answering: Stack) -> None:
+    (item,) = answering.wire_items("AlertsTable")
+    for number in range(1, 12):
+        answering.dynamodb.put_item(TableName="AlertsTable", Item=renamed(item, f"search-{number}"))
+    handler, operations = answering.handler(FUNCTION), []
+
+    def note(model: Any, **_: Any) -> None:
+        operations.append(model.name)
+
+    wiring.client("dynamodb").meta.events.register("before-call.dynamodb", note)
+
+    assert "12 open alerts" in shown(answering.invoke(handler, typed("budget")))
+    assert operations.count("BatchGetItem") == 1
+    assert operations.count("GetItem") <= 2, "the policy, and no alert by itself"
+
+
+def test_no_open_alert_is_left_out_of_a_list_of_very_many(stack: Stack) -> None:
+    due = {"sk": "alert", "due": "due", "due_at": "2026-10-31T00:00:00.000000"}
+    stack.table("AlertsTable").batch_put({"pk": f"ALERT#budget-{number}#2026-10", **due} for number in range(1001))
+    outbox = DynamoOutbox(stack.table("AlertsTable"), 30, lambda: NOW)
+
+    assert len(outbox.open()) == 1001
+
+
+def renamed(item: dict[str, Any], budget: str) -> dict[str, Any]:
+    """The stored alert of another budget."""
+    copied: dict[str, Any] = json.loads(json.dumps(item).replace("search-monthly", budget))
+    return copied
 
 
 def test_an_alert_is_silenced_in_words_as_by_its_buttons(answering: Stack) -> None:

@@ -12,6 +12,7 @@ import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from datetime import date
+from functools import lru_cache
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError, model_validator
@@ -35,6 +36,7 @@ from adapters.validation import AWS_DEFINITION, SHORT_FORM, wrong_fields
 from attribution.budgets import Budget
 from attribution.canonical import content_hash, pairs
 from attribution.charges import SplitMethod
+from attribution.conditions import And
 from attribution.cost_categories import (
     EVIDENCE_ORDER,
     CostCategory,
@@ -46,7 +48,7 @@ from attribution.cost_categories import (
 )
 from attribution.days import DIMENSIONS
 from attribution.errors import PolicyInvalid
-from attribution.expressions import And, Dimension, Expression, Match, Source
+from attribution.expressions import Dimension, Expression, Match, Source
 from attribution.routes import Route, Viewer
 from attribution.rules import IncompleteLogging, Rules
 from attribution.scopes import CHARGE_DIMENSIONS
@@ -332,7 +334,13 @@ def parse_policy(document: object) -> PolicyDocument:
 
 
 def _document(item: Item) -> PolicyDocument:
-    return parse_policy(json.loads(decompress(bytes(item["document"]))))
+    return _parsed(bytes(item["document"]))
+
+
+# A document of thousands of rules takes seconds to validate, and one invocation asks for it several times.
+@lru_cache(maxsize=2)
+def _parsed(compressed: bytes) -> PolicyDocument:
+    return parse_policy(json.loads(decompress(compressed)))
 
 
 class DynamoPolicy:

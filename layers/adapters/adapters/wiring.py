@@ -21,7 +21,6 @@ from adapters.settings import (
     AllocateCharges,
     AnswerSlack,
     DeliverAlerts,
-    EvaluateBudgets,
     IngestCostReport,
     Invocations,
     Ledger,
@@ -255,7 +254,7 @@ def announcements() -> EventBridgeAnnouncements:
     return EventBridgeAnnouncements(client("events"))
 
 
-def outbox(settings: Alerts | EvaluateBudgets) -> DynamoOutbox:
+def outbox(settings: Alerts) -> DynamoOutbox:
     from adapters.alerts import DynamoOutbox
 
     return DynamoOutbox(Table(client("dynamodb"), settings.alerts_table), settings.ledger_retention_days, clock)

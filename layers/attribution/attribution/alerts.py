@@ -238,6 +238,12 @@ class Alert:
     version: int = 0
 
     @property
+    def highest(self) -> Threshold | None:
+        """The threshold that speaks for all that are crossed: the highest; of equal ones what happened, not what will."""
+        ranked = sorted(self.crossed, key=lambda t: (t.amount is not None, t.amount or ZERO, t.kind is ThresholdKind.ACTUAL))
+        return ranked[-1] if ranked else None
+
+    @property
     def is_critical(self) -> bool:
         """Whether the budget is broken, not only about to be."""
         return any(threshold.is_critical for threshold in self.crossed)

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from attribution.allocation import allocate_day, totals_by_currency
 from attribution.charges import AllocatedCharge, Basis, OriginCharge, SplitMethod, sum_costs
+from attribution.conditions import And, MatchOption, Not, Or
 from attribution.cost_categories import EvidenceRule, InheritedValueRule, RegularRule, SplitChargeRule, by_evidence
 from attribution.days import (
     DIMENSIONS,
@@ -23,7 +24,7 @@ from attribution.days import (
     summarize,
     usage_fingerprint,
 )
-from attribution.expressions import And, Match, MatchOption, Not, Or, Source
+from attribution.expressions import Match, Source
 from attribution.meters import TokenKind
 from attribution.money import total
 from attribution.rules import IncompleteLogging, Rules

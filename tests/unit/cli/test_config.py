@@ -80,6 +80,16 @@ def test_a_policy_with_thousands_of_rules_is_kept(cloud: Cloud) -> None:
     assert cloud.policy.document().category_names() == tuple(names)
 
 
+def test_a_document_that_is_in_force_is_validated_once(cloud: Cloud, policy: Path) -> None:
+    run("config", "apply", str(policy))
+    first = cloud.policy.document()
+    policy.write_text(POLICY.replace("search monthly", "search by month"))
+
+    assert cloud.policy.document() is first
+    run("config", "apply", str(policy))
+    assert cloud.policy.document().budgets[0].name == "search by month"
+
+
 def test_what_show_prints_can_be_applied(cloud: Cloud, policy: Path) -> None:
     run("config", "apply", str(policy))
 

@@ -146,7 +146,7 @@ def _is_disproved(alert: Alert) -> bool:
 
 def _headline(alert: Alert) -> str:
     """The last news in one line."""
-    highest = alert.crossed[-1] if alert.crossed else None
+    highest = alert.highest
     above = f"{_kind(highest.kind)} is {highest.label}" if highest else "no threshold is crossed"
     match alert.news_kind:
         case News.RAISED_AGAIN:
@@ -385,7 +385,8 @@ def digest_message(digest: Digest, *, is_repeat: bool = False) -> Message:
     blocks += paragraph(digest.summary)
     if digest.daily:
         blocks.append(section(_bars(digest.daily)))
-    blocks += _lines(digest.lines)
+    hint = ": `/bedrock-costs budget` lists every alert" if digest.kind is DigestKind.STORM else ""
+    blocks += _lines(digest.lines, hint)
     notes = [f"digest {digest.key}"]
     if is_repeat:
         notes.insert(0, _REPEAT)
@@ -400,7 +401,7 @@ def reply_to_user(reply: Reply) -> Message:
     blocks += paragraph(reply.summary)
     if len(reply.daily) > 1:
         blocks.append(section(_bars(reply.daily)))
-    blocks += _lines(reply.lines)
+    blocks += _lines(reply.lines, "")
     text = escape(f"{reply.title}. {' '.join(reply.summary.splitlines())}".strip(), 1000)
     return {"response_type": "ephemeral", "text": text, "blocks": blocks}
 
@@ -410,7 +411,7 @@ def _bars(daily: Sequence[tuple[date, Decimal]]) -> str:
     return f"*By day* {sparkline([amount for _, amount in days])} {_day(days[0][0])} to {_day(days[-1][0])}"
 
 
-def _lines(lines: Sequence[DigestLine]) -> list[dict[str, Any]]:
+def _lines(lines: Sequence[DigestLine], hint: str) -> list[dict[str, Any]]:
     room = BLOCKS_CHARACTERS - 2500
     parts: list[list[str]] = [[]]
     shown = 0
@@ -425,7 +426,7 @@ def _lines(lines: Sequence[DigestLine]) -> list[dict[str, Any]]:
         room -= len(text) + 1
         shown += 1
     if shown < len(lines):
-        parts[-1].append(f"… and {len(lines) - shown:,} more: `/bedrock-costs budget` lists every alert")
+        parts[-1].append(f"… and {len(lines) - shown:,} more{hint}")
     return [section("\n".join(part)) for part in parts if part]
 
 

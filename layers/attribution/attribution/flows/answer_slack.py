@@ -171,12 +171,13 @@ def _spending(words: list[str], scope: Scope, world: World) -> Reply:
     summary = [f"{period}, {span}. {_basis(read.spendings)}"]
     if read.missing:
         summary.append(f"{counted(len(read.missing), 'day')} without sums by {dimension} are not in it.")
-    if value:
+    # One name may have spent in several currencies, which are no one number, and be spelled in several ways.
+    if value and len(read.spendings) == 1:
         return _one(read.spendings[0], dimension, span, summary, seen, world)
     lines = [_line(rank, spending) for rank, spending in enumerate(read.spendings[:_SHOWN_MAX])]
     if len(read.spendings) > _SHOWN_MAX:
         summary.append(f"The largest {_SHOWN_MAX} of {len(read.spendings):,}.")
-    return Reply(f"Spend by {dimension}", "\n".join(summary), lines)
+    return Reply(f"{dimension} {value}" if value else f"Spend by {dimension}", "\n".join(summary), lines)
 
 
 def _period(words: Sequence[str], today: date) -> tuple[Sequence[str], BillingPeriod | None]:
@@ -244,8 +245,8 @@ def _basis(spendings: Sequence[Spending]) -> str:
 
 def _alerts(scope: Scope, world: World) -> list[Alert]:
     """The alerts of periods that have not ended and that the user may see, the worst first."""
-    found = [world.outbox.get(key) for key in world.outbox.open() if isinstance(key, AlertKey)]
-    seen = [alert for alert in found if alert is not None and scope.sees(alert.subject.owners)]
+    found = world.outbox.get_many(key for key in world.outbox.open() if isinstance(key, AlertKey))
+    seen = [alert for alert in found.values() if scope.sees(alert.subject.owners)]
     return sorted(seen, key=lambda alert: (-alert.figures.percent, str(alert.key)))
 
 
