@@ -14,18 +14,18 @@ STAGE ?= dev
 FUNCTION ?=
 ARGS ?=
 
-LOCKS := requirements/uv requirements/dev requirements/sam local/requirements bench/requirements \
+LOCKS := requirements/uv requirements/dev requirements/sam local/requirements bench/requirements bench/litellm \
 	layers/dependencies/requirements functions/ingest_cost_report/requirements functions/read_data_file/requirements
 # A new package is seen by the editable install only when it is made again.
 PACKAGES := $(wildcard layers/*/*/__init__.py cli/*/__init__.py)
 PRODUCT := layers functions cli truth local tests bench
 SAM := env -u MAKEFLAGS -u MFLAGS -u MAKELEVEL SAM_CLI_TELEMETRY=0 .venv/sam/bin/sam
 
-.PHONY: help demo test check build deploy bench bench-ingest invoke stop lock clean
+.PHONY: help demo test check build deploy bench bench-allocate bench-ingest bench-events bench-budgets backtest invoke stop lock clean
 .PHONY: style lint types imports template lambda-build local-build FORCE
 
 help: ## list these commands
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 demo: .venv/.dev .venv/.local-aws local-build ## run the whole system on this machine, on the synthetic organisation (ARGS="...")
 	@.venv/bin/python -m local.demo $(ARGS)
@@ -49,6 +49,18 @@ bench: .venv/.dev local-build ## measure (ARGS=cold_start for one benchmark)
 
 bench-ingest: .venv/.dev .venv/.bench ## measure the ingest beside pandas and awswrangler (ARGS="--rows 1000000" for a quick look)
 	@.venv/bin/python -m bench.ingest $(ARGS)
+
+bench-budgets: .venv/.dev ## measure how evaluating budgets grows with budgets and values (ARGS="--budgets 500 --values 10000" for one case)
+	@.venv/bin/python -m bench.budgets $(ARGS)
+
+backtest: .venv/.dev .venv/.bench ## hold the forecast against simple methods (ARGS=--no-public for the synthetic company alone)
+	@.venv/bin/python -m bench.backtest $(ARGS)
+
+bench-allocate: .venv/.dev ## measure the allocation of days beside the same join in SQL (ARGS="--charges 10000 100000")
+	@.venv/bin/python -m bench.allocate $(ARGS)
+
+bench-events: .venv/.dev .venv/.litellm ## measure recording and counting requests, and what it costs (ARGS="--records 5000" for a quick look)
+	@.venv/bin/python -m bench.events $(ARGS)
 
 invoke: .venv/.dev .venv/.local-aws local-build ## run one built function on its sample event (FUNCTION=record_invocations)
 	@.venv/bin/python -m local.invoke '$(FUNCTION)' --build .build/local $(ARGS)
@@ -115,4 +127,8 @@ FORCE:
 
 .venv/.bench: .venv/.interpreter bench/requirements.txt
 	@tools/environment .venv/bench bench/requirements.txt
+	@touch $@
+
+.venv/.litellm: .venv/.interpreter bench/litellm.txt
+	@tools/environment .venv/litellm bench/litellm.txt
 	@touch $@

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import sys
 
-from bench import cold_start, invocation_logs
+from bench import cold_start
 
-BENCHMARKS = {"cold_start": cold_start.main, "invocation_logs": invocation_logs.main}
+BENCHMARKS = {"cold_start": cold_start.main}
 
 
 def main() -> int:

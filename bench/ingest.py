@@ -73,7 +73,7 @@ def main() -> int:
         targets += _compared(delivery, results, arguments.runs)
     targets += _growth([arguments.rows // 5, arguments.rows, arguments.rows * 4], arguments)
     targets += _again(generate(Spec(arguments.rows, arguments.percent[0]), DELIVERIES))
-    _print_targets(targets)
+    print_targets(targets)
     return 0
 
 
@@ -235,7 +235,8 @@ def _again(delivery: Generated) -> list[Target]:
     ]
 
 
-def _print_targets(targets: Sequence[Target]) -> None:
+def print_targets(targets: Sequence[Target]) -> None:
+    """The table of targets: measured, aimed at, met or missed."""
     print(f"\n{'target':52} {'measured':>9} {'aim':>8}")
     for target in targets:
         sign = "≥" if target.is_least else "≤"

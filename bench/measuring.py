@@ -37,14 +37,19 @@ def measured(job: Callable[[], Found | None]) -> Measured:
     start_cpu, started = time.process_time(), time.perf_counter()
     found = job()
     cpu, wall = time.process_time() - start_cpu, time.perf_counter() - started
-    # Of this program alone: what getrusage says may be its parent's.
-    status = Path("/proc/self/status").read_text()
-    (peak,) = (int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM:"))
-    result = Measured(cpu, wall, start_cpu, peak / 1000)
+    result = Measured(cpu, wall, start_cpu, peak_megabytes())
     if found is None:
         return result
     totals = {name: f"{total.normalize():f}" for name, total in found.totals.items()}
     return replace(result, rows=found.rows, charges=found.charges, totals=totals)
+
+
+def peak_megabytes() -> float:
+    """The most memory that this process has had resident."""
+    # Of this program alone: what getrusage says may be its parent's.
+    status = Path("/proc/self/status").read_text()
+    (peak,) = (int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM:"))
+    return peak / 1000
 
 
 def tell(result: Measured) -> None:

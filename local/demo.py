@@ -14,6 +14,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import date
 from decimal import Decimal
 from pathlib import Path
 
@@ -23,21 +24,23 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from adapters.policy import parse_policy
-from attribution.allocation import unallocated_by_reason
 from attribution.charges import AllocatedCharge
 from attribution.meters import Meter
 from attribution.periods import BillingPeriod
-from bedrock_costs.formats import apportion, cents_adding_up, money
+from bedrock_costs.formats import cents_adding_up, money
 from local import deployment, emulator, pipeline, state
 from local.pipeline import COST_REPORT_PREFIX, COST_REPORTS, INVOCATION_LOG_PREFIX, INVOCATION_LOGS, Pipeline
 from local.slack_receiver import SlackReceiver, render
 from truth import cloudtrail, company, cost_report, invocation_log, price_list, summary
 from truth.company import Month
 from truth.cost_report import Delivery
+from truth.organisation import TEAMS
 
 MONTH, SEED, REQUESTS, EXPORT = "2026-10", 7, 1000, "bedrock-cur"
 POLICY = Path(__file__).with_name("demo-policy.yaml")
 UNALLOCATED = "(unallocated)"
+# Whom the demo's policy makes the owner of idle capacity, and how the truth calls that.
+CENTRAL_TEAM, IDLE = "platform", "provisioned_throughput"
 # A pipe has no width of its own; a terminal has.
 console = Console(highlight=False, width=None if sys.stdout.isatty() else 120)
 
@@ -177,24 +180,30 @@ def chargeback(estimated: Spend, billed: Spend, owned: Mapping[str, Decimal]) ->
     return table
 
 
-def reasons_in_cents(reasons: Mapping[str, Decimal], estimated: Spend, billed: Spend) -> Iterator[tuple[str, str]]:
-    """Amounts and reasons, largest first, as printed below a chargeback: they add up to what it prints as unallocated."""
-    printed = cents_adding_up([billed.by_team.get(team, Decimal(0)) for team in in_order(estimated, billed)])
-    ordered = sorted(reasons.items(), key=lambda item: -item[1])
-    for (reason, amount), cents in zip(ordered, apportion([a for _, a in ordered], printed[-1]), strict=True):
-        yield money(amount, "USD", cents), reason
+def worth_explaining(charges: Sequence[AllocatedCharge]) -> AllocatedCharge | None:
+    """The largest charge of a team that is a part of a row which several teams share; a small month may have none."""
+    teams: dict[tuple[date, str], set[str]] = defaultdict(set)
+    for charge in charges:
+        teams[charge.usage_date, charge.origin].add(charge.value_of("team"))
+    shared = [c for c in charges if c.is_measured and c.value_of("team") and len(teams[c.usage_date, c.origin]) > 1]
+    return max(shared, key=lambda c: (c.costs.billed_cost, c.digest()), default=None)
 
 
 def allocatable_truth(month: Month) -> dict[str, Decimal]:
-    """What evidence lets anybody know about the bill: usage by team, and what no evidence exists for."""
+    """What evidence and the policy's rules let anybody know about the bill: usage by team, discounts with the usage that
+    they are for, idle capacity as the platform team's, and what is left.
+    """
     true = month.truth()
+    idle = true.unallocated_by_reason.get(IDLE, Decimal(0))
     by_team: dict[str, Decimal] = defaultdict(Decimal)
     for teams in true.allocatable_by_day_and_team.values():
         for team, amount in teams.items():
             by_team[UNALLOCATED if team == "unallocated" else team] += amount
-    usage = true.bedrock_by_line_item_type["Usage"].unblended_cost
-    by_team[UNALLOCATED] += true.bedrock.unblended_cost - usage
-    return dict(by_team)
+    by_team[CENTRAL_TEAM] += idle
+    for team, amount in summary.discounts_by_team(month, {IDLE: CENTRAL_TEAM}).items():
+        by_team[team] += amount
+    by_team[UNALLOCATED] = true.bedrock.unblended_cost - sum((a for t, a in by_team.items() if t in TEAMS), Decimal(0))
+    return {team: amount for team, amount in by_team.items() if team in (*TEAMS, UNALLOCATED)}
 
 
 def accuracy(charges: Sequence[AllocatedCharge], owned: Mapping[str, Decimal]) -> tuple[Decimal, Decimal]:
@@ -226,8 +235,7 @@ def show(running: Pipeline, month: Month, delivery: Delivery, estimate: Estimate
     charges, estimated = running.charges(period), estimate.spend
     owned = allocatable_truth(month)
     billed_by_aws = delivery.truth.bedrock.unblended_cost
-    reasons = {r: c.billed_cost for r, c in unallocated_by_reason(charges, "team").items()}
-    unallocated = sum(reasons.values(), Decimal(0))
+    unallocated = sum((c.costs.billed_cost for c in charges if not c.value_of("team")), Decimal(0))
     allocated = sum((c.costs.billed_cost for c in charges), Decimal(0)) - unallocated
     difference = billed_by_aws - allocated - unallocated
     right, knowable = accuracy(charges, owned)
@@ -235,7 +243,7 @@ def show(running: Pipeline, month: Month, delivery: Delivery, estimate: Estimate
     console.print()
     console.print(
         "[dim]The company is made of hard cases on purpose: untagged roles, provisioned capacity, "
-        "tax and credits without a rule.[/]"
+        "discounts that a rule hands on, tax and credits without a rule.[/]"
     )
     console.print(chargeback(estimated, billed, owned))
     console.print(
@@ -253,10 +261,12 @@ def show(running: Pipeline, month: Month, delivery: Delivery, estimate: Estimate
         "[dim]The bill counts calls that no log holds, too. Until there is one, Nova Pro's private rate is unknown.[/]"
     )
     console.print()
-    console.print("[bold]Unallocated, by reason[/]")
-    for amount, reason in reasons_in_cents(reasons, estimated, billed):
-        console.print(f"  {amount:>11}  {reason}", markup=False)
-    console.print()
+    console.print("[bold]What stands between the bill and its owners[/] [dim]bedrock-costs coverage[/]")
+    console.print(running.bedrock_costs("coverage", "--period", MONTH, "--category", "team"), markup=False)
+    charge = worth_explaining(charges)
+    if charge is not None:
+        console.print("[bold]One charge explained[/] [dim]bedrock-costs explain[/]")
+        console.print(running.bedrock_costs("explain", f"{charge.usage_date}/{charge.digest()}"), markup=False)
     console.print("[bold]What Slack shows[/]")
     for post in receiver.delivered:
         console.print(render(post.payload), markup=False)
@@ -304,20 +314,13 @@ def next_steps(running: Pipeline, month: Month, keep: bool) -> None:
         console.print("      make demo ARGS=--replay feeds the same month twice, and shows that nothing changes")
         console.print("      README.md               how to deploy it to AWS")
         return
-    e = running.emulator
     console.print("[bold]It is still running.[/] Look into it:")
-    variables = {
-        "AWS_ENDPOINT_URL": e.endpoint,
-        "AWS_ACCESS_KEY_ID": e.account_id,
-        "AWS_SECRET_ACCESS_KEY": "local",
-        "AWS_REGION": e.region,
-        "BEDROCK_COSTS_STACK": running.deployment.stack_name,
-    }
-    for name, value in variables.items():
+    for name, value in running.variables().items():
         console.print(f"  export {name}={value}", markup=False)
     for command in (
         f"status --period {MONTH}",
         f"report --period {MONTH} --by team",
+        f"coverage --period {MONTH} --by account,region",
         *([f"request {call}"] if (call := logged_call(month)) else []),
         f"days --period {MONTH}",
         f"deliveries --period {MONTH}",
@@ -361,9 +364,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def demonstrate(running: Pipeline, month: Month, delivery: Delivery, receiver: SlackReceiver, *, replay: bool) -> bool:
     """The month: usage, estimates and alerts first; then the bill."""
     period = BillingPeriod.parse(MONTH)
-    with step("load the AWS price list, the inference profiles' models, and the policy: cost categories, budgets"):
+    with step("load the AWS price list, the directory of models and tags, and the policy: cost categories, budgets"):
         running.load_prices(price_list.offers(month))
-        running.load_profiles(summary.directory()["inference_profiles"])
+        running.load_directory(summary.directory())
         running.apply_policy(parse_policy(yaml.safe_load(POLICY.read_text())))
     coverage = month.truth().coverage
     with step(

@@ -8,6 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -32,6 +35,7 @@ from attribution.days import DayPointer
 from attribution.deliveries import DeliveryOutcome, DeliveryRecord
 from attribution.directory import Described, entry_of, region_of_arn
 from attribution.periods import BillingPeriod
+from attribution.tag_history import Attributes, History, identity_of
 from local.deployment import Deployment
 from local.emulator import Emulator
 from truth.objects import StoredObject
@@ -89,6 +93,8 @@ def stack_parameters(secret_arn: str, **overrides: str) -> dict[str, str]:
         "SlackSecretArn": secret_arn,
         "SlackAllowedHosts": "127.0.0.1",
         "EstimateDelaySeconds": "5",
+        # The local AWS knows no organization.
+        "ReadOrganization": "false",
         # The month of the demo is long over.
         "InvocationTtlDays": "3650",
         **overrides,
@@ -138,14 +144,24 @@ class Pipeline:
         prices = DynamoPrices(self.ledger, clock)
         return sum(prices.store(read_offer(body, code).prices) for code, body in offers.items())
 
-    def load_profiles(self, profiles: Mapping[str, Mapping[str, Any]]) -> None:
-        """Put inference profiles of all its accounts into the directory, as `sync_directory` does with those of one."""
+    def load_directory(self, known: Mapping[str, Mapping[str, Any]]) -> None:
+        """Put what AWS would answer about all accounts of the company into the directory.
+
+        `sync_directory` does the same with those of one account.
+        """
         directory = DynamoDirectory(self.ledger)
-        for arn, profile in profiles.items():
+        for arn, profile in known["inference_profiles"].items():
             regions = [region_of_arn(arn), *([""] if profile["routing"] == "global" else [])]
             models = tuple(f"arn:aws:bedrock:{region}::foundation-model/{profile['model_id']}" for region in regions)
-            described = Described(arn, models, profile["name"], pairs(profile["tags"]))
-            directory.put(entry_of(described, None, clock()))
+            directory.put(entry_of(Described(arn, models), None, clock()))
+        named = {**known["accounts"], **known["inference_profiles"], **known["projects"]}
+        tagged = {arn: {"tags": tags} for arn, tags in known["principals"].items()}
+        for text, found in {**named, **tagged}.items():
+            identity = identity_of(text)
+            if identity is not None:
+                attributes = Attributes(pairs(found["tags"]), found.get("name", identity.name))
+                before = directory.history(identity.id)
+                directory.record(before, (before or History(identity.id)).seen(attributes, clock()))
 
     def apply_policy(self, document: PolicyDocument) -> None:
         """Put a policy in force, as `bedrock-costs config apply` does."""
@@ -198,6 +214,30 @@ class Pipeline:
         pointers = self.pointers(period).values()
         with ThreadPoolExecutor(4) as pool:
             return [c for day in pool.map(lambda p: list(self.days.charges(p.usage_date, p.version)), pointers) for c in day]
+
+    def variables(self) -> dict[str, str]:
+        """The environment in which `bedrock-costs` finds this stack."""
+        return {
+            "AWS_ENDPOINT_URL": self.emulator.endpoint,
+            "AWS_ACCESS_KEY_ID": self.emulator.account_id,
+            "AWS_SECRET_ACCESS_KEY": "local",
+            "AWS_REGION": self.emulator.region,
+            "BEDROCK_COSTS_STACK": self.deployment.stack_name,
+        }
+
+    def bedrock_costs(self, *arguments: str, output: str = "table") -> str:
+        """What the command line answers on a terminal of 100 columns."""
+        mine = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
+        ran = subprocess.run(  # noqa: S603  our own interpreter and program
+            [sys.executable, "-c", "from bedrock_costs.main import app; app()", *arguments, "--output", output, "--no-color"],
+            env=mine | self.variables() | {"COLUMNS": "100", "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if ran.returncode:
+            raise PipelineError(f"bedrock-costs {' '.join(arguments)} ended with {ran.returncode}: {ran.stderr}")
+        return ran.stdout
 
     def waiting_messages(self) -> int:
         """Messages in the system's queues, visible, delayed or in hand."""

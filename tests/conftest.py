@@ -6,8 +6,11 @@
 from __future__ import annotations
 
 import os
+from threading import RLock
+from typing import Any
 
 from hypothesis import HealthCheck, settings
+from moto.core.botocore_stubber import BotocoreStubber
 
 os.environ.update(
     AWS_ACCESS_KEY_ID="testing",
@@ -18,6 +21,18 @@ os.environ.update(
     AWS_EC2_METADATA_DISABLED="true",
 )
 os.environ.pop("AWS_PROFILE", None)
+
+# DynamoDB makes one change of an item after the other; moto, asked by several threads, would not.
+_one_at_a_time = RLock()
+_answer = BotocoreStubber.process_request
+
+
+def _answer_alone(stubber: BotocoreStubber, request: Any) -> Any:
+    with _one_at_a_time:
+        return _answer(stubber, request)
+
+
+BotocoreStubber.process_request = _answer_alone  # type: ignore[method-assign, assignment]
 
 # Machines differ in speed, so nothing is timed; the same examples in every run make a failure everybody's failure.
 settings.register_profile("suite", max_examples=60, deadline=None, derandomize=True, database=None)

@@ -9,16 +9,16 @@ from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Se
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
 from typing import Any
 
 from attribution.adjustments import Adjustment
 from attribution.alerts import Alert, AlertKey
-from attribution.allocation import CostCategory, totals_by_currency
 from attribution.budgets import Budget
 from attribution.calibration import Calibration, Place, Pricing
 from attribution.canonical import content_hash
-from attribution.charges import Costs, OriginCharge
-from attribution.days import DayPointer, DayVersion, Sum
+from attribution.charges import AllocatedCharge, Costs, OriginCharge
+from attribution.days import CHARGES_ROOT, COVERAGE_ROOT, DayPointer, DayVersion, Sum, sums_root
 from attribution.deliveries import (
     DeliveryOutcome,
     DeliveryRecord,
@@ -31,8 +31,20 @@ from attribution.deliveries import (
 from attribution.directory import Described, DirectoryEntry, kind_of, region_of_arn
 from attribution.errors import DeliveryIncomplete, InputRejected, LedgerConflict
 from attribution.periods import BillingPeriod
-from attribution.ports import IssuedSession, ListedManifest, Posted, StoredObject, TrailEvent, UnpricedUsage
+from attribution.ports import (
+    IssuedSession,
+    ListedManifest,
+    MeteredHalf,
+    ObservedHalf,
+    Posted,
+    SessionLink,
+    StoredObject,
+    TrailEvent,
+    UnpricedUsage,
+)
 from attribution.prices import OfferReading, Price, PriceList, PublishedOffer, changed_prices
+from attribution.rules import Rules
+from attribution.tag_history import Attributes, History, Identity
 from attribution.usage import Counters, Invocation, InvocationKey, Metered, Observed, Pairs, Usage, UsageKey, with_session_tags
 
 TRANSACTION_ACTIONS = 100
@@ -84,53 +96,87 @@ class Written:
     is_new: bool
     conflicts: bool = False
     replaces: bool = False
+    awaits_session: bool = False
 
 
 class FakeInvocations:
-    """`Invocations` as one conditional item per request. The index of awaiting calls can lag behind."""
+    """`Invocations` as one conditional item per request. A half of a request in `failing` cannot be written."""
 
-    def __init__(self) -> None:
+    def __init__(self, crashes: Crashes | None = None) -> None:
         self.items: dict[InvocationKey, Invocation] = {}
-        self.sessions: dict[str, Pairs] = {}
-        self.awaiting: dict[InvocationKey, str] = {}
-        self.index_lags = False
+        self.failing: set[str] = set()
         self.before_observed: Callable[[], None] = lambda: None
+        self._crashes = crashes or Crashes()
 
-    def record_metered(self, key: InvocationKey, metered: Metered) -> Written:
+    def record_metered(self, halves: Sequence[MeteredHalf]) -> list[Written | Exception]:
+        return [self._record(half.key, lambda half=half: self._record_metered(*half)) for half in halves]  # type: ignore[misc]
+
+    def record_observed(self, halves: Sequence[ObservedHalf]) -> list[Written | Exception]:
+        return [self._record(half.key, lambda half=half: self._record_observed(*half)) for half in halves]  # type: ignore[misc]
+
+    def _record(self, key: InvocationKey, write: Callable[[], Written]) -> Written | Exception:
+        if key.request_id in self.failing:
+            return ConnectionError("the table does not answer")
+        with self._crashes.write():
+            return write()
+
+    def _record_metered(self, key: InvocationKey, metered: Metered) -> Written:
         item = self.items.get(key, Invocation(key))
         if item.metered is not None:
             return Written(False, item.metered.fingerprint() != metered.fingerprint())
         self.items[key] = replace(item, metered=metered)
         return Written(True)
 
-    def record_observed(self, key: InvocationKey, observed: Observed, *, awaits_session: bool) -> Written:
+    def _record_observed(self, key: InvocationKey, observed: Observed) -> Written:
         self.before_observed()
         item = self.items.get(key, Invocation(key))
         if item.observed is not None and item.observed.revision >= observed.revision:
-            return Written(False)
+            return Written(False, awaits_session=not item.observed.session_tags)
         self.items[key] = replace(item, observed=observed)
-        self.awaiting.pop(key, None)
-        if awaits_session:
-            self.awaiting[key] = observed.access_key_id
         return Written(item.observed is None, replaces=item.observed is not None)
 
-    def remember_session(self, session: IssuedSession) -> None:
-        self.sessions[session.access_key_id] = session.session_tags
+    def apply_session_tags(self, links: Sequence[SessionLink]) -> list[bool]:
+        return [self._apply_session_tags(link) for link in links]
 
-    def session_tags(self, access_key_id: str) -> Pairs | None:
-        return self.sessions.get(access_key_id)
-
-    def awaiting_session(self, access_key_id: str) -> Sequence[InvocationKey]:
-        return [] if self.index_lags else sorted(k for k, awaited in self.awaiting.items() if awaited == access_key_id)
-
-    def apply_session_tags(self, key: InvocationKey, access_key_id: str, session_tags: Pairs) -> None:
-        observed = self.items[key].observed
-        if observed is not None and self.awaiting.get(key) == access_key_id:
-            self.items[key] = replace(self.items[key], observed=with_session_tags(observed, session_tags))
-            del self.awaiting[key]
+    def _apply_session_tags(self, link: SessionLink) -> bool:
+        with self._crashes.write():
+            item = self.items.get(link.key)
+            observed = item.observed if item else None
+            if item is None or observed is None or observed.access_key_id != link.access_key_id or observed.session_tags:
+                return False
+            self.items[link.key] = replace(item, observed=with_session_tags(observed, link.session_tags))
+        return True
 
     def get(self, key: InvocationKey) -> Invocation | None:
         return self.items.get(key)
+
+
+class FakeSessions:
+    """`Sessions` whose every method sees what the others wrote."""
+
+    def __init__(self, crashes: Crashes | None = None) -> None:
+        self.known: dict[str, Pairs] = {}
+        self.lists: set[tuple[str, InvocationKey]] = set()
+        self.looked_up: list[str] = []
+        self._crashes = crashes or Crashes()
+
+    def remember(self, sessions: Iterable[IssuedSession]) -> None:
+        for session in sessions:
+            with self._crashes.write():
+                self.known[session.access_key_id] = session.session_tags
+
+    def tags(self, access_key_ids: Iterable[str]) -> Mapping[str, Pairs]:
+        wanted = set(access_key_ids)
+        self.looked_up += wanted
+        return {name: tags for name, tags in self.known.items() if name in wanted}
+
+    def await_session(self, calls: Mapping[str, Sequence[InvocationKey]]) -> None:
+        for name, keys in calls.items():
+            with self._crashes.write():
+                self.lists |= {(name, key) for key in keys}
+
+    def awaiting(self, access_key_ids: Iterable[str]) -> Mapping[str, Sequence[InvocationKey]]:
+        return {name: sorted(key for listed, key in self.lists if listed == name) for name in access_key_ids}
 
 
 def unpriced_as(item: Invocation) -> UnpricedUsage | None:
@@ -294,22 +340,67 @@ class FakePrices:
 
 
 class FakeDirectory:
-    """`Directory`."""
+    """`Directory`, `DirectoryOfDays` and `Histories`: a history is replaced only from the state that was read."""
 
-    def __init__(self, *entries: DirectoryEntry) -> None:
+    def __init__(self, *entries: DirectoryEntry, crashes: Crashes | None = None) -> None:
         self._entries = {entry.arn: entry for entry in entries}
+        self.histories: dict[str, History] = {}
+        self._crashes = crashes or Crashes()
 
     def find(self, arns: Iterable[str]) -> Mapping[str, DirectoryEntry]:
         return {arn: self._entries[arn] for arn in arns if arn in self._entries}
-
-    def tags(self, arns: Iterable[str]) -> Mapping[str, Pairs]:
-        return {arn: entry.tags for arn, entry in self.find(arns).items() if entry.tags}
 
     def of_kind(self, kind: str) -> Sequence[DirectoryEntry]:
         return [entry for arn, entry in sorted(self._entries.items()) if kind_of(arn) == kind]
 
     def put(self, entry: DirectoryEntry) -> None:
         self._entries[entry.arn] = entry
+
+    def attributes_on(self, ids: Iterable[str], usage_date: date) -> Mapping[str, Attributes]:
+        known = {id: self.histories[id] for id in ids if id in self.histories}
+        return {id: history.on(usage_date) or Attributes() for id, history in known.items()}
+
+    def history(self, id: str) -> History | None:
+        return self.histories.get(id)
+
+    def record(self, before: History | None, after: History) -> None:
+        if self.histories.get(after.id) != before:
+            raise LedgerConflict(f"{after.id} was recorded meanwhile")
+        with self._crashes.write():
+            self.histories[after.id] = after
+
+    def known_ids(self) -> Iterator[str]:
+        return (id for id, history in sorted(self.histories.items()) if not history.deleted_at)
+
+    def tag(self, id: str, now: datetime, name: str = "", **tags: str) -> None:
+        """Record a reading of a thing's tags."""
+        before = self.histories.get(id)
+        self.histories[id] = (before or History(id)).seen(Attributes(tuple(sorted(tags.items())), name), now)
+
+
+class FakeDirectoryRequests:
+    """`DirectoryRequests`."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[str, ...]] = []
+
+    def entries(self, ids: Sequence[str], *, changed_at: datetime | None = None, event: str = "") -> None:
+        self.asked.append(tuple(ids))
+
+
+class FakeAttributes:
+    """`ReadAttributes`: what exists by id, and why something may not be read."""
+
+    def __init__(self) -> None:
+        self.existing: dict[str, Attributes] = {}
+        self.forbidden: dict[str, str] = {}
+        self.asked: list[str] = []
+
+    def read(self, identity: Identity) -> Attributes | None:
+        self.asked.append(identity.id)
+        if identity.id in self.forbidden:
+            raise PermissionError(self.forbidden[identity.id])
+        return self.existing.get(identity.id)
 
 
 class FakeQuarantine:
@@ -322,15 +413,21 @@ class FakeQuarantine:
         self.rejected.append(rejected)
 
 
+NO_RULES = Rules()
+
+
 class FakePolicy:
     """`Policy` that a test may change."""
 
-    def __init__(self, categories: Sequence[CostCategory] = (), budgets: Sequence[Budget] = ()) -> None:
-        self.categories = categories
+    def __init__(self, rules: Rules = NO_RULES, budgets: Sequence[Budget] = ()) -> None:
+        self.defined_rules = rules
         self.defined = budgets
 
-    def cost_categories(self) -> Sequence[CostCategory]:
-        return self.categories
+    def rules(self, on: date) -> Rules:
+        return self.defined_rules
+
+    def rules_of(self, fingerprint: str, on: date) -> Rules | None:
+        return self.defined_rules if self.defined_rules.fingerprint() == fingerprint else None
 
     def budgets(self) -> Sequence[Budget]:
         return self.defined
@@ -571,6 +668,9 @@ class FakeLedgerDays:
         callback()
         return found
 
+    def charges(self, usage_date: date, version: str) -> Iterator[AllocatedCharge]:
+        return iter(() if (usage_date, version) in self.expired else self.versions[usage_date, version].charges)
+
     def stage(self, day: DayVersion, sequence: str) -> DayPointer:
         name = (day.usage_date, day.version)
         pointer = DayPointer(
@@ -582,7 +682,7 @@ class FakeLedgerDays:
             self._clock(),
             sequence,
             len(day.charges),
-            {dimension: 1 for dimension in day.sums},
+            {CHARGES_ROOT: "", COVERAGE_ROOT: "", **{sums_root(dimension): "" for dimension in day.sums}},
         )
         with self._crashes.write():
             self.versions[name] = day
@@ -592,12 +692,6 @@ class FakeLedgerDays:
 
     def staged(self, usage_date: date, version: str) -> DayPointer:
         return self._headers[usage_date, version]
-
-    def stored_totals(self, usage_date: date, version: str) -> tuple[Mapping[str, Costs], int]:
-        charges = self.versions[usage_date, version].charges
-        # A store keeps one item per name.
-        stored = {c.digest(): c for c in charges}
-        return totals_by_currency(stored.values()), len(stored)
 
     def flip(
         self,
@@ -642,6 +736,22 @@ class FakeLedgerDays:
         return {p.usage_date: self.versions[p.usage_date, p.version].sums.get(dimension, {}) for p in pointers}
 
 
+class FakeBudgetSums:
+    """`BudgetSums`: any of it may be gone at any time."""
+
+    def __init__(self, crashes: Crashes | None = None) -> None:
+        self.kept: dict[tuple[date, str], Mapping[str, Decimal]] = {}
+        self._crashes = crashes or Crashes()
+
+    def read(self, pointers: Sequence[DayPointer]) -> Mapping[date, Mapping[str, Decimal]]:
+        found = {p.usage_date: self.kept.get((p.usage_date, p.version)) for p in pointers}
+        return {day: sums for day, sums in found.items() if sums is not None}
+
+    def keep(self, pointer: DayPointer, sums: Mapping[str, Decimal]) -> None:
+        with self._crashes.write():
+            self.kept[pointer.usage_date, pointer.version] = dict(sums)
+
+
 class FakeAnnouncements:
     """`Announcements`."""
 
@@ -665,6 +775,9 @@ class FakeAlerts:
 
     def get(self, key: AlertKey) -> Alert | None:
         return self.items.get(key)
+
+    def get_many(self, keys: Iterable[AlertKey]) -> Mapping[AlertKey, Alert]:
+        return {key: self.items[key] for key in keys if key in self.items}
 
     def put(self, alert: Alert, *, replacing: Alert | None) -> bool:
         callback, self.before_put = self.before_put, lambda: None

@@ -7,8 +7,9 @@ says so. Usage has an owner or a reason why it has none; discounts, tax, credits
 from __future__ import annotations
 
 from collections import Counter, defaultdict
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from decimal import Decimal
+from decimal import Decimal, localcontext
 from typing import TYPE_CHECKING, Any
 
 from truth.organisation import ACCOUNTS, PRINCIPALS, PROFILES, PROJECTS
@@ -154,6 +155,36 @@ def directory() -> dict[str, Any]:
         },
         "projects": {p.arn: {"tags": {"team": p.team}} for p in PROJECTS},
     }
+
+
+def discounts_by_team(month: Month, central: Mapping[str, str]) -> dict[str, Decimal]:
+    """What enterprise discounts come to for each team if each goes with the usage that it discounts: of the same day, account,
+    Region and usage type. Usage that no evidence names an owner for keeps its part under `unallocated`.
+
+    `central` says which team owns the charges that have no owner for a reason. Shares are rounded at 24 places.
+    """
+    usage: defaultdict[tuple[str, ...], defaultdict[str, Decimal]] = defaultdict(lambda: defaultdict(Decimal))
+    for request in month.requests:
+        team = UNALLOCATED if request.evidence == "none" else request.team
+        day, account = request.time.date().isoformat(), request.principal.account.account_id
+        for sku, quantity in request.usage():
+            usage[day, account, sku.region, sku.usage_type][team] += sku.billed_cost(quantity)
+    billed = [charge for charge in month.charges if is_billed(charge, restated=False) and charge.product.is_bedrock]
+    for charge in billed:
+        if charge.line_item_type == "Usage":
+            nobody = central.get(charge.reason, UNALLOCATED)
+            usage[_place(charge)][nobody if charge.evidence == "none" else charge.team or nobody] += charge.cost
+    by_team: defaultdict[str, Decimal] = defaultdict(Decimal)
+    with localcontext(prec=60):
+        for charge in (charge for charge in billed if charge.is_discount):
+            weights = usage[_place(charge)]
+            for team, cost in weights.items():
+                by_team[team] += (charge.cost * cost / sum(weights.values())).quantize(Decimal("1E-24"))
+    return dict(sorted(by_team.items()))
+
+
+def _place(charge: Charge) -> tuple[str, ...]:
+    return charge.time.date().isoformat(), charge.account.account_id, charge.region, charge.usage_type
 
 
 _COUNTS = ("logged", "log_records", "in_cloudtrail", "failed", "guardrail_blocked")

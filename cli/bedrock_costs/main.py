@@ -10,9 +10,13 @@ import typer
 from bedrock_costs.application import Commands, Options
 from bedrock_costs.commands.adjustments import adjustments
 from bedrock_costs.commands.backfill import backfill
+from bedrock_costs.commands.budgets import budgets
 from bedrock_costs.commands.config import commands as config_commands
+from bedrock_costs.commands.coverage import coverage
 from bedrock_costs.commands.days import days
 from bedrock_costs.commands.deliveries import deliveries
+from bedrock_costs.commands.directory import commands as directory_commands
+from bedrock_costs.commands.explain import explain
 from bedrock_costs.commands.prices import commands as prices_commands
 from bedrock_costs.commands.quarantine import quarantine
 from bedrock_costs.commands.replay import commands as replay_commands
@@ -61,8 +65,21 @@ def main(
     ctx.obj = Options(stack_name, profile, region, endpoint_url, output, color)
 
 
-for command in (report, days, request, deliveries, adjustments, quarantine, status, backfill):
+for command in (
+    report,
+    budgets,
+    coverage,
+    explain,
+    days,
+    request,
+    deliveries,
+    adjustments,
+    quarantine,
+    status,
+    backfill,
+):
     app.command()(command)
 app.add_typer(replay_commands, name="replay")
 app.add_typer(config_commands, name="config")
 app.add_typer(prices_commands, name="prices")
+app.add_typer(directory_commands, name="directory")

@@ -7,6 +7,7 @@ a boolean.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,13 +29,15 @@ _PATTERNS = {"[key]": "an account id is 12 digits", "currency": "write an ISO co
 _MAPPINGS = {
     "limit": '{amount: "5", currency: USD}',
     "accounts": '{"111122223333": platform}',
-    "document": "the keys cost_categories and budgets",
+    "document": "the keys cost_categories, shared_charges and budgets",
     "item": "its keys, such as name: search",
 }
+# What stands for the form of a cost category in the place of an error.
+_FORMS = ("(AWS definition)", "(short form)")
 _NOTHING = ("", "~", "null")
 # An error about the document as a whole begins with the part that it is about.
-_ABOUT = re.compile(r"^(?:Value error, )?(?P<kind>budget|cost category) '(?P<name>[^']*)'")
-_LISTS = {"budget": "budgets", "cost category": "cost_categories"}
+_ABOUT = re.compile(r"^(?:Value error, )?(?P<kind>budget|cost category|shared charge) '(?P<name>[^']*)'")
+_LISTS = {"budget": "budgets", "cost category": "cost_categories", "shared charge": "shared_charges"}
 
 
 def read_policy_file(path: Path) -> PolicyDocument:
@@ -42,16 +45,18 @@ def read_policy_file(path: Path) -> PolicyDocument:
     from pydantic import ValidationError
 
     from adapters.policy import PolicyDocument
+    from adapters.validation import place as named
 
     root, document = _load(path)
+    included = _include(path, root, document)
     try:
         return PolicyDocument.model_validate(document)
     except ValidationError as error:
         wrong = []
         for found in error.errors():
             node = _about(root, found["msg"]) or _node_at(root, found["loc"])
-            place = f"{path}:{node.start_mark.line + 1}"
-            name = ".".join(str(part) for part in found["loc"] if part != "[key]") or "document"
+            place = f"{_file_of(found['loc'], included) or path}:{node.start_mark.line + 1}"
+            name = named(found["loc"]) or "document"
             message = _message(found["type"], found["loc"], found["input"]) or found["msg"].removeprefix("Value error, ")
             wrong.append((node.start_mark.line, f"{place}: {name}: {message}"))
         raise Failure(
@@ -61,8 +66,33 @@ def read_policy_file(path: Path) -> PolicyDocument:
         ) from None
 
 
+def _include(path: Path, root: Node, document: object) -> dict[int, Path]:
+    """Put definitions in their places that lie in files of their own (`- file: team.json`); which file each is from."""
+    from yaml import MappingNode, SequenceNode
+
+    listed = document.get("cost_categories") if isinstance(document, dict) else None
+    entry = _entry(root, "cost_categories") if isinstance(root, MappingNode) else None
+    if not isinstance(listed, list) or entry is None or not isinstance(entry[1], SequenceNode):
+        return {}
+    included: dict[int, Path] = {}
+    for number, item in enumerate(listed):
+        if isinstance(item, dict) and set(item) == {"file"} and isinstance(item["file"], str):
+            included[number] = path.parent / item["file"]
+            entry[1].value[number], listed[number] = _load(included[number])
+    return included
+
+
+def _file_of(location: tuple[int | str, ...], included: dict[int, Path]) -> Path | None:
+    """The file that a wrong place is in; None for the policy itself."""
+    match location:
+        case ("cost_categories", int(number), *_):
+            return included.get(number)
+    return None
+
+
 def _message(kind: str, location: tuple[int | str, ...], value: object) -> str:
     """What to write, where the validator's own words speak of its types or patterns; empty where they will do."""
+    location = tuple(part for part in location if part not in _FORMS)
     field = "document" if not location else "item" if isinstance(location[-1], int) else str(location[-1])
     if kind in ("tuple_type", "list_type"):
         return f"write a list: [{value}]" if isinstance(value, str) else "write a list: [search]"
@@ -123,13 +153,16 @@ def _refuse_ambiguity(path: Path, node: Node, seen: set[int]) -> None:
             _refuse_ambiguity(path, value, seen)
 
 
-def _node_at(root: Node, location: tuple[int | str, ...]) -> Node:
+def _node_at(root: Node, location: Sequence[int | str]) -> Node:
     """The key, or the item, at a place; the nearest one around it where the place itself is missing."""
     from yaml import MappingNode, SequenceNode
 
     node, shown = root, root
     for part in location:
-        if isinstance(node, MappingNode):
+        if part in _FORMS:
+            described = _entry(node, "CostCategory") if isinstance(node, MappingNode) else None
+            node = described[1] if described else node
+        elif isinstance(node, MappingNode):
             entry = _entry(node, str(part))
             if entry is None:
                 break
@@ -145,8 +178,18 @@ def _entry(node: MappingNode, name: str) -> tuple[Node, Node] | None:
     return next(((key, value) for key, value in node.value if key.value == name), None)
 
 
+def _name_of(item: Node) -> tuple[Node, Node] | None:
+    """What names a budget, a shared charge or a cost category, also one as AWS writes it."""
+    from yaml import MappingNode
+
+    if not isinstance(item, MappingNode):
+        return None
+    described = _entry(item, "CostCategory")
+    return _name_of(described[1]) if described else _entry(item, "name") or _entry(item, "Name")
+
+
 def _about(root: Node, message: str) -> Node | None:
-    """The budget or cost category that a message about the whole document names; the last one of that name."""
+    """The part that a message about the whole document names; the last one of that name."""
     from yaml import MappingNode, SequenceNode
 
     about = _ABOUT.match(message)
@@ -156,7 +199,7 @@ def _about(root: Node, message: str) -> Node | None:
     if listed is None or not isinstance(listed[1], SequenceNode):
         return None
     for item in reversed(listed[1].value):
-        named = _entry(item, "name") if isinstance(item, MappingNode) else None
+        named = _name_of(item)
         if named and named[1].value == about["name"]:
             found: Node = named[0]
             return found

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -14,7 +14,7 @@ from attribution.charges import Basis
 from attribution.errors import PolicyInvalid
 from attribution.periods import BillingPeriod
 from bedrock_costs.failures import ExitCode, Failure
-from bedrock_costs.formats import counted
+from bedrock_costs.formats import counted, instant, money
 
 if TYPE_CHECKING:
     from adapters.ledger_days import DynamoLedgerDays
@@ -44,6 +44,16 @@ def parse_instant(text: str) -> datetime:
     except ValueError:
         raise typer.BadParameter(f"{text!r} is not a time: write it as 2026-11-23T14:00") from None
     return instant.replace(tzinfo=UTC) if instant.tzinfo is None else instant.astimezone(UTC)
+
+
+AsOf = Annotated[
+    datetime | None,
+    typer.Option(
+        parser=parse_instant,
+        metavar="TIME",
+        help="What the ledger said at this time, as 2026-11-23T14:00 (UTC unless it says otherwise). Default: now.",
+    ),
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,14 +96,19 @@ class Span:
         return f"{self.first} to {self.last}" if self.first != self.last else str(self.first)
 
 
-def read_pointers(days: DynamoLedgerDays, span: Span) -> list[DayPointer]:
-    """The current versions of the span's days, in order; a failure where the ledger has none of them."""
+def read_pointers(days: DynamoLedgerDays, span: Span, as_of: datetime | None = None) -> list[DayPointer]:
+    """The versions of the span's days, in order, that are current or were so at a moment.
+
+    A failure where the ledger has none of them, or where one that it had has expired.
+    """
     found = [
         pointer
         for period in span.periods()
-        for pointer in days.pointers(period).values()
+        for pointer in (days.pointers(period) if as_of is None else days.pointers_as_of(period, as_of)).values()
         if span.first <= pointer.usage_date <= span.last
     ]
+    if as_of is not None:
+        _require_readable(days, span, found, as_of)
     if not found:
         raise Failure(
             f"no data for {span}: the ledger has no day of it",
@@ -104,32 +119,61 @@ def read_pointers(days: DynamoLedgerDays, span: Span) -> list[DayPointer]:
     return sorted(found, key=lambda pointer: pointer.usage_date)
 
 
+def _require_readable(days: DynamoLedgerDays, span: Span, found: Sequence[DayPointer], as_of: datetime) -> None:
+    if not found:
+        raise Failure(
+            f"the ledger had no day of {span} at {instant(as_of)}, or has forgotten it",
+            "No version of these days was current then whose record is kept. Records of estimates are kept for the stack's"
+            " LedgerRetentionDays, those of bills for good.",
+            "Choose a later time for --as-of.",
+            ExitCode.NOT_READY,
+        )
+    expired = days.expired(found)
+    if expired:
+        raise Failure(
+            f"what the ledger said of {counted(len(expired), 'day')} at {instant(as_of)} has expired",
+            "A version that was replaced is kept for 2 days if it was an estimate, for LedgerRetentionDays if it was a bill."
+            " Its total is all that is still known.",
+            "Choose a later time for --as-of, or days that have not changed since with --from and --to.",
+            ExitCode.NOT_READY,
+            tuple(f"{p.usage_date}: {p.basis} on {instant(p.changed_at)}, {_total(p)}" for p in expired),
+        )
+
+
+def _total(pointer: DayPointer) -> str:
+    totals = [money(costs.billed_cost, currency) for currency, costs in pointer.totals.items()]
+    return f"{' + '.join(totals) or 'no charge'} in all (billed_cost)"
+
+
 @dataclass(frozen=True, slots=True)
 class Freshness:
-    """How sure the days of a span are, and since when."""
+    """How sure the days of a span are, and since when; and the moment that was asked for, where it is not now."""
 
     span: Span
     by_basis: dict[str, int]
     as_of: datetime
+    asked: datetime | None = None
 
     @classmethod
-    def of(cls, span: Span, pointers: Sequence[DayPointer]) -> Freshness:
+    def of(cls, span: Span, pointers: Sequence[DayPointer], asked: datetime | None = None) -> Freshness:
         counts = Counter(pointer.basis for pointer in pointers)
-        return cls(span, {basis.value: counts[basis] for basis in reversed(Basis)}, latest(p.changed_at for p in pointers))
+        by_basis = {basis.value: counts[basis] for basis in reversed(Basis)}
+        return cls(span, by_basis, latest(p.changed_at for p in pointers), asked)
 
     @property
     def missing(self) -> int:
         return self.span.day_count - sum(self.by_basis.values())
 
     def sentence(self) -> str:
-        """The days by basis, for people."""
+        """The days by basis and when they changed last, for people."""
         parts = [f"{count} {basis}" for basis, count in self.by_basis.items() if count]
         absent = f", {self.missing} without data" if self.missing else ""
-        return f"{counted(self.span.day_count, 'day')}: {', '.join(parts)}{absent}"
+        stood = f" As the ledger stood on {instant(self.asked)}, changed last on" if self.asked else " As of"
+        return f"{counted(self.span.day_count, 'day')}: {', '.join(parts)}{absent}.{stood} {instant(self.as_of)}."
 
     def document(self) -> dict[str, object]:
         """The same for programs."""
-        return {"as_of": self.as_of, "days": self.by_basis | {"without_data": self.missing}}
+        return {"as_of": self.as_of, "asked_as_of": self.asked, "days": self.by_basis | {"without_data": self.missing}}
 
 
 def latest(moments: Iterable[datetime]) -> datetime:

@@ -13,13 +13,17 @@ from bedrock_costs.failures import ExitCode, Failure
 if TYPE_CHECKING:
     import boto3
 
+    from adapters.budget_sums import DynamoBudgetSums
     from adapters.deliveries import DynamoDeliveries
+    from adapters.directory import DynamoDirectory
     from adapters.dynamodb import Table
     from adapters.invocations import DynamoInvocations
     from adapters.ledger_days import DynamoLedgerDays
     from adapters.policy import DynamoPolicy
     from adapters.prices import DynamoPrices
     from adapters.queues import SqsDirectoryTasks
+    from adapters.usage_counters import DynamoUsageCounters
+    from adapters.work_bucket import S3OriginCharges
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,11 +146,29 @@ class Stack:
 
         return DynamoLedgerDays(self.ledger, 0, now)
 
+    def budget_sums(self) -> DynamoBudgetSums:
+        """What budgets count of versions of days."""
+        from adapters.budget_sums import DynamoBudgetSums
+
+        return DynamoBudgetSums(self.ledger, now)
+
     def deliveries(self) -> DynamoDeliveries:
         """Delivery records."""
         from adapters.deliveries import DynamoDeliveries
 
         return DynamoDeliveries(self.ledger)
+
+    def origin_charges(self) -> S3OriginCharges:
+        """Origin charges of days."""
+        from adapters.work_bucket import S3OriginCharges
+
+        return S3OriginCharges(self.client("s3"), self.output("WorkBucket"))
+
+    def counters(self) -> DynamoUsageCounters:
+        """Usage counters, for reading: the retention is for writers."""
+        from adapters.usage_counters import DynamoUsageCounters
+
+        return DynamoUsageCounters(self.ledger, 0, now)
 
     def policy(self) -> DynamoPolicy:
         """The policy document."""
@@ -159,6 +181,12 @@ class Stack:
         from adapters.prices import DynamoPrices
 
         return DynamoPrices(self.ledger, now)
+
+    def directory(self) -> DynamoDirectory:
+        """What ARNs stand for, and what things are and were tagged with."""
+        from adapters.directory import DynamoDirectory
+
+        return DynamoDirectory(self.ledger)
 
     def directory_tasks(self) -> SqsDirectoryTasks:
         """Where the stack is asked to bring its directory up to date."""

@@ -1,7 +1,8 @@
 """Allocate one usage day: the only writer of ledger days.
 
 Trigger  an SQS FIFO message that names a day; its group is the day.
-Effect   a version of the day, the pointer to it, an adjustment where that changes a closed month, and `LedgerDaysChanged`.
+Effect   a version of the day, the pointer to it, an adjustment where that changes a closed month, `LedgerDaysChanged`, and
+         requests for directory entries that the day would need.
 Retry    safe: a version is named by what it was made from, and a pointer moves only from where it was read.
 """
 
@@ -14,9 +15,11 @@ from aws_lambda_powertools.utilities.typing import LambdaContext
 from adapters import wiring
 from adapters.contracts import AllocateDay, read
 from adapters.messages import process_messages
-from adapters.observability import count, logger, metrics
+from adapters.observability import count, gauge, logger, metrics
 from adapters.settings import AllocateCharges, load
-from attribution.flows.allocate_charges import allocate_charges
+from attribution.charges import Basis
+from attribution.coverage import capture_rate, unallocated_by_gap
+from attribution.flows.allocate_charges import AllocatedDay, allocate_charges
 
 settings = load(AllocateCharges)
 origin_charges = wiring.origin_charges(settings)
@@ -26,6 +29,7 @@ counters = wiring.usage_counters(settings)
 policy = wiring.policy(settings)
 prices = wiring.prices(settings)
 directory = wiring.directory(settings)
+directory_tasks = wiring.directory_tasks(settings)
 announcements = wiring.announcements()
 quarantine = wiring.quarantine(settings)
 redelivery = wiring.redelivery()
@@ -41,7 +45,8 @@ def allocate(body: str, name: str) -> None:
         counters=counters,
         policy=policy,
         prices=prices,
-        profile_tags=directory,
+        directory=directory,
+        directory_requests=directory_tasks,
         announcements=announcements,
     )
     count("DaysChanged", len(outcome.flipped))
@@ -53,6 +58,8 @@ def allocate(body: str, name: str) -> None:
         basis=outcome.basis,
         days_changed=len(outcome.flipped),
     )
+    if outcome.basis is not Basis.ESTIMATED:
+        measure_coverage(outcome)
     if outcome.adjustment is not None:
         count("ClosedMonthAdjusted")
         logger.info(
@@ -62,6 +69,17 @@ def allocate(body: str, name: str) -> None:
             usage_dates=[day.isoformat() for day in outcome.adjustment.days],
             billed_cost={currency: str(c.difference.billed_cost) for currency, c in outcome.adjustment.totals.items()},
         )
+
+
+def measure_coverage(outcome: AllocatedDay) -> None:
+    """How much of a billed day has an owner in the policy's first cost category, and why the rest has none."""
+    category = outcome.first_category
+    for currency, coverage in outcome.coverage.items():
+        rate = capture_rate(coverage, category)
+        if rate is not None:
+            gauge("CaptureRate", 100 * rate, is_percent=True, Currency=currency)
+        for gap, amount in unallocated_by_gap(coverage, category).items():
+            gauge("UnallocatedCost", amount, Gap=gap.value, Currency=currency)
 
 
 @logger.inject_lambda_context

@@ -1,6 +1,6 @@
-"""Compare budgets with what a billing period has spent.
+"""Hold budgets against the ledger: what was spent in their periods, and what is going to be.
 
-Trigger  `LedgerDaysChanged`, and a schedule, by way of EventBridge and SQS.
+Trigger  `LedgerDaysChanged`, and every quarter of an hour, when periods begin somewhere, by way of EventBridge and SQS.
 Effect   alerts raised, corrected or left as they are.
 Retry    safe: an alert is replaced only from the state that was read.
 """
@@ -17,10 +17,10 @@ from adapters.messages import process_messages
 from adapters.observability import count, logger, metrics
 from adapters.settings import EvaluateBudgets, load
 from attribution.flows.evaluate_budgets import evaluate_budgets
-from attribution.periods import BillingPeriod
 
 settings = load(EvaluateBudgets)
 days = wiring.ledger_days(settings)
+sums = wiring.budget_sums(settings)
 policy = wiring.policy(settings)
 alerts = wiring.alerts(settings.alerts_table, settings.ledger_retention_days)
 quarantine = wiring.quarantine(settings)
@@ -29,17 +29,20 @@ redelivery = wiring.redelivery()
 
 def evaluate(body: str, name: str) -> None:
     detail = read(LedgerDaysChangedEvent, body, name).detail
-    period = BillingPeriod.parse(detail.billing_period) if detail else BillingPeriod.of(wiring.clock().date())
-    outcome = evaluate_budgets(period, days=days, policy=policy, alerts=alerts, clock=wiring.clock)
+    changed = detail.usage_dates if detail else ()
+    outcome = evaluate_budgets(changed, days=days, sums=sums, policy=policy, alerts=alerts, clock=wiring.clock)
     count("AlertsChanged", len(outcome.changed))
-    count("BudgetsNotEvaluated", len(outcome.not_evaluated))
+    count("BudgetsNotEvaluated", len(outcome.judged.not_evaluated))
+    count("BudgetsWithoutLimit", len(outcome.judged.without_limit))
     logger.info(
         "budgets evaluated",
-        billing_period=str(period),
         budgets=outcome.budgets,
+        evaluations=len(outcome.evaluations),
         thresholds_crossed=outcome.crossed,
         alerts_changed=len(outcome.changed),
-        not_evaluated=outcome.not_evaluated,
+        days_summed=outcome.judged.days_summed,
+        not_evaluated=outcome.judged.not_evaluated,
+        without_limit=outcome.judged.without_limit,
     )
 
 

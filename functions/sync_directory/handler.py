@@ -1,7 +1,7 @@
-"""Bring prices, the models behind ARNs, and what the bill says of list prices up to date.
+"""Bring prices, the models behind ARNs, tags and names, and what the bill says of list prices up to date.
 
 Trigger  a daily schedule, by way of EventBridge and SQS; single tasks from other functions and from `bedrock-costs`.
-Effect   prices, directory entries and calibrations in the ledger; messages that have requests priced and days estimated again.
+Effect   prices, directory entries and calibrations in the ledger; messages that have requests priced and days allocated again.
 Retry    safe: what is read again unchanged is not written, and requests are priced once whoever asks.
 """
 
@@ -16,6 +16,7 @@ from adapters.contracts import DirectoryTask, read
 from adapters.messages import process_messages
 from adapters.observability import count, logger, metrics
 from adapters.settings import SyncDirectory, load
+from attribution.directory import kind_of
 from attribution.errors import PriceListUnavailable
 from attribution.flows import sync_directory as flow
 
@@ -24,6 +25,8 @@ offers = wiring.price_offers(settings)
 prices = wiring.prices(settings)
 models = wiring.bedrock_models()
 directory = wiring.directory(settings)
+attributes = wiring.aws_attributes(settings)
+directory_tasks = wiring.directory_tasks(settings)
 days = wiring.ledger_days(settings)
 counters = wiring.usage_counters(settings)
 origin_charges = wiring.origin_charges(settings)
@@ -38,13 +41,12 @@ def do_task(body: str, name: str) -> None:
     if task.task == "prices":
         sync_prices()
     elif task.task == "models":
-        since = wiring.oldest_recordable(settings).date()
-        now = wiring.clock()
-        log_models(flow.sync_models(models=models, directory=directory, days=days, counters=counters, since=since, now=now))
+        sync = directory_sync()
+        named = flow.opaque_models(days=days, counters=counters, since=sync.since, now=sync.moment)
+        log_entries(sync.profiles(named))
         request_pricing()
-    elif task.task == "model":
-        log_models(flow.sync_model(task.arn, models=models, directory=directory, now=wiring.clock()))
-        request_pricing()
+    elif task.task == "entries":
+        sync_entries(task)
     elif task.task == "pricing":
         request_pricing()
     else:
@@ -65,8 +67,43 @@ def sync_prices() -> None:
         raise PriceListUnavailable("; ".join(outcome.unavailable))
 
 
-def log_models(outcome: flow.SyncedModels) -> None:
-    logger.info("models read", seen=outcome.seen, gone=outcome.gone, unexplained=list(outcome.unexplained))
+def directory_sync() -> flow.DirectorySync:
+    return flow.DirectorySync(
+        models=models,
+        directory=directory,
+        attributes=attributes,
+        histories=directory,
+        days=days,
+        queue=allocation_queue,
+        account_id=settings.account_id,
+        since=wiring.oldest_recordable(settings).date(),
+        moment=wiring.clock(),
+    )
+
+
+def sync_entries(task: DirectoryTask) -> None:
+    if not task.ids:
+        parts = flow.request_all_entries(histories=directory, requests=directory_tasks)
+        logger.info("entries are to be read", parts=parts)
+        return
+    log_entries(directory_sync().entries(task.ids, changed_at=task.changed_at, event=task.event))
+    if any(kind_of(id) for id in task.ids):
+        # Only what leads to a model can give anything a price.
+        request_pricing()
+
+
+def log_entries(outcome: flow.SyncedEntries) -> None:
+    count("DirectoryEntriesChanged", outcome.changed)
+    count("DirectoryEntriesUnreadable", len(outcome.unreadable))
+    logger.info(
+        "directory read",
+        seen=outcome.seen,
+        changed=outcome.changed,
+        gone=outcome.gone,
+        unexplained=list(outcome.unexplained),
+        unreadable=dict(outcome.unreadable),
+        days=[day.isoformat() for day in outcome.days],
+    )
 
 
 def request_pricing() -> None:

@@ -10,14 +10,19 @@ from typing import Any
 
 import pytest
 
+from adapters import wiring
+from adapters.day_parts import PartsLost
 from adapters.dynamodb import to_wire
 from adapters.ledger_days import DynamoLedgerDays
+from adapters.usage_counters import DynamoUsageCounters
 from attribution.adjustments import ACCOUNTS_NAMED, Adjustment, Change
 from attribution.charges import Basis, Costs
+from attribution.coverage import Gap, cover, verify_coverage
 from attribution.days import DayPointer, make_day_version
 from attribution.deliveries import DeliveryOutcome, DeliveryRecord, IngestedReport
-from attribution.errors import ConservationViolated, LedgerConflict
+from attribution.errors import LedgerConflict
 from attribution.periods import BillingPeriod
+from attribution.rules import Rules
 from tests.support import inputs
 from tests.support.stack import FAILED_NONE, Stack, held_back, load_event, messages, windowed
 from truth.summary import Sums
@@ -151,6 +156,28 @@ def test_the_published_days_hold_exactly_the_money_of_the_delivery(stack: Stack)
         assert sum((s.costs.billed_cost for s in by_team.values()), Decimal(0)) == total.billed_cost
 
 
+def test_the_coverage_of_billed_days_is_kept_with_them_and_measured(stack: Stack) -> None:
+    count_first_days(stack)
+    bill(stack, refresh=2)
+
+    inputs.allocate_everything(stack)
+
+    days, counters = days_of(stack), DynamoUsageCounters(stack.table("LedgerTable"), 760, lambda: stack.now)
+    found: set[Gap] = set()
+    for day, pointer in pointers(stack).items():
+        covered = days.coverage([pointer])[day]
+        assert covered == cover(list(days.charges(day, pointer.version)), counters.usage_of(day))
+        verify_coverage(covered, pointer.totals)
+        found |= {gap for c in covered.values() for gap in c.parts}
+    assert {Gap.NONE, Gap.TAX, Gap.CREDIT, Gap.DISCOUNT, Gap.MANTLE, Gap.OTHER_UNITS, Gap.LOGGING_INCOMPLETE} <= found
+    points = stack.points("UnallocatedCost")
+    assert {point["service"] for point in points} == {FUNCTION} and {point["Currency"] for point in points} == {"USD"}
+    assert {point["Gap"] for point in points} <= {gap.value for gap in Gap}
+    by_team = [days.sums([p], "team")[day]["(unallocated)", "USD"].costs.billed_cost for day, p in pointers(stack).items()]
+    assert sum(point["UnallocatedCost"][0] for point in points) == pytest.approx(float(sum(by_team)))
+    assert len(stack.points("CaptureRate")) == len(by_team)
+
+
 def test_a_bill_replaces_the_estimate_whose_version_expires(stack: Stack) -> None:
     stack.run(FUNCTION, messages(FUNCTION, [{"usage_date": "2026-02-02", "because": "usage"}]))
     estimate = pointers(stack)[date(2026, 2, 2)]
@@ -160,10 +187,9 @@ def test_a_bill_replaces_the_estimate_whose_version_expires(stack: Stack) -> Non
 
     current = pointers(stack)[date(2026, 2, 2)]
     assert current.basis is Basis.BILLED and current.superseded == ()
-    old = [i for i in stack.items("LedgerTable") if i["pk"] == f"DAY#2026-02-02#{estimate.version}"]
-    assert old and all("expires_at" in item for item in old)
-    new = [i for i in stack.items("LedgerTable") if i["pk"] == f"DAY#2026-02-02#{current.version}"]
-    assert new and not any("expires_at" in item for item in new)
+    expiring = {item["sk"] for item in stack.items("LedgerTable") if "expires_at" in item and item["pk"].startswith("DAY#")}
+    old, new = (set(p.roots.values()) for p in (estimate, current))
+    assert expiring == {f"VERSION#{estimate.version}", *(ref.rpartition("#")[2] for ref in old - new)}
 
 
 def test_a_restatement_of_a_closed_month_is_an_adjustment_that_explains_every_cent(stack: Stack) -> None:
@@ -210,10 +236,10 @@ def test_versions_that_were_staged_for_an_overtaken_delivery_expire_unless_the_n
 
     inputs.allocate_everything(stack)
 
-    current = {f"DAY#{day}#{pointer.version}" for day, pointer in pointers(stack).items()}
-    versions = [item for item in stack.items("LedgerTable") if item["pk"].startswith("DAY#")]
-    assert len({item["pk"] for item in versions} - current) == (2 if is_other else 0)
-    assert {item["pk"] for item in versions if "expires_at" not in item} == current
+    current = {(day.isoformat(), pointer.version) for day, pointer in pointers(stack).items()}
+    versions = [item for item in stack.items("LedgerTable") if item["sk"].startswith("VERSION#")]
+    assert len(versions) - len(current) == (2 if is_other else 0)
+    assert {(i["usage_date"], i["version"]) for i in versions if "expires_at" not in i} == current
     staged = {i["outcome"]: set(i["staged"]) for i in stack.items("LedgerTable") if i["pk"].startswith("DELIVERY#")}
     assert staged == {"superseded": set(), "published": {"2026-02-01", "2026-02-02", "2026-02-03"}}
 
@@ -222,7 +248,7 @@ def test_a_whole_month_its_delivery_and_the_largest_adjustment_become_visible_at
     """31 days in two currencies, more accounts than are named, amounts of 38 digits: within a transaction and an item."""
     october = BillingPeriod(2026, 10)
     widest = Costs.uniform(Decimal("-" + "9" * 38))
-    days = [make_day_version(day, Basis.BILLED, [], [], origin="o", usage="u") for day in october.days()]
+    days = [make_day_version(day, Basis.BILLED, [], Rules(), origin="o", usage="u") for day in october.days()]
     delivery = DeliveryRecord(
         "cur", october, "e", "2026-12-01T00:00:00+00:00#e", "key", "etag", DeliveryOutcome.INGESTED,
         IngestedReport((), (), 0, 0, {}), october.days(),
@@ -257,22 +283,23 @@ def test_usage_that_arrives_after_the_bill_moves_no_money(stack: Stack) -> None:
         assert after[day].basis is Basis.BILLED
 
 
-def test_a_version_whose_charges_are_not_what_was_allocated_is_never_shown(
-    stack: Stack, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_version_whose_charges_are_not_what_was_allocated_is_never_shown(stack: Stack) -> None:
     stack.run("roll_up_usage", load_event("roll_up_usage"))
     handler = stack.handler(FUNCTION)
-    original = handler.days.stage
 
-    def loses_an_item(day: Any, sequence: str) -> Any:
-        pointer = original(day, sequence)
-        key = {"pk": f"DAY#{day.usage_date}#{day.version}", "sk": "CHARGE#00000"}
-        stack.dynamodb.delete_item(TableName="LedgerTable", Key=to_wire(key))
-        return pointer
+    def loses_an_item(**_: Any) -> None:
+        for item in stack.items("LedgerTable"):
+            if "body" in item:
+                stack.dynamodb.delete_item(TableName="LedgerTable", Key=to_wire({"pk": item["pk"], "sk": item["sk"]}))
+                return
 
-    monkeypatch.setattr(handler.days, "stage", loses_an_item)
+    events = wiring.client("dynamodb").meta.events
+    events.register("after-call.dynamodb.BatchWriteItem", loses_an_item)
+    try:
+        reason = held_back(stack, handler, load_event(FUNCTION))
+    finally:
+        events.unregister("after-call.dynamodb.BatchWriteItem", loses_an_item)
 
-    assert held_back(stack, handler, load_event(FUNCTION)) == ConservationViolated.__name__
-
-    assert not any(item["sk"].startswith("DAY#") for item in stack.items("LedgerTable"))
+    assert reason == PartsLost.__name__
+    assert not any(item["sk"].startswith(("DAY#", "VERSION#")) for item in stack.items("LedgerTable"))
     assert announced(stack) == []

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import base64
 import json
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from typing import Any
 
 import pytest
 
+from adapters.packing import pack_metered, unpack_metered
 from adapters.policy import DynamoPolicy, parse_policy
 from tests.support.stack import FAILED_NONE, Stack, failed, load_event, messages, windowed
 
@@ -41,7 +45,8 @@ def test_the_sample_event_raises_the_alert_of_a_threshold_that_is_crossed(spent:
     assert answer == FAILED_NONE
     assert alerts(spent) == {"80": ("alarm", "pending", 1)}
     (item,) = spent.items("AlertsTable")
-    assert (item["billed"], item["estimated"]) == (0, item["drivers"][0][1])
+    assert (item["billed"], str(item["estimated"])) == (0, "0.202389")
+    assert [driver[0] for driver in item["drivers"]] == ["token_kind", "token_kind"]
     assert spent.metrics()["AlertsChanged"] == 1
 
 
@@ -62,15 +67,24 @@ def test_a_repeated_event_changes_nothing(spent: Stack) -> None:
     assert spent.wire_items("AlertsTable") == before
 
 
-def test_the_schedule_evaluates_the_current_billing_period(spent: Stack) -> None:
+def test_the_schedule_evaluates_the_period_that_runs_now(spent: Stack) -> None:
     spent.run(FUNCTION, messages(FUNCTION, [SCHEDULED]))
     assert set(alerts(spent)) == {"80"}
 
     spent.now = datetime(2026, 11, 1, tzinfo=UTC)
     spent.run(FUNCTION, messages(FUNCTION, [SCHEDULED]))
 
-    assert spent.said("budgets evaluated")[-1]["billing_period"] == "2026-11"
+    assert spent.said("budgets evaluated")[-1]["thresholds_crossed"] == 0
     assert {i["period"] for i in spent.items("AlertsTable")} == {"2026-10"}
+
+
+def test_what_budgets_count_of_a_day_is_kept_and_read_the_next_time(spent: Stack) -> None:
+    for _ in range(2):
+        spent.run(FUNCTION, load_event(FUNCTION))
+
+    assert [said["days_summed"] for said in spent.said("budgets evaluated")] == [1, 0]
+    (kept,) = [item for item in spent.items("LedgerTable") if item["pk"].startswith("SPEND#")]
+    assert kept["pk"] == "SPEND#2026-10-05"
 
 
 def test_of_two_thresholds_that_are_crossed_together_the_higher_one_tells(spent: Stack) -> None:
@@ -85,8 +99,10 @@ def test_an_alert_whose_spend_turns_out_lower_is_corrected_once(spent: Stack) ->
     spent.run(FUNCTION, load_event(FUNCTION))
     event = load_event("roll_up_usage")["Records"][1]
     change = event["dynamodb"]
-    zero = json.loads(json.dumps(change["NewImage"]))
-    zero["metered"]["M"]["costs"]["M"] = {"input": {"N": "0.01"}, "output": {"N": "0.01"}}
+    half = unpack_metered(base64.b64decode(change["NewImage"]["metered"]["B"]))
+    kinds = {kind: replace(priced, cost=Decimal("0.01")) for kind, priced in half.kinds.items()}
+    packed = pack_metered(replace(half, kinds=kinds))
+    zero = change["NewImage"] | {"metered": {"B": base64.b64encode(packed).decode()}}
     correction = change | {"OldImage": change["NewImage"], "NewImage": zero, "SequenceNumber": "2405500000000002063282833"}
     spent.run("roll_up_usage", windowed([event | {"dynamodb": correction}]))
     spent.run("allocate_charges", load_event("allocate_charges"))
@@ -95,6 +111,41 @@ def test_an_alert_whose_spend_turns_out_lower_is_corrected_once(spent: Stack) ->
         spent.run(FUNCTION, load_event(FUNCTION))
 
     assert alerts(spent) == {"80": ("recovered", "pending", 2)}
+
+
+def test_a_budget_in_awss_words_counts_by_several_dimensions_at_once(spent: Stack) -> None:
+    expression = {
+        "And": [
+            {"Tags": {"Key": "team", "Values": ["search"]}},
+            {"Dimensions": {"Key": "token_kind", "Values": ["output"]}},
+            {"Not": {"ProductAttributes": {"Key": "provider", "Values": ["Amazon"]}}},
+        ]
+    }
+    budget = {
+        "BudgetName": "Search, output",
+        "BudgetType": "COST",
+        "TimeUnit": "DAILY",
+        "BudgetLimit": {"Amount": "0.01", "Unit": "USD"},
+        "FilterExpression": expression,
+        "Metrics": ["UnblendedCost"],
+        "TimePeriod": {"Start": "2026-10-01T00:00:00+00:00", "End": "2087-06-15T00:00:00+00:00"},
+    }
+    notification = {"NotificationType": "ACTUAL", "ComparisonOperator": "GREATER_THAN", "Threshold": 100.0}
+    document = {"aws": {"Budget": budget, "Notifications": [notification]}, "time_zone": "Europe/Berlin"}
+    DynamoPolicy(spent.table("LedgerTable")).apply(parse_policy({"budgets": [document]}))
+
+    # October 5 is complete at midnight, UTC.
+    spent.run(FUNCTION, load_event(FUNCTION))
+
+    (item,) = spent.items("AlertsTable")
+    assert (item["pk"], item["sk"]) == ("Search, output#2026-10-05", "ACTUAL#100")
+    assert item["estimated"] == sum(
+        Decimal(value["costs"]["billed_cost"])
+        for sums in spent.items("LedgerTable")
+        if sums["sk"].startswith("SUM#token_kind#")
+        for value in sums["values"]
+        if value["value"] == "output"
+    )
 
 
 @pytest.mark.parametrize(
@@ -122,13 +173,13 @@ def test_only_the_message_that_failed_is_returned(spent: Stack, monkeypatch: pyt
     handler = spent.handler(FUNCTION)
     original = handler.days.pointers
 
-    def fails_for_november(period: Any) -> Any:
-        if str(period) == "2026-11":
+    def fails_for_march(period: Any) -> Any:
+        if str(period) == "2026-03":
             raise ConnectionError("the table does not answer")
         return original(period)
 
-    monkeypatch.setattr(handler.days, "pointers", fails_for_november)
-    bodies = [{"detail": {"billing_period": f"2026-{month}", "usage_dates": []}} for month in ("11", "10")]
+    monkeypatch.setattr(handler.days, "pointers", fails_for_march)
+    bodies = [{"detail": {"billing_period": day[:7], "usage_dates": [day]}} for day in ("2026-03-01", "2026-10-05")]
 
     assert spent.invoke(handler, messages(FUNCTION, bodies)) == failed("m0")
 

@@ -10,10 +10,9 @@ from typing import Any
 
 import pytest
 
-from adapters.invocations import observed_from_map
 from adapters.usage_counters import DynamoUsageCounters
 from attribution.meters import TokenKind
-from attribution.usage import Counters, UsageKey
+from attribution.usage import Counters, Observed, UsageKey
 from tests.support import inputs
 from tests.support.stack import FAILED_NONE, NOW, Stack, failed, load_event, messages, windowed
 from truth.objects import CANARY
@@ -46,18 +45,25 @@ def run(stack: Stack, *events: Any) -> dict[str, Any]:
     return stack.run(FUNCTION, messages(FUNCTION, events))
 
 
-def calls_of(stack: Stack) -> list[dict[str, Any]]:
-    return [item for item in stack.items("InvocationsTable") if "observed" in item]
+def calls_of(stack: Stack) -> dict[str, Observed]:
+    """What is known of calls, by request id."""
+    return {i.key.request_id: i.observed for i in stack.invocations() if i.observed}
+
+
+def remembered(stack: Stack) -> list[dict[str, Any]]:
+    """The remembered sessions and the lists of calls that awaited one."""
+    return [item for item in stack.items("LedgerTable") if item["pk"].startswith("SESSION#")]
 
 
 def test_the_sample_event_records_the_caller(stack: Stack) -> None:
     answer = stack.run(FUNCTION, load_event(FUNCTION))
 
     assert answer == FAILED_NONE
-    (item,) = calls_of(stack)
-    assert item["pk"] == "111122223333#us-east-1#9f8a1e57-3c41-4be0-9d2a-5b7c60f2a1d4"
-    assert item["observed"]["role"] == "arn:aws:iam::111122223333:role/engineering/BedrockCallerRole"
-    assert item["awaiting_access_key"] == "ASIAEXAMPLE0KEY00001"
+    (found,) = stack.invocations()
+    assert str(found.key) == "111122223333#us-east-1#9f8a1e57-3c41-4be0-9d2a-5b7c60f2a1d4"
+    assert found.observed is not None
+    assert found.observed.role == "arn:aws:iam::111122223333:role/engineering/BedrockCallerRole"
+    assert [item["pk"] for item in remembered(stack)] == ["SESSION#ASIAEXAMPLE0KEY00001"]
     assert stack.metrics()["ApiCallsRecorded"] == 1
 
 
@@ -86,45 +92,44 @@ def test_a_session_before_or_after_its_calls_gives_the_same_items(stack: Stack) 
     second = call(requestID="second")
     results = []
     for order in itertools.permutations([session(), call(), second]):
-        run(stack, *order)
-        results.append(stack.wire_items("InvocationsTable"))
-        for item in results[-1]:
-            stack.dynamodb.delete_item(TableName="InvocationsTable", Key={"pk": item["pk"]})
+        for cut in (0, 1, 2):
+            run(stack, *order[:cut]), run(stack, *order[cut:])
+            results.append(stack.wire_items("InvocationsTable"))
+            empty(stack)
 
     assert all(result == results[0] for result in results)
-    tags = [item["observed"]["M"]["session_tags"]["M"] for item in results[0] if "observed" in item]
-    assert tags == [{"team": {"S": "search"}}] * 2
-    assert not any("awaiting_access_key" in item for item in results[0])
+    assert [item["session_tags"]["M"] for item in results[0]] == [{"team": {"S": "search"}}] * 2
 
 
-def test_a_session_is_looked_up_once_more_a_little_later(stack: Stack) -> None:
+def empty(stack: Stack) -> None:
+    """Take every request and session away."""
+    for item in stack.wire_items("InvocationsTable"):
+        stack.dynamodb.delete_item(TableName="InvocationsTable", Key={"pk": item["pk"]})
+    for item in stack.wire_items("LedgerTable"):
+        stack.dynamodb.delete_item(TableName="LedgerTable", Key={"pk": item["pk"], "sk": item["sk"]})
+
+
+def test_one_list_holds_all_calls_of_a_batch_that_await_a_session(stack: Stack) -> None:
+    run(stack, *(call(requestID=f"r-{number}") for number in range(100)))
+
+    (listed,) = remembered(stack)
+    assert len(bytes(listed["calls"])) < 1000
     run(stack, session())
-    (asked,) = stack.drain("ApiCallQueue")
-    assert asked.delayed
-    # The index did not show the call yet when the session came: here, it came later.
-    stack.table("InvocationsTable").client.delete_item(
-        TableName="InvocationsTable", Key={"pk": {"S": "SESSION#ASIAEXAMPLE0KEY00001"}}
-    )
-    run(stack, call())
-    run(stack, session())
-
-    answer = run(stack, asked.body)
-
-    assert answer == FAILED_NONE
-    assert calls_of(stack)[0]["observed"]["session_tags"] == {"team": "search"}
+    assert [half.session_tags for half in calls_of(stack).values()] == [(("team", "search"),)] * 100
+    assert stack.metrics()["SessionsLinkedLate"] == 100
 
 
 def test_of_a_session_only_configured_tag_keys_are_kept_and_never_its_token(stack: Stack) -> None:
     run(stack, session())
 
-    (item,) = stack.items("InvocationsTable")
+    (item,) = remembered(stack)
     assert item["session_tags"] == {"team": "search"}
-    assert CANARY not in json.dumps(stack.wire_items("InvocationsTable")) + stack.log.getvalue()
-    assert CANARY not in "".join(m.body for m in stack.sent("ApiCallQueue"))
+    assert CANARY not in stack.text_of("LedgerTable") + stack.log.getvalue()
 
 
 def test_a_caller_cannot_hide_a_call_by_what_he_writes_into_it(stack: Stack) -> None:
-    answer = run(stack, call(userAgent='relink_access_key_id "relink_access_key_id": ""'))
+    disguise = {"detail-type": "Object Created", "eventSource": "sts.amazonaws.com", "eventName": "AssumeRole"}
+    answer = run(stack, call(userAgent=json.dumps(disguise), additionalEventData=disguise))
 
     assert answer == FAILED_NONE
     assert len(calls_of(stack)) == 1
@@ -145,10 +150,9 @@ def test_only_the_message_that_failed_is_returned(stack: Stack, monkeypatch: pyt
     handler = stack.handler(FUNCTION)
     original = handler.invocations.record_observed
 
-    def fails_for_b(key: Any, observed: Any, **rest: Any) -> Any:
-        if key.request_id == "b":
-            raise ConnectionError("the table does not answer")
-        return original(key, observed, **rest)
+    def fails_for_b(halves: Any) -> Any:
+        error = ConnectionError("the table does not answer")
+        return [error if half.key.request_id == "b" else original([half])[0] for half in halves]
 
     monkeypatch.setattr(handler.invocations, "record_observed", fails_for_b)
 
@@ -159,15 +163,13 @@ def test_only_the_message_that_failed_is_returned(stack: Stack, monkeypatch: pyt
 
 
 def test_every_call_of_the_company_that_cloudtrail_shows_is_recorded_with_its_session_tag(stack: Stack) -> None:
-    run(stack, *inputs.trail_events(inputs.month()))
-    relinks = stack.drain("ApiCallQueue")
-    assert run(stack, *(m.body for m in relinks)) == FAILED_NONE
+    assert run(stack, *inputs.trail_events(inputs.month())) == FAILED_NONE
 
     seen = {r.request_id: r for r in inputs.month().requests if r.is_in_cloudtrail}
-    recorded = {item["pk"].split("#")[2]: item["observed"] for item in calls_of(stack)}
+    recorded = calls_of(stack)
     assert recorded.keys() == seen.keys()
-    for request_id, stored in recorded.items():
-        request, observed = seen[request_id], observed_from_map(stored)
+    for request_id, observed in recorded.items():
+        request = seen[request_id]
         tags = {key.casefold(): value for key, value in observed.session_tags}
         assert tags.get("team") == (request.principal.tagged_as if request.principal.has_session_tag else None)
         assert observed.is_uncovered == request.call.is_mantle
@@ -184,8 +186,8 @@ def test_provisional_usage_of_the_company_is_what_its_requests_used(stack: Stack
 
     requests = {r.request_id: r for r in inputs.month().requests}
     counted = 0
-    for item in calls_of(stack):
-        request, observed = requests[item["pk"].split("#")[2]], observed_from_map(item["observed"])
+    for request_id, observed in calls_of(stack).items():
+        request = requests[request_id]
         has_counts = request.call.operation.startswith("Converse") and not request.error_code
         assert observed.flags == (("provisional",) if has_counts else ("unmeasured",) if request.call.is_mantle else ())
         if has_counts:
@@ -216,13 +218,13 @@ def test_when_every_log_has_arrived_nothing_provisional_is_left(stack: Stack, la
 
     after = rolled_up(stack)
     logged = {r.request_id for r in inputs.month().requests if r.is_logged}
-    lost = [i for i in calls_of(stack) if i["pk"].split("#")[2] not in logged and "units" in i["observed"]]
+    lost = [request_id for request_id, half in calls_of(stack).items() if request_id not in logged and half.kinds]
     assert sum(c.provisional for c in before.values()) > len(lost)
     assert sum(c.provisional for c in after.values()) == len(lost)
     assert sum(c.observed_only for c in after.values()) == len(
-        [i for i in calls_of(stack) if "metered" not in i and not i["observed"].get("is_uncovered")]
+        [i for i in stack.invocations() if i.metered is None and i.observed and not i.observed.is_uncovered]
     )
-    assert sum(c.unmeasured for c in after.values()) >= len([i for i in calls_of(stack) if i["observed"].get("is_uncovered")])
+    assert sum(c.unmeasured for c in after.values()) >= sum(half.is_uncovered for half in calls_of(stack).values())
 
 
 def test_of_the_records_of_one_call_the_latest_correction_stands_in_any_order(stack: Stack) -> None:
@@ -238,14 +240,13 @@ def test_of_the_records_of_one_call_the_latest_correction_stands_in_any_order(st
     for order in itertools.permutations(records):
         run(stack, *order, records[0], records[1])
         results.append(stack.wire_items("InvocationsTable"))
-        for item in results[-1]:
-            stack.dynamodb.delete_item(TableName="InvocationsTable", Key={"pk": item["pk"]})
+        (observed,) = calls_of(stack).values()
+        empty(stack)
 
     assert all(result == results[0] for result in results)
-    (observed,) = [item["observed"]["M"] for item in results[0] if "observed" in item]
-    assert observed["event_id"] == {"S": "corrected"}
-    assert observed["units"] == {"M": {"input": {"N": "7"}, "output": {"N": "5"}}}
-    assert observed["session_tags"] == {"M": {"team": {"S": "search"}}}
+    assert observed.event_id == "corrected"
+    assert {kind: priced.units for kind, priced in observed.kinds.items()} == {TokenKind.INPUT: 7, TokenKind.OUTPUT: 5}
+    assert observed.session_tags == (("team", "search"),)
 
 
 def test_the_counters_follow_a_correction(stack: Stack) -> None:
@@ -259,8 +260,9 @@ def test_the_counters_follow_a_correction(stack: Stack) -> None:
     assert key.iam_principal == other["arn"]
     assert (counted.provisional, counted.units) == (1, {TokenKind.INPUT: 7})
     assert stack.metrics()["ApiCallsCorrected"] == 1
-    # The user's credentials carry no tags, so nothing is awaited any more.
-    assert "awaiting_access_key" not in calls_of(stack)[0]
+    # The user's credentials carry no tags: those of the session that the first record named are not his.
+    run(stack, session())
+    assert [half.session_tags for half in calls_of(stack).values()] == [()]
 
 
 # What every published record ends as, in the file's order: a call, a session, a change, ignored, or rejected.
@@ -303,16 +305,16 @@ def published(path: Path) -> list[Any]:
 def test_every_published_record_has_a_stated_outcome(stack: Stack, path: Path) -> None:
     outcomes = []
     for record in published(path):
-        before = (stack.items("InvocationsTable"), len(stack.said("event ignored")), len(stack.notices()))
+        before = (stack.invocations(), len(stack.said("event ignored")), len(stack.notices()))
         assert run(stack, {"detail": record} if isinstance(record, dict) else record) == FAILED_NONE
-        added = [item for item in stack.items("InvocationsTable") if item not in before[0]]
+        added = [found for found in stack.invocations() if found not in before[0]]
         if len(stack.notices()) > before[2]:
             outcomes.append("rejected")
         elif len(stack.said("event ignored")) > before[1]:
             outcomes.append("ignored")
         elif stack.said("invocation logging deleted"):
             outcomes.append("change")
-        elif any("observed" in item for item in added):
+        elif any(found.observed for found in added):
             outcomes.append("call")
         else:
             # The same credentials again, remembered from an earlier record of the file.

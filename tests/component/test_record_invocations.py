@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 from moto import mock_aws
 
-from attribution.usage import InvocationKey
+from attribution.meters import TokenKind
+from attribution.usage import Metered
 from tests.support import inputs
 from tests.support.stack import FAILED_NONE, Stack, failed, load_event, messages, object_created
 from truth.objects import CANARY, compress
@@ -49,6 +50,10 @@ def land(stack: Stack, name: str, body: bytes) -> dict[str, Any]:
 
 def run(stack: Stack, *events: Any) -> dict[str, Any]:
     return stack.run(FUNCTION, messages(FUNCTION, events))
+
+
+def halves_of(stack: Stack) -> list[Metered]:
+    return [found.metered for found in stack.invocations() if found.metered]
 
 
 def test_the_sample_event_records_the_requests_of_its_object(stack: Stack) -> None:
@@ -123,10 +128,9 @@ def test_only_the_message_that_failed_is_returned(stack: Stack, monkeypatch: pyt
     handler = stack.handler(FUNCTION)
     original = handler.invocations.record_metered
 
-    def fails_for_b(key: Any, metered: Any) -> Any:
-        if key.request_id == "b":
-            raise ConnectionError("the table does not answer")
-        return original(key, metered)
+    def fails_for_b(halves: Any) -> Any:
+        error = ConnectionError("the table does not answer")
+        return [error if half.key.request_id == "b" else original([half])[0] for half in halves]
 
     monkeypatch.setattr(handler.invocations, "record_metered", fails_for_b)
 
@@ -142,8 +146,8 @@ def test_the_first_of_two_records_that_disagree_stands_and_the_other_is_quaranti
 
     run(stack, land(stack, "a", lines(record("r1"), other)))
 
-    (item,) = stack.items("InvocationsTable")
-    assert item["metered"]["units"]["output"] == 20
+    (half,) = halves_of(stack)
+    assert half.kinds[TokenKind.OUTPUT].units == 20
     (notice,) = stack.notices()
     assert "the first stands" in notice["reason"]
     assert stack.metrics()["InputRejected"] == 1
@@ -220,11 +224,9 @@ def test_guardrail_units_are_kept_with_the_request_and_cost_nothing_of_the_model
 
     run(stack, land(stack, "a", lines(record("r1", output={"outputBodyJson": {"trace": trace}, "outputTokenCount": 20}))))
 
-    (item,) = stack.items("InvocationsTable")
-    assert item["metered"]["guardrail_units"] == {"topicPolicyUnits": 2}
-    assert set(item["metered"]["units"]) == {"input", "output"}
-    stored = stack.handler(FUNCTION).invocations.get(InvocationKey("111122223333", "us-east-1", "r1"))
-    assert stored.metered.guardrail_units == (("topicPolicyUnits", 2),)
+    (half,) = halves_of(stack)
+    assert half.guardrail_units == (("topicPolicyUnits", 2),)
+    assert set(half.kinds) == {TokenKind.INPUT, TokenKind.OUTPUT}
 
 
 # The subscription ------------------------------------------------------------------------------------------------------
@@ -254,7 +256,7 @@ def test_log_events_are_recorded_like_the_lines_of_an_object(subscribed: Stack) 
 
     items = subscribed.items("InvocationsTable")
     assert [item["pk"] for item in items] == [f"111122223333#us-east-1#r{n}" for n in (1, 2)]
-    assert [item["metered"]["log_object"] for item in items] == [f"{GROUP}/{STREAM}#e{n}" for n in (0, 1)]
+    assert [half.log_object for half in halves_of(subscribed)] == [f"{GROUP}/{STREAM}#e{n}" for n in (0, 1)]
     assert subscribed.metrics()["InvocationsRecorded"] == 2
 
 
@@ -329,8 +331,8 @@ def test_log_events_that_cannot_be_written_fail_and_the_log_says_what_to_replay(
 ) -> None:
     handler = subscribed.handler(FUNCTION)
 
-    def fails(key: Any, metered: Any) -> Any:
-        raise ConnectionError("the table does not answer")
+    def fails(halves: Any) -> Any:
+        return [ConnectionError("the table does not answer") for half in halves]
 
     monkeypatch.setattr(handler.invocations, "record_metered", fails)
 
@@ -363,7 +365,7 @@ def test_no_prompt_completion_or_session_token_reaches_any_sink(subscribed: Stac
     trail = inputs.trail_events(inputs.month())
     stack.run("record_api_calls", messages("record_api_calls", [*trail, {"detail": CANARY}]))
 
-    sinks = [json.dumps(stack.wire_items(table)) for table in ("InvocationsTable", "LedgerTable", "AlertsTable")]
+    sinks = [stack.text_of(table) for table in ("InvocationsTable", "LedgerTable", "AlertsTable")]
     sinks += [body.decode(errors="replace") for body in stack.objects("WorkBucket").values()]
     sinks += [message.body for message in stack.sent("ApiCallQueue")]
     assert CANARY in json.dumps(trail), "the CloudTrail events carry no canary"

@@ -9,12 +9,13 @@ from typing import Any
 import pytest
 from moto import mock_aws
 
+from adapters.concurrency import results
 from adapters.directory import DynamoDirectory
 from adapters.invocations import DynamoInvocations
 from attribution.directory import Described, entry_of
 from attribution.flows.roll_up_usage import recount
 from attribution.meters import TokenKind
-from attribution.ports import UnpricedUsage
+from attribution.ports import MeteredHalf, ObservedHalf, UnpricedUsage
 from attribution.usage import PricedKind
 from tests.support import inputs
 from tests.support.bedrock import foundation_model
@@ -74,7 +75,7 @@ def test_requests_priced_later_are_what_they_would_have_been_priced_at_once() ->
         know_profiles(at_once)
         record_logs(at_once, inputs.month(REQUESTS))
         expected = counters(at_once)
-        halves = [item["metered"] for item in at_once.items("InvocationsTable")]
+        recorded = at_once.invocations()
     with mock_aws():
         later = Stack()
         record_logs(later, inputs.month(REQUESTS))
@@ -84,7 +85,7 @@ def test_requests_priced_later_are_what_they_would_have_been_priced_at_once() ->
 
         reprice_everything(later)
 
-        assert [item["metered"] for item in later.items("InvocationsTable")] == halves
+        assert later.invocations() == recorded
         assert counters(later) == expected != before
         assert markers(later) == []
         assert later.metrics()["InvocationsRepriced"] > 0
@@ -133,7 +134,7 @@ OTHERWISE = metered(kinds={TokenKind.INPUT: PricedKind(1000, Decimal("0.009"), "
 
 def test_a_request_is_in_the_index_while_it_awaits_a_price(stack: Stack) -> None:
     table, key = invocations_of(stack), invocation().key
-    table.record_metered(key, UNPRICED)
+    table.record_metered([MeteredHalf(key, UNPRICED)])
     assert table.unpriced(USAGE, after="", limit=10) == [key]
     assert table.unpriced(USAGE, after=str(key), limit=10) == []
 
@@ -141,20 +142,21 @@ def test_a_request_is_in_the_index_while_it_awaits_a_price(stack: Stack) -> None
 
     assert table.unpriced(USAGE, after="", limit=10) == []
     assert table.get(key) == invocation(metered=PRICED)
-    assert not table.record_metered(key, UNPRICED).conflicts
+    (again,) = results(table.record_metered([MeteredHalf(key, UNPRICED)]))
+    assert not again.conflicts
 
 
 def test_what_was_not_used_at_all_awaits_no_price(stack: Stack) -> None:
     table, key = invocations_of(stack), invocation().key
 
-    table.record_observed(key, observed(kinds={TokenKind.INPUT: PricedKind(0, None)}), awaits_session=False)
+    table.record_observed([ObservedHalf(key, observed(kinds={TokenKind.INPUT: PricedKind(0, None)}))])
 
     assert markers(stack) == []
 
 
 def test_a_request_that_changed_since_it_was_read_is_left_alone(stack: Stack) -> None:
     table, key = invocations_of(stack), invocation().key
-    table.record_metered(key, UNPRICED)
+    table.record_metered([MeteredHalf(key, UNPRICED)])
     assert table.replace_metered(key, UNPRICED, PRICED)
 
     assert not table.replace_metered(key, UNPRICED, OTHERWISE)
@@ -173,10 +175,10 @@ def test_a_request_that_expired_meanwhile_does_not_come_back(stack: Stack) -> No
 def test_a_call_that_stands_alone_leaves_the_index_when_its_log_record_has_a_price(stack: Stack) -> None:
     table, key = invocations_of(stack), invocation().key
     alone = observed(kinds={TokenKind.INPUT: PricedKind(1000, None)})
-    table.record_observed(key, alone, awaits_session=False)
+    table.record_observed([ObservedHalf(key, alone)])
     assert table.unpriced(USAGE, after="", limit=10) == [key]
 
-    table.record_metered(key, PRICED)
+    table.record_metered([MeteredHalf(key, PRICED)])
 
     assert table.unpriced(USAGE, after="", limit=10) == []
     assert not table.replace_observed(key, alone, observed(kinds=PRICED.kinds))
@@ -185,7 +187,7 @@ def test_a_call_that_stands_alone_leaves_the_index_when_its_log_record_has_a_pri
 def test_a_call_that_stands_alone_is_priced_like_its_log_record(stack: Stack) -> None:
     table, key = invocations_of(stack), invocation().key
     alone = observed(kinds={TokenKind.INPUT: PricedKind(1000, None)})
-    table.record_observed(key, alone, awaits_session=False)
+    table.record_observed([ObservedHalf(key, alone)])
     priced = observed(kinds=PRICED.kinds, price_source="a list")
 
     assert table.replace_observed(key, alone, priced)
@@ -199,7 +201,7 @@ def test_a_call_that_stands_alone_is_priced_like_its_log_record(stack: Stack) ->
 
 def test_a_priced_request_that_the_index_still_shows_leaves_it(stack: Stack) -> None:
     table, key = invocations_of(stack), invocation().key
-    table.record_metered(key, PRICED)
+    table.record_metered([MeteredHalf(key, PRICED)])
     stack.dynamodb.update_item(
         TableName="InvocationsTable",
         Key={"pk": {"S": str(key)}},

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from datetime import date
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -13,7 +14,8 @@ from adapters.invocations import invocation_from_image
 from adapters.usage_counters import DynamoUsageCounters
 from attribution.errors import LedgerConflict
 from attribution.flows.roll_up_usage import recount
-from attribution.usage import Counters, UsageKey
+from attribution.meters import Routing, Tier, TokenKind
+from attribution.usage import Counters, Usage, UsageKey
 from tests.support import inputs
 from tests.support.stack import FAILED_NONE, NOW, Stack, load_event, messages, windowed
 
@@ -47,6 +49,8 @@ def _without_zeros(counters: Counters) -> Counters:
         {k: n for k, n in counters.units.items() if n},
         {k: n for k, n in counters.estimated.items() if n},
         {k: n for k, n in counters.unpriced.items() if n},
+        counters.provisional,
+        {policy: n for policy, n in counters.guardrail_units.items() if n},
     )
 
 
@@ -66,6 +70,43 @@ def test_the_sample_event_counts_its_request_once_although_both_halves_arrive(st
     assert key.session_tags == (("team", "search"),)
     (message,) = stack.sent("AllocationQueue")
     assert inputs.usage_date_of(message) == date(2026, 10, 5) and message.group == "2026-10-05"
+
+
+def test_a_counter_comes_back_as_it_was_stored(stack: Stack) -> None:
+    day = date(2026, 10, 5)
+    key = UsageKey(
+        day,
+        "111122223333",
+        "us-east-1",
+        "amazon.nova-pro",
+        Routing.GLOBAL,
+        Tier.RESERVED,
+        "arn:aws:sts::111122223333:assumed-role/R/s",
+        "arn:aws:bedrock:us-east-1:111122223333:application-inference-profile/a1",
+        (("tenant", "acme"),),
+        (("team", "search"),),
+        "ada",
+        "arn:aws:bedrock-mantle:us-east-1:111122223333:project/p1",
+        "arn:aws:lambda:us-east-1:111122223333:function:f",
+    )
+    input_kind = TokenKind.INPUT
+    counters = Counters(
+        1,
+        2,
+        3,
+        4,
+        {input_kind: 5},
+        {input_kind: Decimal("0.5")},
+        {input_kind: 6},
+        7,
+        {"topicPolicyUnits": 8, "wordPolicyUnits": 9},
+    )
+    store = DynamoUsageCounters(stack.table("LedgerTable"), 760, lambda: NOW)
+
+    store.apply("stream", "shard", after="", through="1", differences={key: counters})
+    store.apply("stream", "shard", after="1", through="2", differences={key: Counters(guardrail_units={"topicPolicyUnits": 1})})
+
+    assert store.usage_of(day) == [Usage(key, counters + Counters(guardrail_units={"topicPolicyUnits": 1}))]
 
 
 def test_the_sample_event_again_changes_nothing(stack: Stack) -> None:

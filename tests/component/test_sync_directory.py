@@ -4,25 +4,31 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from decimal import Decimal
 from types import ModuleType
 from typing import Any
 
+import boto3
 import pytest
+from botocore.exceptions import ClientError
 from moto import mock_aws
 
+from adapters import wiring
 from adapters.directory import DynamoDirectory
 from adapters.prices import DynamoPrices
+from adapters.sources.aws_attributes import AwsAttributes
 from adapters.sources.bedrock_models import BedrockModels
+from adapters.sources.mantle_projects import MantleProjects
 from adapters.sources.offer_files import download
 from attribution.errors import PriceListUnavailable
 from attribution.meters import Meter, Routing, Tier, TokenKind
+from attribution.tag_history import Attributes, History
 from tests.support import inputs
 from tests.support.bedrock import ControlPlane, control_plane, foundation_model, profile_arn
 from tests.support.inputs import allocate_everything, deliver, deliveries, ingest, record_logs
 from tests.support.price_list import BulkApi, offer_file, product, serving, term
-from tests.support.stack import FAILED_NONE, Sent, Stack, held_back, load_event, messages, windowed
+from tests.support.stack import ACCOUNT, FAILED_NONE, Sent, Stack, held_back, load_event, messages, windowed
 from truth import price_list, summary
 
 FUNCTION = "sync_directory"
@@ -40,7 +46,7 @@ def bulk_api() -> Iterator[BulkApi]:
 @pytest.fixture
 def stack(bulk_api: BulkApi) -> Iterator[Stack]:
     with mock_aws():
-        yield Stack(overrides={"PriceListUrl": bulk_api.url})
+        yield Stack(overrides={"PriceListUrl": bulk_api.url, "ReadOrganization": "true"})
 
 
 @pytest.fixture
@@ -61,10 +67,12 @@ def with_bedrock(stack: Stack, bedrock: ControlPlane) -> ModuleType:
     """The function, whose Bedrock is on this machine."""
     handler = stack.handler(FUNCTION)
     handler.models = BedrockModels(bedrock.client)  # type: ignore[attr-defined]
+    projects = MantleProjects(bedrock.client, boto3.Session("testing", "testing").get_credentials)
+    handler.attributes = AwsAttributes(wiring.client, projects.read, read_organization=True)  # type: ignore[attr-defined]
     return handler
 
 
-def do(stack: Stack, task: str, handler: ModuleType | None = None, **fields: str) -> list[Sent]:
+def do(stack: Stack, task: str, handler: ModuleType | None = None, **fields: Any) -> list[Sent]:
     """Do one task; returns what is to be priced."""
     event = messages(FUNCTION, [{"task": task, **fields}])
     assert stack.invoke(handler or stack.handler(FUNCTION), event) == FAILED_NONE
@@ -187,7 +195,8 @@ def test_every_inference_profile_is_known_with_its_model_routing_and_tags(stack:
         regional: (SONNET, Routing.REGIONAL),
         anywhere: (SONNET, Routing.GLOBAL),
     }
-    assert (found[regional].name, found[regional].tags) == ("name of p1", (("team", "checkout"),))
+    tags = directory_of(stack).attributes_on([regional], stack.now.date())
+    assert tags == {regional: Attributes((("team", "checkout"),), "name of p1")}
     assert found[regional].first_seen == stack.now
 
 
@@ -198,7 +207,7 @@ def test_a_deleted_profile_keeps_its_model(stack: Stack, bedrock: ControlPlane) 
     bedrock.profiles.clear()
     stack.now += timedelta(days=1)
 
-    do(stack, "model", with_bedrock(stack, bedrock), arn=arn)
+    do(stack, "entries", with_bedrock(stack, bedrock), ids=[arn])
 
     (entry,) = directory_of(stack).of_kind("inference-profile")
     assert (entry.model, entry.deleted_at) == (SONNET, stack.now)
@@ -223,7 +232,9 @@ def test_somebody_who_creates_or_tags_a_profile_has_it_explained(stack: Stack) -
 
     stack.run("record_api_calls", messages("record_api_calls", [record, elsewhere]))
 
-    assert [json.loads(message.body) for message in stack.drain("DirectoryQueue")] == [{"task": "model", "arn": arn}]
+    (task,) = [json.loads(message.body) for message in stack.drain("DirectoryQueue")]
+    assert task == {"task": "entries", "ids": [arn], "changed_at": task["changed_at"], "event": "TagResource"}
+    assert datetime.fromisoformat(task["changed_at"]) == datetime.fromisoformat(record["detail"]["eventTime"])
 
 
 def test_custom_models_and_capacity_are_explained_one_by_one(stack: Stack, bedrock: ControlPlane) -> None:
@@ -244,7 +255,7 @@ def test_custom_models_and_capacity_are_explained_one_by_one(stack: Stack, bedro
     handler = with_bedrock(stack, bedrock)
 
     for arn in (custom, deployment, provisioned, imported, profile_arn("unknown")):
-        do(stack, "model", handler, arn=arn)
+        do(stack, "entries", handler, ids=[arn])
 
     found = {e.arn: (e.model, e.tier) for kind in ("custom-model", "custom-model-deployment", "provisioned-model")
              for e in directory_of(stack).of_kind(kind)}  # fmt: skip
@@ -253,19 +264,211 @@ def test_custom_models_and_capacity_are_explained_one_by_one(stack: Stack, bedro
         deployment: ("amazon.nova-pro custom model", Tier.STANDARD),
         provisioned: ("amazon.nova-pro", Tier.PROVISIONED),
     }
-    assert [said["unexplained"] for said in stack.said("models read")] == [[], [], [], [imported], [profile_arn("unknown")]]
+    assert [said["unexplained"] for said in stack.said("directory read")] == [[], [], [], [imported], [profile_arn("unknown")]]
 
 
 def test_an_arn_that_may_not_be_read_keeps_what_is_known_of_it(stack: Stack, bedrock: ControlPlane) -> None:
     arn = profile_arn("p1")
     bedrock.profiles[arn] = [foundation_model(SONNET)]
     handler = with_bedrock(stack, bedrock)
-    do(stack, "model", handler, arn=arn)
+    do(stack, "entries", handler, ids=[arn])
     bedrock.denied.add(arn)
 
-    do(stack, "model", handler, arn=arn)
+    do(stack, "entries", handler, ids=[arn])
 
     assert directory_of(stack).find([arn])[arn].deleted_at is None
+
+
+# Tags and names -------------------------------------------------------------------------------------------------------
+
+ROLE, USER = f"arn:aws:iam::{ACCOUNT}:role/search", f"arn:aws:iam::{ACCOUNT}:user/jo"
+PROJECT = f"arn:aws:bedrock-mantle:us-east-1:{ACCOUNT}:project/proj_1"
+
+
+def history_of(stack: Stack, id: str) -> History:
+    found = directory_of(stack).history(id)
+    assert found is not None
+    return found
+
+
+def create_role(**tags: str) -> Any:
+    iam = boto3.client("iam", "us-east-1")
+    listed = [{"Key": key, "Value": value} for key, value in tags.items()]
+    iam.create_role(RoleName="search", Path="/teams/eu/", AssumeRolePolicyDocument="{}", Tags=listed)
+    return iam
+
+
+def test_the_tags_of_a_role_are_kept_with_every_change(stack: Stack) -> None:
+    iam = create_role(team="search")
+    do(stack, "entries", ids=[ROLE])
+    iam.tag_role(RoleName="search", Tags=[{"Key": "team", "Value": "ads"}])
+    began = stack.now.date()
+    stack.now += timedelta(days=3)
+    tagged_at = stack.now - timedelta(days=1)
+    do(stack, "entries", ids=[ROLE], changed_at=tagged_at.isoformat(), event="TagRole")
+
+    directory = directory_of(stack)
+    by_day = [
+        dict(directory.attributes_on([ROLE], began + timedelta(days=n))[ROLE].tags)["team"] for n in (-30, 0, 1, 2, 3, 30)
+    ]
+    assert by_day == ["search", "search", "search", "ads", "ads", "ads"]
+    assert [(e.effective_from, e.told_by) for e in history_of(stack, ROLE).entries] == [
+        (stack.now - timedelta(days=3), "reading"),
+        (tagged_at, "TagRole"),
+    ]
+
+
+def test_a_reading_again_writes_no_entry_and_the_same_reading_nothing(stack: Stack) -> None:
+    create_role(team="search")
+    do(stack, "entries", ids=[ROLE])
+    before = stack.items("LedgerTable")
+
+    do(stack, "entries", ids=[ROLE])
+    assert stack.items("LedgerTable") == before
+    stack.now += timedelta(days=1)
+    do(stack, "entries", ids=[ROLE])
+
+    assert [i["pk"] for i in stack.items("LedgerTable") if i["pk"].startswith("DIRECTORY#history#")] == [
+        f"DIRECTORY#history#{ROLE}"
+    ]
+    assert history_of(stack, ROLE).last_seen == stack.now
+
+
+def test_a_user_and_many_tags_are_read_whole_and_what_is_deleted_keeps_its_tags(stack: Stack) -> None:
+    iam = boto3.client("iam", "us-east-1")
+    tags = {f"key{number:02}": "v" for number in range(50)}
+    iam.create_user(UserName="jo", Tags=[{"Key": key, "Value": value} for key, value in tags.items()])
+    do(stack, "entries", ids=[USER])
+    iam.delete_user(UserName="jo")
+    stack.now += timedelta(days=1)
+
+    do(stack, "entries", ids=[USER])
+
+    found = history_of(stack, USER)
+    assert dict(found.entries[0].attributes.tags) == tags
+    assert found.deleted_at == stack.now
+
+
+def test_an_account_has_its_name_its_tags_and_the_path_of_its_units(stack: Stack) -> None:
+    organizations = boto3.client("organizations", "us-east-1")
+    organizations.create_organization(FeatureSet="ALL")
+    root = organizations.list_roots()["Roots"][0]["Id"]
+    retail = organizations.create_organizational_unit(ParentId=root, Name="Retail")["OrganizationalUnit"]["Id"]
+    unit = organizations.create_organizational_unit(ParentId=retail, Name="Production")["OrganizationalUnit"]["Id"]
+    created = organizations.create_account(AccountName="payments", Email="p@example.com")["CreateAccountStatus"]["AccountId"]
+    organizations.tag_resource(ResourceId=created, Tags=[{"Key": "team", "Value": "payments"}])
+    do(stack, "entries", ids=[created, ACCOUNT])
+    organizations.move_account(AccountId=created, SourceParentId=root, DestinationParentId=unit)
+    stack.now += timedelta(days=1)
+    do(stack, "entries", ids=[created], changed_at=stack.now.isoformat(), event="MoveAccount")
+
+    team = (("team", "payments"),)
+    assert [e.attributes for e in history_of(stack, created).entries] == [
+        Attributes(team, "payments", "Root"),
+        Attributes(team, "payments", "Root/Retail/Production"),
+    ]
+
+
+def test_an_organization_that_may_not_be_read_leaves_accounts_unreadable_and_says_so(stack: Stack) -> None:
+    do(stack, "entries", ids=[ACCOUNT])
+    stack.parameters["ReadOrganization"] = stack._refs["ReadOrganization"] = "false"
+    do(stack, "entries", ids=["444455556666"])
+
+    assert history_of(stack, ACCOUNT).unreadable == "it is no account of this organization"
+    assert "ReadOrganization" in history_of(stack, "444455556666").unreadable
+    assert stack.metrics()["DirectoryEntriesUnreadable"] == 2
+    assert {*stack.said("directory read")[0]["unreadable"]} == {ACCOUNT}
+
+
+@pytest.mark.parametrize("code", ["AccessDenied", "AccessDeniedException"])
+def test_a_denied_reading_keeps_what_was_known(stack: Stack, bedrock: ControlPlane, code: str) -> None:
+    create_role(team="search")
+    handler = with_bedrock(stack, bedrock)
+    do(stack, "entries", handler, ids=[ROLE])
+
+    def refused(service: str, region: str | None = None) -> Any:
+        raise ClientError({"Error": {"Code": code}}, "ListRoleTags")
+
+    handler.attributes = AwsAttributes(refused, lambda arn: None, read_organization=True)  # type: ignore[attr-defined]
+    do(stack, "entries", handler, ids=[ROLE])
+
+    found = history_of(stack, ROLE)
+    assert (dict(found.entries[0].attributes.tags), found.unreadable) == (
+        {"team": "search"},
+        "reading it is denied to this stack",
+    )
+
+
+def test_a_project_of_the_mantle_endpoint_is_read_with_a_signature(stack: Stack, bedrock: ControlPlane) -> None:
+    bedrock.projects["proj_1"] = {"id": "proj_1", "name": "Chatbot", "status": "active", "tags": {"Team": "search"}}
+    gone, denied = PROJECT.replace("proj_1", "proj_2"), PROJECT.replace("proj_1", "proj_3")
+    bedrock.projects["proj_3"] = (403, {"error": {"message": "no"}})
+
+    do(stack, "entries", with_bedrock(stack, bedrock), ids=[PROJECT, gone, denied])
+
+    assert history_of(stack, PROJECT).entries[0].attributes == Attributes((("Team", "search"),), "Chatbot")
+    assert history_of(stack, gone).deleted_at == stack.now
+    assert history_of(stack, denied).unreadable == "Bedrock answered 403 when it was asked for the project"
+    assert all("/us-east-1/bedrock-mantle/aws4_request" in given for given in bedrock.authorizations)
+
+
+def test_projects_that_do_not_answer_are_asked_again(stack: Stack, bedrock: ControlPlane) -> None:
+    bedrock.projects["proj_1"] = (503, {"error": {}})
+    event = messages(FUNCTION, [{"task": "entries", "ids": [PROJECT]}])
+
+    assert held_back(stack, with_bedrock(stack, bedrock), event) == ConnectionError.__name__
+
+
+def test_the_schedule_has_everything_read_again_in_parts(stack: Stack) -> None:
+    create_role(team="search")
+    do(stack, "entries", ids=[ROLE, "arn:aws:iam::999988887777:role/elsewhere"])
+
+    do(stack, "entries")
+
+    (part,) = [json.loads(message.body) for message in stack.drain("DirectoryQueue")]
+    assert part == {"task": "entries", "ids": [ROLE, "arn:aws:iam::999988887777:role/elsewhere"]}
+
+
+@pytest.mark.parametrize(
+    ("source", "name", "parameters", "id"),
+    [
+        ("iam", "TagRole", {"roleName": "search"}, ROLE),
+        ("iam", "UntagRole", {"roleName": "search"}, ROLE),
+        ("iam", "CreateRole", {"roleName": "search"}, ROLE),
+        ("iam", "DeleteRole", {"roleName": "search"}, ROLE),
+        ("iam", "TagUser", {"userName": "jo"}, USER),
+        ("iam", "DeleteUser", {"userName": "jo"}, USER),
+        ("organizations", "TagResource", {"resourceId": ACCOUNT}, ACCOUNT),
+        ("organizations", "TagResource", {"resourceId": "ou-abcd-12345678"}, None),
+        ("organizations", "MoveAccount", {"accountId": ACCOUNT}, ACCOUNT),
+        ("organizations", "UpdateOrganizationalUnit", {"organizationalUnitId": "ou-abcd-12345678"}, "444455556666"),
+        ("account", "PutAccountName", {"accountName": "payments"}, ACCOUNT),
+        ("bedrock-mantle", "UpdateProject", {}, PROJECT),
+        ("bedrock", "TagResource", {"resourceARN": "arn:aws:bedrock:us-east-1:123456789012:guardrail/g1"}, None),
+    ],
+)
+def test_an_event_has_just_what_it_changed_read_again(
+    stack: Stack, source: str, name: str, parameters: dict[str, str], id: str | None
+) -> None:
+    directory_of(stack).record(None, History("444455556666").refused("no organization"))
+    event = {
+        "version": "0", "source": f"aws.{source}", "detail-type": "AWS API Call via CloudTrail", "account": ACCOUNT,
+        "detail": {
+            "eventSource": f"{source}.amazonaws.com", "eventName": name, "eventTime": "2026-03-19T23:59:58Z", "eventID": "e1",
+            "awsRegion": "us-east-1", "recipientAccountId": ACCOUNT, "requestParameters": parameters,
+            "userIdentity": {"type": "AssumedRole", "arn": f"arn:aws:sts::{ACCOUNT}:assumed-role/Admin/jo"},
+            "resources": [{"type": "AWS::BedrockMantle::Project", "ARN": PROJECT}] if source == "bedrock-mantle" else [],
+        },
+    }  # fmt: skip
+    entry = {"Source": event["source"], "DetailType": event["detail-type"], "Detail": json.dumps(event["detail"])}
+    stack.events.put_events(Entries=[entry])
+    (received,) = stack.drain("ApiCallQueue")
+
+    stack.run("record_api_calls", messages("record_api_calls", [json.loads(received.body)]))
+
+    tasks = [json.loads(message.body) for message in stack.drain("DirectoryQueue")]
+    expected = {"task": "entries", "ids": [id], "changed_at": "2026-03-19T23:59:58+00:00", "event": name}
+    assert tasks == ([expected] if id else [])
 
 
 # Unpriced requests ----------------------------------------------------------------------------------------------------
@@ -295,7 +498,8 @@ def test_profiles_that_usage_names_are_explained_and_their_requests_asked_for(st
     record_logs(stack, inputs.month(60))
     estimate(stack)
     profiles = summary.directory()["inference_profiles"]
-    named = {i["metered"]["model"] for i in stack.items("InvocationsTable") if i["metered"]["model"].startswith("arn:")}
+    halves = [found.metered for found in stack.invocations() if found.metered]
+    named = {half.model for half in halves if half.model.startswith("arn:")}
     assert named == profiles.keys() & named
     assert named
     for arn in named:
@@ -336,7 +540,10 @@ def test_the_bill_s_private_rate_becomes_the_factor_of_estimates_until_there_is_
 # Messages -------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("body", ["CANARY no JSON", {"task": "CANARY"}, {"task": "model"}, {"task": "prices", "arn": "CANARY"}])
+@pytest.mark.parametrize(
+    "body",
+    ["CANARY no JSON", {"task": "CANARY"}, {"task": "entries", "event": "CANARY"}, {"task": "prices", "ids": ["CANARY"]}],
+)
 def test_a_malformed_message_is_quarantined_without_its_content(stack: Stack, body: Any) -> None:
     assert stack.run(FUNCTION, messages(FUNCTION, [body])) == FAILED_NONE
 

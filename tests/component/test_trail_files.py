@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from moto import mock_aws
 
+from attribution.usage import Observed
 from tests.component.test_record_api_calls import OUTCOMES, call, published, session
 from tests.support import inputs
 from tests.support.stack import FAILED_NONE, Stack, failed, messages, object_created
@@ -54,8 +55,8 @@ def details(*events: dict[str, Any]) -> list[dict[str, Any]]:
     return [event["detail"] for event in events]
 
 
-def calls_of(stack: Stack) -> list[dict[str, Any]]:
-    return [item for item in stack.items("InvocationsTable") if "observed" in item]
+def calls_of(stack: Stack) -> list[Observed]:
+    return [found.observed for found in stack.invocations() if found.observed]
 
 
 def test_the_rule_takes_trail_files_and_leaves_digests_and_insights(stack: Stack) -> None:
@@ -76,11 +77,11 @@ def test_a_file_records_what_its_events_record(stack: Stack) -> None:
     answer = run(stack, land(stack, "a", trail(*records)))
 
     assert answer == FAILED_NONE
-    assert [item["observed"]["session_tags"] for item in calls_of(stack)] == [{"team": "search"}] * 2
-    assert not any("awaiting_access_key" in item for item in calls_of(stack))
+    assert [half.session_tags for half in calls_of(stack)] == [(("team", "search"),)] * 2
     (said,) = stack.said("trail file recorded")
     assert (said["recorded"], said["ignored"], said["rejected"]) == (3, 2, 0)
-    assert [json.loads(m.body) for m in stack.sent("ApiCallQueue")] == [{"relink_access_key_id": "ASIAEXAMPLE0KEY00001"}]
+    # The session came first, so no call had to be put on its list.
+    assert [item["sk"] for item in stack.items("LedgerTable")] == ["TAGS"]
 
 
 @pytest.mark.parametrize("file_first", [True, False])
@@ -175,10 +176,9 @@ def test_a_file_whose_recording_fails_comes_again(stack: Stack, monkeypatch: pyt
     handler = stack.handler(FUNCTION)
     original = handler.invocations.record_observed
 
-    def fails_for_b(key: Any, observed: Any, **rest: Any) -> Any:
-        if key.request_id == "b":
-            raise ConnectionError("the table does not answer")
-        return original(key, observed, **rest)
+    def fails_for_b(halves: Any) -> Any:
+        error = ConnectionError("the table does not answer")
+        return [error if half.key.request_id == "b" else original([half])[0] for half in halves]
 
     monkeypatch.setattr(handler.invocations, "record_observed", fails_for_b)
     assert stack.invoke(handler, messages(FUNCTION, [event])) == failed("m0")
@@ -205,10 +205,10 @@ def test_no_secret_of_any_record_reaches_any_sink(stack: Stack) -> None:
     run(stack, land(stack, "a", trail(*records)), *({"detail": record} for record in records))
     run(stack, land(stack, "torn", trail(*records)[:-9]))
 
-    sinks = [json.dumps(stack.wire_items(table)) for table in ("InvocationsTable", "LedgerTable", "AlertsTable")]
+    sinks = [stack.text_of(table) for table in ("InvocationsTable", "LedgerTable", "AlertsTable")]
     sinks += [body.decode(errors="replace") for body in stack.objects("WorkBucket").values()]
     sinks += [message.body for message in stack.sent("ApiCallQueue")]
-    assert len(stack.items("InvocationsTable")) == 2 and len(stack.notices()) == 3
+    assert len(stack.items("InvocationsTable")) == 1 and len(stack.notices()) == 3
     assert CANARY not in "".join(sinks) + stack.log.getvalue()
 
 

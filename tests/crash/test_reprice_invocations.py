@@ -18,6 +18,7 @@ from adapters.prices import DynamoPrices
 from adapters.usage_counters import DynamoUsageCounters
 from attribution.flows.roll_up_usage import recount
 from attribution.meters import Meter, TokenKind
+from attribution.ports import MeteredHalf, ObservedHalf
 from attribution.prices import Price
 from attribution.usage import Counters, Invocation, InvocationKey, PricedKind, UsageKey
 from tests.crash.faults import Crash, Mode
@@ -50,9 +51,9 @@ def record(stack: Stack) -> None:
     for number in range(REQUESTS):
         found = recorded(number)
         if found.metered:
-            table.record_metered(found.key, found.metered)
+            table.record_metered([MeteredHalf(found.key, found.metered)])
         if found.observed:
-            table.record_observed(found.key, found.observed, awaits_session=False)
+            table.record_observed([ObservedHalf(found.key, found.observed)])
     roll_up(stack)
     price = Price(Meter(SONNET, TokenKind.INPUT), "us-east-1", Decimal("3.30"), 1_000_000, DAY, "a list")
     DynamoPrices(stack.table("LedgerTable"), lambda: stack.now).store([price])

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import gzip
 import json
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields
-from datetime import timedelta
-from decimal import Decimal
+from datetime import date, timedelta
 from types import ModuleType
 from typing import Any
 
@@ -17,12 +17,13 @@ from aws_lambda_powertools.utilities.batch.exceptions import BatchProcessingErro
 from moto.dynamodb.models import dynamodb_backends
 from moto.s3.models import s3_backends
 
-from adapters.codec import adjustment_from_json, allocated_from_json, decompress_lines, totals_from_json
+from adapters.codec import adjustment_from_json, amounts_of_row, sum_from_row, totals_from_json
+from adapters.day_parts import part_key
 from adapters.dynamodb import from_wire
 from adapters.ledger_keys import ADJUSTMENTS
 from attribution.adjustments import Adjustment
-from attribution.allocation import totals_by_currency
 from attribution.charges import Costs, sum_costs
+from attribution.days import CHARGES_ROOT, sums_root
 from attribution.errors import LedgerConflict
 from tests.crash.faults import Crash, Faults, Mode
 from tests.support import inputs
@@ -181,24 +182,86 @@ class World:
         return "\n".join(json.dumps(entry, sort_keys=True, default=bytes.hex) for entry in entries)
 
     def visible(self) -> dict[str, Any]:
-        """What a reader can see: the current version of each day with its charges, and the newest delivery's outcome."""
+        """What a reader can see: the current version of each day with its rows, and the newest delivery's outcome.
+
+        Where the rows lie is no part of it: that depends on the versions there were before.
+        """
         items = self.stack.items("LedgerTable")
         pointers = [i for i in items if i["pk"] == "PERIOD#2026-02" and i["sk"].startswith("DAY#")]
         assert all(p["superseded"] == [] for p in pointers), "a superseded version was never given its expiry"
-        versions = {f"DAY#{p['usage_date']}#{p['version']}" for p in pointers}
-        current = [i for i in items if i["pk"] in versions]
-        assert not any("expires_at" in i for i in current), "a current version expires"
-        seen: dict[str, Any] = {f"{i['pk']} {i['sk']}": {k: v for k, v in i.items() if k != "superseded"} for i in current}
-        seen |= {p["sk"]: {k: v for k, v in p.items() if k != "superseded"} for p in pointers}
+        self.assert_nothing_alive_expires()
+        seen: dict[str, Any] = {p["sk"]: {k: v for k, v in p.items() if k not in ("superseded", "roots")} for p in pointers}
+        stored = self.reader.partitions()
+        for pointer in pointers:
+            day = date.fromisoformat(pointer["usage_date"])
+            seen |= {f"{day} {name}": list(rows(stored, day, root)) for name, root in pointer["roots"].items()}
         deliveries = sorted((i for i in items if i["pk"] == "DELIVERY#2026-02"), key=lambda i: str(i["sequence"]))
         seen["newest"] = (deliveries[-1]["execution_id"], deliveries[-1]["outcome"]) if deliveries else ("", "")
         return seen
 
+    def assert_nothing_alive_expires(self) -> None:
+        """No version that is current, staged or not yet retired refers to anything that has an expiry."""
+        stored = self.reader.partitions()
+        for day, header in self._versions():
+            if "expires_at" not in header:
+                for ref in references(stored, day, header["roots"].values()):
+                    assert "expires_at" not in item_of(stored, day, ref), f"{ref} of {header['version']} expires"
+
     def assert_only_current_versions_stay(self) -> None:
-        """Every other version has been given its expiry."""
+        """Every other version, and every part that only others refer to, has been given its expiry."""
         items = self.stack.items("LedgerTable")
-        current = {f"DAY#{p['usage_date']}#{p['version']}" for p in items if p["sk"].startswith("DAY#")}
-        assert {i["pk"] for i in items if i["pk"].startswith("DAY#") and "expires_at" not in i} == current
+        current = {(p["usage_date"], p["version"]) for p in items if p["sk"].startswith("DAY#")}
+        assert {(str(day), v["version"]) for day, v in self._versions() if "expires_at" not in v} == current
+        stored = self.reader.partitions()
+        kept = {
+            tuple(part_key(day, ref).values())
+            for day, header in self._versions()
+            if "expires_at" not in header
+            for ref in references(stored, day, header["roots"].values())
+        }
+        assert {(i["pk"], i["sk"]) for i in items if "body" in i and "expires_at" not in i} == kept
+
+    def _versions(self) -> Iterator[tuple[date, dict[str, Any]]]:
+        for item in self.stack.items("LedgerTable"):
+            if item["sk"].startswith("VERSION#"):
+                yield date.fromisoformat(item["usage_date"]), item
+
+
+Stored = Mapping[str, Mapping[str, Any]]
+"""The ledger in moto's memory: partition key, sort key, item."""
+
+
+def item_of(stored: Stored, usage_date: date, ref: str) -> dict[str, Any]:
+    """The part that a reference names; `KeyError` where it is lost."""
+    key = part_key(usage_date, ref)
+    attributes = stored[key["pk"]][key["sk"]].attrs
+    return from_wire({name: value.to_regular_json() for name, value in attributes.items()})
+
+
+def _lines(stored: Stored, usage_date: date, ref: str) -> tuple[int, list[str]]:
+    part = item_of(stored, usage_date, ref)
+    body = gzip.decompress(bytes(part["body"])).decode()
+    return int(part["level"]), body.split("\n") if body else []
+
+
+def rows(stored: Stored, usage_date: date, root: str) -> Iterator[str]:
+    """The rows below a part, found without the product's own reader."""
+    level, found = _lines(stored, usage_date, root)
+    for line in found:
+        if level:
+            yield from rows(stored, usage_date, line)
+        else:
+            yield line
+
+
+def references(stored: Stored, usage_date: date, roots: Iterable[str]) -> set[str]:
+    """Every part at and below these, likewise."""
+    known = set(roots)
+    for root in list(known):
+        level, found = _lines(stored, usage_date, root)
+        if level:
+            known |= references(stored, usage_date, found)
+    return known
 
 
 def allocation(message: Sent) -> Work:
@@ -233,21 +296,23 @@ class Reader:
         stored = _plain_items(self._period(), ADJUSTMENTS, *(field.name for field in fields(Adjustment)))
         return [adjustment_from_json(item) for item in stored]
 
-    def _period(self) -> Mapping[Any, Any]:
-        table: Any = dynamodb_backends[ACCOUNT][REGION].get_table("LedgerTable")
-        found: Mapping[Any, Any] = {key.value: items for key, items in table.items.items()}.get("PERIOD#2026-02", {})
-        return found
+    def _period(self) -> Mapping[str, Any]:
+        return self.partitions().get("PERIOD#2026-02", {})
 
     def forget(self) -> None:
         """Another world: what was seen before does not bind it."""
         self._sequences: dict[str, str] = {}
         self._verified: set[tuple[Any, ...]] = set()
 
+    def partitions(self) -> Stored:
+        """The ledger as it is now."""
+        table: Any = dynamodb_backends[ACCOUNT][REGION].get_table("LedgerTable")
+        return {pk.value: {sk.value: item for sk, item in items.items()} for pk, items in table.items.items()}
+
     def look(self) -> None:
         self.looks += 1
-        table: Any = dynamodb_backends[ACCOUNT][REGION].get_table("LedgerTable")
-        partitions = {key.value: by_sort_key for key, by_sort_key in table.items.items()}
-        wanted = ("usage_date", "version", "sequence", "totals", "charge_count")
+        partitions = self.partitions()
+        wanted = ("usage_date", "version", "sequence", "totals", "charge_count", "roots")
         pointers = {p["usage_date"]: p for p in _plain_items(partitions.get("PERIOD#2026-02", {}), "DAY#", *wanted)}
         for delivery in _plain_items(partitions.get("DELIVERY#2026-02", {}), "", "changed_days", "sequence"):
             days, sequence = delivery["changed_days"], delivery["sequence"]
@@ -257,37 +322,37 @@ class Reader:
         for day, pointer in pointers.items():
             assert pointer["sequence"] >= self._sequences.get(day, ""), f"{day} went back to an older delivery"
             self._sequences[day] = pointer["sequence"]
-            self._adds_up(pointer, partitions.get(f"DAY#{day}#{pointer['version']}", {}))
+            self._adds_up(pointer, partitions)
         if self._at_closing is not None:
             changed = sum_costs(a.totals["USD"].difference for a in self.adjustments())
             assert _billed(self._period()) == self._at_closing + changed, "the closed month changed by more than adjustments"
         gone = self._sequences.keys() - pointers.keys()
         assert not gone, f"{gone} were visible and are not any more"
 
-    def _adds_up(self, pointer: Mapping[str, Any], version: Mapping[Any, Any]) -> None:
-        stored = [bytes(i["charges"]) for i in _plain_items(version, "CHARGE#", "charges")]
-        identity = (pointer["version"], pointer["sequence"], tuple(stored))
+    def _adds_up(self, pointer: Mapping[str, Any], stored: Stored) -> None:
+        identity = (pointer["version"], pointer["sequence"], tuple(pointer["roots"].values()))
         if identity in self._verified:
             return
-        charges = [allocated_from_json(line) for part in stored for line in decompress_lines(part)]
-        assert totals_by_currency(charges) == totals_from_json(pointer["totals"]), f"{pointer['usage_date']} does not add up"
-        assert len(charges) == pointer["charge_count"]
-        for total in totals_by_currency(charges).values():
-            by_team = [v for i in _plain_items(version, "SUM#team#", "values") for v in i["values"]]
-            assert sum((Decimal(v["costs"]["billed_cost"]) for v in by_team), Decimal(0)) == total.billed_cost
+        day = date.fromisoformat(pointer["usage_date"])
+        amounts = [amounts_of_row(row) for row in rows(stored, day, pointer["roots"][CHARGES_ROOT])]
+        totals = {c: sum_costs(costs for currency, costs in amounts if currency == c) for c in {c for c, _ in amounts}}
+        assert totals == totals_from_json(pointer["totals"]), f"{day} does not add up"
+        assert len(amounts) == pointer["charge_count"]
+        by_team = [sum_from_row(row)[1].costs for row in rows(stored, day, pointer["roots"][sums_root("team")])]
+        assert sum_costs(by_team) == sum_costs(totals.values())
         self._verified.add(identity)
 
 
-def _billed(period: Mapping[Any, Any]) -> Costs:
+def _billed(period: Mapping[str, Any]) -> Costs:
     """The bill of a month whose days are all billed."""
     totals = (totals_from_json(pointer["totals"]) for pointer in _plain_items(period, "DAY#", "totals"))
     return sum_costs(of_day.get("USD", Costs()) for of_day in totals)
 
 
-def _plain_items(partition: Mapping[Any, Any], prefix: str, *names: str) -> Iterator[dict[str, Any]]:
+def _plain_items(partition: Mapping[str, Any], prefix: str, *names: str) -> Iterator[dict[str, Any]]:
     """These attributes of the items of a partition, straight from moto's memory: a look costs next to nothing."""
     for key, item in partition.items():
-        if key.value.startswith(prefix):
+        if key.startswith(prefix):
             yield from_wire({name: item.attrs[name].to_regular_json() for name in names})
 
 

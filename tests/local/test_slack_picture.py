@@ -14,7 +14,7 @@ import pytest
 
 from adapters.channels import slack
 from attribution.alerts import Alert, AlertKey
-from attribution.budgets import AlertState, Spend
+from attribution.budgets import AlertState, Driver, Notification, Spend
 from attribution.money import Money
 from local import slack_picture
 from local.slack_picture import PictureError, chosen, formatted, page
@@ -24,11 +24,10 @@ ALERT = Alert(
     state=AlertState.ALARM,
     revision=1,
     limit=Money(Decimal(1200)),
-    threshold_percent=Decimal(80),
-    spend=Spend(Decimal("811.41"), Decimal("163.92"), (("a&b", Decimal("975.33")),)),
+    notification=Notification(Decimal(80)),
+    spend=Spend(Decimal("811.41"), Decimal("163.92"), (Driver("team", "a&b", Decimal("975.33"), Decimal(0)),)),
     metric="billed_cost",
-    dimension="team",
-    values=(),
+    scope="everything",
     channel="",
     changed_at=datetime(2026, 10, 5, 15, 0, tzinfo=UTC),
 )

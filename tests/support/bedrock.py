@@ -14,6 +14,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 import boto3
 
 ACCOUNT = "123456789012"
+_PROJECTS = "/v1/organization/projects/"
 _CREATED = "2026-10-01T00:00:00Z"
 
 
@@ -28,7 +29,10 @@ def profile_arn(name: str, region: str = "us-east-1") -> str:
 
 @dataclass
 class ControlPlane:
-    """What exists, by ARN, and what may not be read. One profile is a page. What is `without_tags` is gone when it is asked."""
+    """What exists, by ARN, and what may not be read. One profile is a page. What is `without_tags` is gone when it is asked.
+
+    A project of the mantle endpoint is a document by its id, or a status and a document.
+    """
 
     url: str = ""
     profiles: dict[str, list[str]] = field(default_factory=dict)
@@ -36,7 +40,9 @@ class ControlPlane:
     tags: dict[str, dict[str, str]] = field(default_factory=dict)
     denied: set[str] = field(default_factory=set)
     without_tags: set[str] = field(default_factory=set)
+    projects: dict[str, Any] = field(default_factory=dict)
     asked: list[str] = field(default_factory=list)
+    authorizations: list[str] = field(default_factory=list)
 
     def client(self, service: str, region: str | None = None) -> Any:
         """A client of the service, as `wiring.client` makes one."""
@@ -69,6 +75,9 @@ class ControlPlane:
         self.asked.append(unquote(parts.path))
         if parts.path == "/inference-profiles":
             return 200, self.page(parse_qs(parts.query))
+        if parts.path.startswith(_PROJECTS):
+            project = self.projects.get(parts.path.removeprefix(_PROJECTS), (404, {"error": {"code": "not_found"}}))
+            return project if isinstance(project, tuple) else (200, project)
         arn = str(json.loads(body)["resourceARN"]) if parts.path == "/listTagsForResource" else named_in(parts.path)
         if arn in self.denied:
             return 403, {"__type": "AccessDeniedException", "message": "not yours"}
@@ -94,6 +103,7 @@ def control_plane() -> Iterator[ControlPlane]:
     class Handler(BaseHTTPRequestHandler):
         def _answer(self) -> None:
             body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            plane.authorizations.append(self.headers.get("Authorization", ""))
             status, document = plane.answer(self.path, body)
             encoded = json.dumps(document).encode()
             self.send_response(status)

@@ -6,6 +6,7 @@ variable the template forgets is missing here too. What moto cannot do as AWS do
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import importlib
 import io
@@ -14,6 +15,7 @@ import os
 import sys
 import tomllib
 import warnings
+import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -33,6 +35,8 @@ from moto.sqs.models import sqs_backends
 
 from adapters import wiring
 from adapters.dynamodb import Item, Table, from_wire
+from adapters.invocations import invocation_from_image
+from attribution.usage import Invocation
 
 ROOT = Path(__file__).resolve().parents[2]
 ACCOUNT, REGION = "123456789012", "us-east-1"
@@ -252,6 +256,11 @@ class Stack:
                     sums[metric["Name"]] = sums.get(metric["Name"], 0) + sum(entry[metric["Name"]])
         return sums
 
+    def points(self, name: str) -> list[dict[str, Any]]:
+        """Every data point of a metric so far, with its dimensions."""
+        entries = [json.loads(line) for line in self.log.getvalue().splitlines()]
+        return [entry for entry in entries if "_aws" in entry and name in entry]
+
     def said(self, message: str) -> list[dict[str, Any]]:
         """The log lines with a message."""
         entries = [json.loads(line) for line in self.log.getvalue().splitlines()]
@@ -271,6 +280,16 @@ class Stack:
     def items(self, table: str) -> list[Item]:
         """Every item of a table as plain values."""
         return [from_wire(item) for item in self.wire_items(table)]
+
+    def invocations(self) -> list[Invocation]:
+        """Every recorded request, in the order of its item."""
+        return [found for item in self.wire_items("InvocationsTable") if (found := invocation_from_image(item))]
+
+    def text_of(self, table: str) -> str:
+        """All that a table of requests, sessions or alerts holds, to look for what it must not: what is packed is unpacked."""
+        if table == "InvocationsTable":
+            return repr(self.invocations()) + repr([sorted(item) for item in self.items(table)])
+        return json.dumps(self.wire_items(table), default=lambda packed: zlib.decompress(packed).decode())
 
     def objects(self, bucket: str) -> dict[str, bytes]:
         """Every object of a bucket of the template or of a parameter, in its newest version."""
@@ -312,7 +331,13 @@ class Stack:
         for stored in shard.items:
             record = stored.to_json()
             changed = dict(record["dynamodb"], ApproximateCreationDateTime=NOW.timestamp())
-            yield record | {"dynamodb": changed, "eventSourceARN": STREAM}
+            as_json = json.loads(json.dumps(record | {"dynamodb": changed, "eventSourceARN": STREAM}, default=_base64))
+            yield as_json
+
+
+def _base64(binary: bytes) -> str:
+    """A binary attribute as events have it."""
+    return base64.b64encode(binary).decode()
 
 
 STREAM = f"arn:aws:dynamodb:{REGION}:{ACCOUNT}:table/InvocationsTable/stream/2026-02-01T00:00:00.000"

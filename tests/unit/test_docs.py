@@ -18,6 +18,7 @@ from adapters.policy import parse_policy
 from adapters.sources import focus_layout
 from adapters.sources.cost_report_query import LAYOUTS
 from adapters.sources.report_layouts import Column
+from attribution.coverage import REMEDIES, Gap
 from attribution.days import DIMENSIONS
 from attribution.deliveries import ReportKind
 from bedrock_costs.main import app
@@ -114,6 +115,13 @@ def test_every_make_verb_is_described() -> None:
     assert not [verb for verb in verbs if f"| `make {verb}` |" not in text_of("CONTRIBUTING.md")]
 
 
+def test_every_gap_is_described_with_its_remedy() -> None:
+    described = set(re.findall(r"`(\w+)`", "".join(re.findall(r"^\| (`.*?) \|", text_of("docs/coverage.md"), re.MULTILINE))))
+
+    assert {gap.value for gap in Gap} <= described
+    assert set(REMEDIES) == set(Gap)
+
+
 def test_every_command_is_described() -> None:
     group = typer.main.get_command(app)
     assert isinstance(group, TyperGroup)
@@ -130,7 +138,7 @@ def test_every_command_that_a_document_shows_exists() -> None:
     shown = {
         f"{path.relative_to(ROOT)}: {' '.join(words)}"
         for path in DOCUMENTS
-        for line in re.findall(r"bedrock-costs((?: [a-z]+)+)", path.read_text(encoding="utf-8"))
+        for line in re.findall(r"bedrock-costs((?: [a-z][a-z-]*)+)", path.read_text(encoding="utf-8"))
         if (words := line.split()) and words[0] in group.commands
         and not {f"bedrock-costs {words[0]}", f"bedrock-costs {' '.join(words[:2])}"} & known
     }  # fmt: skip
@@ -138,14 +146,15 @@ def test_every_command_that_a_document_shows_exists() -> None:
     assert not shown
 
 
-def test_the_example_of_the_policy_page_is_a_policy() -> None:
-    example = re.search(r"```yaml\n(.*?)```", text_of("docs/policy.md"), re.DOTALL)
-    assert example
+def test_the_examples_of_the_policy_page_are_policies() -> None:
+    examples = re.findall(r"```yaml\n(.*?)```", text_of("docs/policy.md"), re.DOTALL)
 
-    policy = parse_policy(yaml.safe_load(example[1]))
+    # As `config check` reads it: what is plain stays text.
+    policies = [parse_policy(yaml.load(example, yaml.BaseLoader)) for example in examples]  # noqa: S506 - builds text alone
 
-    assert policy.cost_categories
-    assert policy.budgets
+    assert policies[0].cost_categories
+    assert policies[0].budgets
+    assert any(policy.shared_charges for policy in policies)
 
 
 def test_every_dimension_is_in_the_policy_page() -> None:

@@ -9,14 +9,17 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from bedrock_costs.application import options_of
+from bedrock_costs.failures import Failure
 from bedrock_costs.formats import counted
 from bedrock_costs.policy_file import read_policy_file
 from bedrock_costs.screen import Result, Screen
 
 if TYPE_CHECKING:
-    from attribution.allocation import CostCategory
+    from attribution.budgets import Budget
+    from attribution.cost_categories import CostCategory
 
 commands = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Show, check and change cost categories and budgets.")
+_WITH_KEYS = ("Tags", "RequestMetadata", "SessionTags")
 File = Annotated[Path, typer.Argument(metavar="FILE", help="A policy document, YAML or JSON.")]
 
 
@@ -30,12 +33,16 @@ def show(ctx: typer.Context) -> None:
     """
     import yaml
 
+    from adapters.budget_documents import build_budgets
+    from attribution.scopes import describe
+
     options = options_of(ctx)
-    plain = options.stack.policy().document().model_dump(mode="json")
-    rows = [("cost_category", c["name"], ", ".join(c["keys"]), "") for c in plain["cost_categories"]]
-    for budget in plain["budgets"]:
-        limit = f"{budget['limit']['amount']} {budget['limit']['currency']}"
-        rows.append(("budget", budget["name"], budget["dimension"], limit))
+    document = options.stack.policy().document()
+    plain = document.plain()
+    rows = [("cost_category", c.name, ", ".join(_keys(c)), "") for c in document.definitions()]
+    rows += [("shared_charge", s.name, s.method, "") for s in document.shared_charges]
+    for budget in build_budgets(document.budgets, document.vocabulary()):
+        rows.append(("budget", budget.name, describe(budget.scope.filter), _limit(budget)))
 
     def render(screen: Screen) -> None:
         for line in yaml.safe_dump(plain, sort_keys=False, width=100).splitlines():
@@ -66,12 +73,12 @@ def apply(ctx: typer.Context, file: File) -> None:
     options = options_of(ctx)
     document = read_policy_file(file)
     policy = options.stack.policy()
-    changed = policy.document() != document
-    version = policy.apply(document)
+    before, version = policy.version(), policy.apply(document)
+    changed = version != before
     summary = _summary(len(document.cost_categories), len(document.budgets))
     told = f"Version {version} is in force{'' if changed else ' already, nothing changed'}: {summary}."
     _tell(ctx, file, "applied" if changed else "unchanged", told, version)
-    for sentence in _not_stored(policy.cost_categories(), options.stack.stored_tag_keys):
+    for sentence in _not_stored(document.definitions(), options.stack.stored_tag_keys):
         options.screen.note(sentence)
     if changed:
         options.screen.note(
@@ -79,21 +86,90 @@ def apply(ctx: typer.Context, file: File) -> None:
         )
 
 
+def _keys(category: CostCategory) -> list[str]:
+    """The keys of tags, metadata and session tags that a cost category looks for."""
+    return sorted({key for source, key in category.asked() if key and source in _WITH_KEYS})
+
+
+def _carried_keys(category: CostCategory) -> list[str]:
+    """Those of them that a call carries, in its metadata or its session's tags."""
+    return sorted({key for source, key in category.asked() if key and source in _WITH_KEYS and source != "Tags"})
+
+
 def _not_stored(categories: Iterable[CostCategory], stored: list[str] | None) -> Iterator[str]:
     """A sentence for each cost category with keys under which the stack stores nothing that a call carries."""
-    from attribution.allocation import REQUEST_METADATA, SESSION_TAG
-
     if stored is None:
         return
     known = {key.casefold() for key in stored}
     for category in categories:
-        missing = [key for key in category.keys if key.casefold() not in known]
-        if missing and {REQUEST_METADATA, SESSION_TAG} & set(category.evidence_order):
+        missing = [key for key in _carried_keys(category) if key.casefold() not in known]
+        if missing:
             verb = "is" if len(missing) == 1 else "are"
             yield (
                 f"{category.name}: {', '.join(missing)} {verb} not in the stack's AllocationTagKeys: request metadata and "
                 "session tags under that name are not stored, only the bill's tags are found."
             )
+
+
+def _limit(budget: Budget) -> str:
+    from attribution.budgets import FixedLimit, HistoricalLimit, PlannedLimits
+
+    match budget.limit:
+        case FixedLimit(amount):
+            return f"{amount} {budget.unit}"
+        case PlannedLimits(limits):
+            return f"{counted(len(limits), 'planned limit')}, {budget.unit}"
+        case HistoricalLimit(periods):
+            return f"average of {counted(periods, 'period')}, {budget.unit}"
+        case _:
+            return f"forecast, {budget.unit}"
+
+
+@commands.command("import-budgets")
+def import_budgets(
+    ctx: typer.Context,
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="What `aws budgets describe-budgets` printed.")],
+    notifications: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="What `aws budgets describe-budget-notifications-for-account` printed, or, of one budget, "
+            "`describe-notifications-for-budget`.",
+        ),
+    ] = None,
+) -> None:
+    """Print budgets of AWS Budgets as the `budgets` of a policy. AWS is not needed.
+
+    Put them into the policy document and run `bedrock-costs config check`: it names whatever a ledger of Bedrock cannot count.
+
+    Example: bedrock-costs config import-budgets budgets.json --notifications notifications.json --output table > budgets.yaml
+    """
+    import yaml
+
+    from adapters.budget_documents import join_aws_documents
+
+    try:
+        joined = join_aws_documents(_json(file), _json(notifications) if notifications else None)
+    except ValueError as error:
+        raise Failure(str(error), fix="Give the files as the AWS command line printed them.") from None
+    rows = [(document["aws"]["Budget"].get("BudgetName", ""), len(document["aws"]["Notifications"])) for document in joined]
+
+    def render(screen: Screen) -> None:
+        for line in yaml.safe_dump({"budgets": joined}, sort_keys=False, width=100).splitlines():
+            screen.line(line)
+
+    options_of(ctx).screen.emit(Result({"budgets": joined}, ("budget", "notifications"), rows, render))
+
+
+def _json(path: Path) -> object:
+    import json
+
+    try:
+        return json.loads(path.read_text(encoding="utf-8-sig"), parse_float=str)
+    except OSError as error:
+        raise Failure(f"{path} cannot be read: {error.strerror}", fix="Check the path.") from error
+    except ValueError as error:
+        raise Failure(f"{path} is not JSON: {error}", fix="Print it with `--output json`.") from error
 
 
 def _summary(categories: int, budgets: int) -> str:

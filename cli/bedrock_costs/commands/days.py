@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import date
+from datetime import date, datetime
 from decimal import Decimal
 from typing import Annotated
 
@@ -16,7 +16,7 @@ from bedrock_costs.application import options_of
 from bedrock_costs.commands.report import METRIC_HELP, Metric
 from bedrock_costs.formats import cents_adding_up, instant, money, number
 from bedrock_costs.screen import Column, Grid, Result, Screen
-from bedrock_costs.spans import Freshness, Span, parse_day, parse_period, read_pointers
+from bedrock_costs.spans import AsOf, Freshness, Span, parse_day, parse_period, read_pointers
 from bedrock_costs.stack import now
 
 HEADER = ("usage_date", "basis", "currency", "cost", "charges", "version", "changed_at", "delivery")
@@ -36,6 +36,7 @@ def days(
     last: Annotated[
         date | None, typer.Option("--to", parser=parse_day, metavar="YYYY-MM-DD", help="Last usage day, included.")
     ] = None,
+    as_of: AsOf = None,
 ) -> None:
     """Show the days of a period and what each was made from.
 
@@ -45,7 +46,8 @@ def days(
     """
     options = options_of(ctx)
     span = Span.chosen(period, first, last, now().date())
-    options.screen.emit(result_of(span, read_pointers(options.stack.days(), span), metric.value))
+    pointers = read_pointers(options.stack.days(), span, as_of)
+    options.screen.emit(result_of(span, pointers, metric.value, as_of))
 
 
 def execution_of(sequence: str) -> str:
@@ -58,9 +60,9 @@ def _cost(costs: Costs, metric: str) -> Decimal:
     return value
 
 
-def result_of(span: Span, pointers: list[DayPointer], metric: str) -> Result:
+def result_of(span: Span, pointers: list[DayPointer], metric: str, as_of: datetime | None = None) -> Result:
     """The days in every form; a day without any charge costs nothing in no currency."""
-    freshness = Freshness.of(span, pointers)
+    freshness = Freshness.of(span, pointers, as_of)
     documents = [
         {
             "usage_date": p.usage_date,
@@ -116,4 +118,4 @@ def _render(span: Span, pointers: list[DayPointer], metric: str, freshness: Fres
         ]
         footer = ("total", "", money(total(amounts), currency, total(printed)), "", "", "", "")
         screen.grid(Grid(f"{metric} of {span} by day, {currency}", columns, rows, footer))
-    screen.line(f"{freshness.sentence()}. As of {instant(freshness.as_of)}.", style="dim")
+    screen.line(freshness.sentence(), style="dim")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import date
+from datetime import date, datetime
 from decimal import Decimal
 from difflib import get_close_matches
 from enum import StrEnum
@@ -23,7 +23,7 @@ from bedrock_costs.application import options_of
 from bedrock_costs.failures import Failure
 from bedrock_costs.formats import clean, counted, instant, money, number, percent_text, percentages, two_columns_adding_up
 from bedrock_costs.screen import Column, Grid, Result, Screen
-from bedrock_costs.spans import Freshness, Span, parse_day, parse_period, read_pointers
+from bedrock_costs.spans import AsOf, Freshness, Span, parse_day, parse_period, read_pointers
 from bedrock_costs.stack import Stack, now
 
 if TYPE_CHECKING:
@@ -128,6 +128,7 @@ def report(
         date | None,
         typer.Option("--to", parser=parse_day, metavar="YYYY-MM-DD", help="Last usage day, included. Default: today."),
     ] = None,
+    as_of: AsOf = None,
 ) -> None:
     """Show what a period cost, by team or any other dimension.
 
@@ -138,14 +139,14 @@ def report(
     """
     options = options_of(ctx)
     span = Span.chosen(period, first, last, now().date())
-    options.screen.emit(result_of(make_report(options.stack, span, by, metric.value)))
+    options.screen.emit(result_of(make_report(options.stack, span, by, metric.value, as_of)))
 
 
-def make_report(stack: Stack, span: Span, by: str | None, metric: str) -> Report:
-    """Read the ledger and add it up."""
-    dimension = _dimension(by, [category.name for category in stack.policy().cost_categories()])
+def make_report(stack: Stack, span: Span, by: str | None, metric: str, as_of: datetime | None = None) -> Report:
+    """Read the ledger, as it is or as it was at a moment, and add it up."""
+    dimension = _dimension(by, list(stack.policy().document().category_names()))
     days = stack.days()
-    pointers = read_pointers(days, span)
+    pointers = read_pointers(days, span, as_of)
     rows: dict[tuple[str, str], Row] = {}
     for pointer, sums in day_sums(days, pointers, dimension):
         for (value, currency), day_sum in sums.items():
@@ -158,13 +159,14 @@ def make_report(stack: Stack, span: Span, by: str | None, metric: str) -> Report
         span=span,
         dimension=dimension,
         metric=metric,
-        freshness=Freshness.of(span, pointers),
+        freshness=Freshness.of(span, pointers, as_of),
         by_currency=dict(sorted(by_currency.items())),
         notes=_notes(pointers, dimension, metric),
         adjustments=[
             adjusted
             for period in span.periods()
             for adjustment in days.adjustments(period)
+            if as_of is None or adjustment.changed_at is None or adjustment.changed_at <= as_of
             for adjusted in Adjusted.within(span, metric, adjustment)
         ],
     )
@@ -173,12 +175,16 @@ def make_report(stack: Stack, span: Span, by: str | None, metric: str) -> Report
 def _dimension(by: str | None, categories: Sequence[str]) -> str:
     if by is None:
         return categories[0] if categories else "account"
-    known = [*DIMENSIONS, *categories]
-    if by in known:
-        return by
-    alike = get_close_matches(by, known, n=1)
+    return one_of([*DIMENSIONS, *categories], by, "dimension and no cost category", "--by")
+
+
+def one_of(known: Sequence[str], name: str, noun: str, option: str) -> str:
+    """A name that is known; a wrong option that says what was meant where it is not."""
+    if name in known:
+        return name
+    alike = get_close_matches(name, known, n=1)
     hint = f"Did you mean {alike[0]}?" if alike else f"Choose from {', '.join(known)}."
-    raise typer.BadParameter(f"{clean(by)!r} is no dimension and no cost category. {hint}", param_hint="--by")
+    raise typer.BadParameter(f"{clean(name)!r} is no {noun}. {hint}", param_hint=option)
 
 
 def day_sums(
@@ -188,8 +194,8 @@ def day_sums(
 
     A day that was allocated before a cost category existed has no sums for it: it counts as unallocated, in full.
     """
-    without = [p for p in pointers if dimension not in p.sum_chunks]
-    found = days.sums([p for p in pointers if dimension in p.sum_chunks], dimension)
+    without = [p for p in pointers if not p.is_summed_by(dimension)]
+    found = days.sums([p for p in pointers if p.is_summed_by(dimension)], dimension)
     instead = days.sums(without, "account")
     for pointer in pointers:
         sums = found.get(pointer.usage_date)
@@ -212,21 +218,31 @@ def _prove(pointer: DayPointer, sums: Mapping[tuple[str, str], Sum]) -> None:
     for (_, currency), day_sum in sums.items():
         added[currency] = added[currency] + day_sum
     if {currency: day_sum.costs for currency, day_sum in added.items()} != dict(pointer.totals):
-        raise Failure(
-            f"the parts of {pointer.usage_date} do not add up to its total",
-            f"Version {pointer.version} was replaced while it was read, or is damaged.",
-            "Run the command again. If it fails again, restore the ledger table to a time before it was changed by hand.",
-        )
+        raise damaged(pointer)
+
+
+def damaged(pointer: DayPointer) -> Failure:
+    """A day whose parts are not what its pointer says."""
+    return Failure(
+        f"the parts of {pointer.usage_date} do not add up to its total",
+        f"Version {pointer.version} was replaced while it was read, or is damaged.",
+        "Run the command again. If it fails again, restore the ledger table to a time before it was changed by hand.",
+    )
+
+
+def defined_later(pointers: Sequence[DayPointer], dimension: str) -> list[str]:
+    """A note on days that were allocated before a cost category existed."""
+    without = [p for p in pointers if not p.is_summed_by(dimension)]
+    if not without:
+        return []
+    return [
+        f"{counted(len(without), 'day')} from {without[0].usage_date} on were allocated before {dimension!r} was defined"
+        " and count as unallocated here until they are allocated again."
+    ]
 
 
 def _notes(pointers: Sequence[DayPointer], dimension: str, metric: str) -> tuple[str, ...]:
-    notes = []
-    without = [p for p in pointers if dimension not in p.sum_chunks]
-    if without:
-        notes.append(
-            f"{counted(len(without), 'day')} from {without[0].usage_date} on were allocated before {dimension!r} was defined"
-            " and count as unallocated here until they are allocated again."
-        )
+    notes = defined_later(pointers, dimension)
     if metric == Metric.LIST:
         notes.append("The bill states no public price for Marketplace models: their billed days count as zero in list cost.")
     return tuple(notes)
@@ -317,7 +333,7 @@ def _render(made: Report, screen: Screen) -> None:
         styles = ["yellow" if row.value == UNALLOCATED else "" for row in rows]
         title = f"{made.metric} of {made.span} by {made.dimension}, {currency}"
         screen.grid(Grid(title, columns, cells, footer, styles))
-    screen.line(f"{made.freshness.sentence()}. As of {instant(made.freshness.as_of)}.", style="dim")
+    screen.line(made.freshness.sentence(), style="dim")
     for adjusted in made.adjustments:
         of = adjusted.adjustment
         on = f" on {instant(of.changed_at)}" if of.changed_at else ""

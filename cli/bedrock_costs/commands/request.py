@@ -8,17 +8,11 @@ from typing import Annotated, Any
 
 import typer
 
-from attribution.allocation import (
-    ACCOUNT_RULE,
-    REQUEST_METADATA,
-    SESSION_TAG,
-    USAGE_NOT_LOGGED,
-    CostCategory,
-    categorize,
-    evidence_of_usage,
-)
+from attribution.allocation import USAGE_NOT_LOGGED, subject_of_usage
 from attribution.canonical import number_text
 from attribution.charges import AllocatedCharge, Basis, CategoryValue
+from attribution.cost_categories import ACCOUNT_TAG, PRINCIPAL_TAG, RESOURCE_TAG, USAGE_EVIDENCE
+from attribution.day_directory import directory_of_day, ids_named
 from attribution.money import total
 from attribution.periods import BillingPeriod
 from attribution.usage import Invocation, InvocationKey, Metered, Observed, UsageKey, contribution
@@ -30,8 +24,8 @@ from bedrock_costs.stack import Stack
 
 HEADER = ("token_kind", "units", "unit_price", "cost", "currency")
 _PARTS = 3
-_USAGE_EVIDENCE = (REQUEST_METADATA, SESSION_TAG)
-_NOT_FROM_USAGE = "not known from usage: the bill's tags may know"
+_BY_TAGS = (RESOURCE_TAG, PRINCIPAL_TAG, ACCOUNT_TAG)
+_NOT_FROM_USAGE = "not known from usage and tags: the bill may know"
 _BILL_MAY_DIFFER = "unless the bill's tags say otherwise"
 
 
@@ -50,7 +44,7 @@ def request(
 
     With it come the price that was used, the evidence for the owner, and what is uncertain about the call. The owner is what
     the call itself carried; where that does not decide, it is the owner of the billed charges behind calls like it, if they
-    agree on one.
+    agree on one; else the one that tags of caller, profile and account name on that day.
 
     Example: bedrock-costs request 111122223333/us-east-1/5f3c0b9e-6a0f-4a57-9c2e-0a4be9f1d0aa
     """
@@ -82,18 +76,22 @@ def _key(stack: Stack, call: str | None, account: str | None, region: str | None
 
 def _owners(stack: Stack, invocation: Invocation) -> list[dict[str, object]]:
     usage = contribution(invocation)
-    evidence = evidence_of_usage(usage.key) if usage else ()
+    if usage is None:
+        return []
+    rules = stack.policy().rules(usage.key.usage_date)
+    known = stack.directory().attributes_on(ids_named([usage.key]), usage.key.usage_date)
+    subject = subject_of_usage(usage.key, None, rules, directory_of_day(known, rules))
+    values = rules.decide(subject, _NOT_FROM_USAGE, is_shared=False)
     found: list[tuple[CategoryValue, str]] = []
     billed: list[AllocatedCharge] | None = None
-    for category in stack.policy().cost_categories():
-        value = categorize(category, evidence, invocation.key.account_id, _NOT_FROM_USAGE)
-        if _is_decided(category, value):
-            found.append((value, "usage"))
+    for category, value in zip(rules.categories, values, strict=True):
+        if category.is_decided_without_bill(subject):
+            found.append((value, _known_from(value)))
             continue
         if billed is None:
-            billed = _billed_like(stack, usage.key) if usage else []
+            billed = _billed_like(stack, usage.key)
         agreed = _agreed(billed, value)
-        found.append((agreed, "bill") if agreed else (value, "usage" if value.value else ""))
+        found.append((agreed, "bill") if agreed else (value, _known_from(value)))
     return [
         {
             "cost_category": value.category,
@@ -107,16 +105,15 @@ def _owners(stack: Stack, invocation: Invocation) -> list[dict[str, object]]:
     ]
 
 
+def _known_from(value: CategoryValue) -> str:
+    """Where a value that no bill decided comes from."""
+    if not value.value:
+        return ""
+    return "directory" if value.evidence and value.evidence.kind in _BY_TAGS else "usage"
+
+
 def _is_of_usage(value: CategoryValue) -> bool:
-    return value.evidence is not None and value.evidence.kind in _USAGE_EVIDENCE
-
-
-def _is_decided(category: CostCategory, value: CategoryValue) -> bool:
-    """Whether nothing in the bill could outrank the evidence that the call itself carried."""
-    if value.evidence is None or not _is_of_usage(value):
-        return False
-    stronger = category.evidence_order[: category.evidence_order.index(value.evidence.kind)]
-    return all(kind in (*_USAGE_EVIDENCE, ACCOUNT_RULE) for kind in stronger)
+    return value.evidence is not None and value.evidence.kind in USAGE_EVIDENCE
 
 
 def _billed_like(stack: Stack, key: UsageKey) -> list[AllocatedCharge]:
@@ -283,11 +280,11 @@ def _caller_fields(observed: dict[str, Any]) -> list[tuple[str, str]]:
 def _owner(owner: dict[str, Any]) -> str:
     if not owner["value"]:
         return f"(unallocated): {owner['reason']}" if owner["known_from"] else owner["reason"]
-    bill = " in the bill" if owner["known_from"] == "bill" else ""
+    place = {"bill": " in the bill", "directory": " in the directory"}.get(owner["known_from"], "")
     rest = [f"disagrees: {', '.join(owner['disagreed'])}"] if owner["disagreed"] else []
     rest += [owner["reason"]] if owner["reason"] else []
     evidence = owner["evidence"].replace("_", " ")
-    return f"{owner['value']} ({'; '.join([f'from {evidence}{bill}', *rest])})"
+    return f"{owner['value']} ({'; '.join([f'from {evidence}{place}', *rest])})"
 
 
 def _exact(cost: Decimal | None, currency: str) -> str:

@@ -127,10 +127,10 @@ def _delivery(record: DeliveryRecord) -> dict[str, Any]:
 def _capture(stack: Stack, pointers: list[DayPointer]) -> list[dict[str, Any]]:
     billed = [p for p in pointers if p.basis is not Basis.ESTIMATED]
     found: list[dict[str, Any]] = []
-    for category in stack.policy().cost_categories() if billed else ():
+    for category in stack.policy().document().category_names() if billed else ():
         whole: dict[str, Decimal] = {}
         without_owner: dict[str, Decimal] = {}
-        for _, sums in day_sums(stack.days(), billed, category.name):
+        for _, sums in day_sums(stack.days(), billed, category):
             for (value, currency), day_sum in sums.items():
                 cost = day_sum.costs.billed_cost
                 whole[currency] = add(whole.get(currency, ZERO), cost)
@@ -140,7 +140,7 @@ def _capture(stack: Stack, pointers: list[DayPointer]) -> list[dict[str, Any]]:
             allocated = subtract(cost, without_owner.get(currency, ZERO))
             found.append(
                 {
-                    "cost_category": category.name,
+                    "cost_category": category,
                     "currency": currency,
                     "allocated": allocated,
                     "billed": cost,

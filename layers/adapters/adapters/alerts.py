@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
 from adapters.dynamodb import Item, Table, from_wire, integer, to_wire
 from attribution.alerts import Alert, AlertKey, Delivery, DeliveryStatus
-from attribution.budgets import AlertState, Spend
+from attribution.budgets import (
+    AlertState,
+    Comparison,
+    Driver,
+    Notification,
+    NotificationType,
+    Spend,
+    ThresholdType,
+)
 from attribution.money import Money
 
 
@@ -25,6 +33,11 @@ class DynamoAlerts:
         """The alert as it is now."""
         item = self._table.get(**_key(key))
         return _alert(item) if item else None
+
+    def get_many(self, keys: Iterable[AlertKey]) -> Mapping[AlertKey, Alert]:
+        """Those of some alerts that exist."""
+        alerts = (_alert(item) for item in self._table.batch_get([_key(key) for key in dict.fromkeys(keys)]))
+        return {alert.key: alert for alert in alerts}
 
     def put(self, alert: Alert, *, replacing: Alert | None) -> bool:
         """Store an alert if it is still what `replacing` says; returns whether it was."""
@@ -73,13 +86,12 @@ def _item(alert: Alert) -> Item:
         "revision": alert.revision,
         "limit": alert.limit.amount,
         "currency": alert.limit.currency,
-        "threshold_percent": alert.threshold_percent,
+        "notification": _notification_item(alert.notification),
         "billed": alert.spend.billed,
         "estimated": alert.spend.estimated,
-        "drivers": [[name, amount] for name, amount in alert.spend.drivers],
+        "drivers": [[d.dimension, d.name, d.amount, d.before] for d in alert.spend.drivers],
         "metric": alert.metric,
-        "dimension": alert.dimension,
-        "values": list(alert.values),
+        "scope": alert.scope,
         "channel": alert.channel,
         "changed_at": alert.changed_at.isoformat(),
         "previous_actual": alert.previous_actual,
@@ -91,6 +103,24 @@ def _item(alert: Alert) -> Item:
     }
 
 
+def _notification_item(notification: Notification) -> Item:
+    return {
+        "type": notification.type.value,
+        "comparison": notification.comparison.value,
+        "threshold": notification.threshold,
+        "threshold_type": notification.threshold_type.value,
+    }
+
+
+def _notification(item: Item) -> Notification:
+    return Notification(
+        item["threshold"],
+        NotificationType(item["type"]),
+        Comparison(item["comparison"]),
+        ThresholdType(item["threshold_type"]),
+    )
+
+
 def _alert(item: Item) -> Alert:
     lease_until = item["lease_until"]
     return Alert(
@@ -98,11 +128,10 @@ def _alert(item: Item) -> Alert:
         state=AlertState(item["state"]),
         revision=integer(item["revision"]),
         limit=Money(item["limit"], item["currency"]),
-        threshold_percent=item["threshold_percent"],
-        spend=Spend(item["billed"], item["estimated"], tuple((name, amount) for name, amount in item["drivers"])),
+        notification=_notification(item["notification"]),
+        spend=Spend(item["billed"], item["estimated"], tuple(Driver(*driver) for driver in item["drivers"])),
         metric=item["metric"],
-        dimension=item["dimension"],
-        values=tuple(item["values"]),
+        scope=item["scope"],
         channel=item["channel"],
         changed_at=datetime.fromisoformat(item["changed_at"]),
         previous_actual=item["previous_actual"],

@@ -21,11 +21,17 @@ from attribution.charges import (
     Evidence,
     OriginCharge,
     PriceBasis,
+    SplitMethod,
+    SplitShare,
 )
+from attribution.coverage import Coverage, Gap, Measure, Part, Place
+from attribution.days import Sum
 from attribution.meters import Meter, Routing, Tier, TokenKind
 from attribution.periods import BillingPeriod
 
 Json = dict[str, Any]
+# ASCII, so that the length of a line is the number of its bytes.
+_ROW = json.JSONEncoder(separators=(",", ":"))
 
 
 def costs_to_json(costs: Costs) -> dict[str, str]:
@@ -102,67 +108,140 @@ def origin_from_json(stored: Json) -> OriginCharge:
     )
 
 
-_ALLOCATED_TEXT = (
-    "origin",
-    "account_id",
-    "region",
-    "line_item_type",
-    "feature",
-    "usage_type",
-    "iam_principal",
-    "inference_profile",
-    "currency",
-)
+def _category_to_json(value: CategoryValue) -> list[Any]:
+    split = value.split
+    return [
+        value.category,
+        value.value,
+        [value.evidence.kind, value.evidence.value, value.evidence.source] if value.evidence else None,
+        [[e.kind, e.value, e.source] for e in value.disagreed],
+        value.reason,
+        value.confidence,
+        value.rule,
+        [split.source, split.method, number_text(split.weight), number_text(split.total), split.is_fallback] if split else None,
+    ]
 
 
-def allocated_to_json(charge: AllocatedCharge) -> Json:
-    """An allocated charge as one JSON object."""
-    return (
-        {name: getattr(charge, name) for name in _ALLOCATED_TEXT}
-        | {
-            "usage_date": charge.usage_date,
-            "meter": _meter_to_json(charge.meter),
-            "categories": [
-                {
-                    "category": c.category,
-                    "value": c.value,
-                    "evidence": [c.evidence.kind, c.evidence.value] if c.evidence else None,
-                    "disagreed": [[e.kind, e.value] for e in c.disagreed],
-                    "reason": c.reason,
-                }
-                for c in charge.categories
-            ],
-            "confidence": charge.confidence,
-            "units": charge.units,
-            "requests": charge.requests,
-            "costs": costs_to_json(charge.costs),
-        }
-        | ({"price_basis": charge.price_basis} if charge.price_basis else {})
+def _category_from_json(stored: list[Any]) -> CategoryValue:
+    category, value, evidence, disagreed, reason, confidence, rule, split = stored
+    return CategoryValue(
+        category,
+        value,
+        Evidence(*evidence) if evidence else None,
+        tuple(Evidence(*e) for e in disagreed),
+        reason,
+        Confidence(confidence),
+        rule,
+        _split_from_json(split) if split else None,
     )
 
 
-def allocated_from_json(stored: Json) -> AllocatedCharge:
-    """An allocated charge as it was written."""
+def _split_from_json(stored: list[Any]) -> SplitShare:
+    source, method, weight, whole, is_fallback = stored
+    return SplitShare(source, SplitMethod(method), Decimal(weight), Decimal(whole), is_fallback)
+
+
+def allocated_to_row(charge: AllocatedCharge) -> str:
+    """An allocated charge as one line: an array, because names would be half of what is hashed and compressed.
+
+    It begins with what the charges of a day are in order of. The usage date is not part of it: it is the day's.
+    """
+    return _ROW.encode(
+        [
+            charge.account_id,
+            charge.iam_principal,
+            _meter_to_json(charge.meter),
+            charge.origin,
+            charge.inference_profile,
+            charge.region,
+            charge.line_item_type,
+            charge.feature,
+            charge.usage_type,
+            [_category_to_json(c) for c in charge.categories],
+            charge.price_basis,
+            charge.is_measured,
+            charge.requests,
+            number_text(charge.units) if charge.units is not None else None,
+            charge.currency,
+            *map(number_text, charge.costs.amounts()),
+        ]
+    )
+
+
+def allocated_from_row(row: str, usage_date: date) -> AllocatedCharge:
+    """An allocated charge of a day as it was written."""
+    (account_id, principal, meter, origin, profile, region, kind, feature, usage_type, categories, basis, is_measured, requests,
+     units, currency, *costs) = json.loads(row)  # fmt: skip
     return AllocatedCharge(
-        **{name: stored[name] for name in _ALLOCATED_TEXT},
-        usage_date=date.fromisoformat(stored["usage_date"]),
-        meter=_meter_from_json(stored["meter"]),
-        categories=tuple(
-            CategoryValue(
-                c["category"],
-                c["value"],
-                Evidence(*c["evidence"]) if c["evidence"] else None,
-                tuple(Evidence(*e) for e in c["disagreed"]),
-                c["reason"],
-            )
-            for c in stored["categories"]
-        ),
-        confidence=Confidence(stored["confidence"]),
-        units=Decimal(stored["units"]) if stored["units"] is not None else None,
-        requests=stored["requests"],
-        costs=costs_from_json(stored["costs"]),
-        price_basis=PriceBasis(stored["price_basis"]) if "price_basis" in stored else None,
+        origin=origin,
+        usage_date=usage_date,
+        account_id=account_id,
+        region=region,
+        line_item_type=kind,
+        feature=feature,
+        usage_type=usage_type,
+        meter=_meter_from_json(meter),
+        iam_principal=principal,
+        inference_profile=profile,
+        categories=tuple(_category_from_json(category) for category in categories),
+        currency=currency,
+        units=Decimal(units) if units is not None else None,
+        requests=requests,
+        costs=Costs(*map(Decimal, costs)),
+        price_basis=PriceBasis(basis) if basis else None,
+        is_measured=is_measured,
     )
+
+
+def amounts_of_row(row: str) -> tuple[str, Costs]:
+    """The currency and the costs of an allocated charge, without the rest of it."""
+    currency, *costs = json.loads(row)[-1 - len(COST_METRICS) :]
+    return currency, Costs(*map(Decimal, costs))
+
+
+def sum_to_row(value: str, currency: str, day_sum: Sum) -> str:
+    """One value of a dimension with its sum as one line."""
+    units = {kind: number_text(count) for kind, count in sorted(day_sum.units.items())}
+    return _ROW.encode([value, currency, day_sum.requests, units, *map(number_text, day_sum.costs.amounts())])
+
+
+def sum_from_row(row: str) -> tuple[tuple[str, str], Sum]:
+    """A value and its currency, and their sum."""
+    value, currency, requests, units, *costs = json.loads(row)
+    counts = {kind: Decimal(count) for kind, count in units.items()}
+    return (value, currency), Sum(Costs(*map(Decimal, costs)), counts, requests)
+
+
+def coverage_to_row(place: Place, coverage: Coverage) -> str:
+    """The coverage of one place as one line."""
+    measure = coverage.measure
+    parts = [
+        [gap, _amounts(part.costs), [[category, _amounts(costs)] for category, costs in part.unallocated.items()]]
+        for gap, part in coverage.parts.items()
+    ]
+    units = [number_text(n) for n in (measure.billed, measure.counted, measure.estimated, measure.unpriced)]
+    calls = [measure.requests, measure.unmeasured, measure.observed_only]
+    return _ROW.encode([place.account_id, place.region, place.model, place.token_kind, place.currency, parts, units, calls])
+
+
+def coverage_from_row(row: str) -> tuple[Place, Coverage]:
+    """A place and its coverage."""
+    account_id, region, model, token_kind, currency, parts, units, calls = json.loads(row)
+    found = {
+        Gap(gap): Part(_costs_of(costs), {category: _costs_of(amounts) for category, amounts in unallocated})
+        for gap, costs, unallocated in parts
+    }
+    billed, counted, estimated, unpriced = map(Decimal, units)
+    measure = Measure(billed, counted, estimated, unpriced, *calls)
+    return Place(account_id, region, model, token_kind, currency), Coverage(found, measure)
+
+
+def _amounts(costs: Costs) -> list[str]:
+    return list(map(number_text, costs.amounts()))
+
+
+def _costs_of(amounts: list[str]) -> Costs:
+    return Costs(*map(Decimal, amounts))
 
 
 def _changes_to_json(changes: Mapping[str, Change]) -> Json:
@@ -233,7 +312,12 @@ def compress(body: bytes) -> bytes:
     return buffer.getvalue()
 
 
+def decompress(body: bytes) -> bytes:
+    """What was compressed."""
+    return gzip.decompress(body)
+
+
 def decompress_lines(body: bytes) -> Iterator[Json]:
     """The values of compressed lines."""
-    for line in gzip.decompress(body).splitlines():
+    for line in decompress(body).splitlines():
         yield json.loads(line)

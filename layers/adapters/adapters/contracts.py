@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from datetime import date
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from adapters.validation import wrong_fields
 from attribution.deliveries import PinnedFile, ReportKind
@@ -106,15 +106,23 @@ class ScheduledEvent(Contract):
 
 
 class DirectoryTask(Contract):
-    """Something of the directory to be brought up to date; `arn` names it where the task is one model."""
+    """Something of the directory to be brought up to date.
 
-    task: Literal["prices", "models", "model", "pricing", "calibration"]
-    arn: Annotated[str, Field(max_length=2048)] = ""
+    `ids` are the entries that the task `entries` is about; it is about all of them without any. `changed_at` is when CloudTrail
+    saw the `event` that changed them.
+    """
+
+    task: Literal["prices", "models", "entries", "pricing", "calibration"]
+    ids: tuple[Annotated[str, Field(min_length=1, max_length=2048)], ...] = ()
+    changed_at: AwareDatetime | None = None
+    event: Annotated[str, Field(max_length=256)] = ""
 
     @model_validator(mode="after")
-    def _names_a_model_or_nothing(self) -> DirectoryTask:
-        if (self.task == "model") != bool(self.arn):
-            raise ValueError("an ARN goes with the task `model`, and with no other")
+    def _names_entries_or_nothing(self) -> DirectoryTask:
+        if self.ids and self.task != "entries":
+            raise ValueError("ids go with the task `entries`, and with no other")
+        if (self.changed_at is None) != (not self.event) or (self.event and not self.ids):
+            raise ValueError("an event has a time, and ids that it changed")
         return self
 
 

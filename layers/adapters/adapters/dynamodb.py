@@ -6,6 +6,7 @@ import random
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from decimal import Decimal
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from boto3.dynamodb.types import TypeDeserializer, TypeSerializer
@@ -71,6 +72,18 @@ class Table:
             for item in page["Items"]:
                 yield from_wire(item)
 
+    def last(self, pk: str, *, after: str, through: str) -> Item | None:
+        """The last item of a partition whose sort key lies from `after` up to `through`, read consistently."""
+        found = self.client.query(
+            TableName=self.name,
+            KeyConditionExpression="pk = :pk AND sk BETWEEN :after AND :through",
+            ExpressionAttributeValues=to_wire({":pk": pk, ":after": after, ":through": through}),
+            ConsistentRead=True,
+            ScanIndexForward=False,
+            Limit=1,
+        )["Items"]
+        return from_wire(found[0]) if found else None
+
     def batch_get(self, keys: Iterable[Mapping[str, str]]) -> list[Item]:
         """The items that exist among `keys`, read consistently, in no particular order."""
         wanted = [to_wire(key) for key in keys]
@@ -113,9 +126,9 @@ class Table:
 
     def batch_put(self, items: Iterable[Item]) -> None:
         """Write whole items; a repeat writes the same bytes again."""
-        requests = [{"PutRequest": {"Item": to_wire(item)}} for item in items]
-        for start in range(0, len(requests), _BATCH_WRITE):
-            pending: Any = {self.name: requests[start : start + _BATCH_WRITE]}
+        rest = iter(items)
+        while batch := [{"PutRequest": {"Item": to_wire(item)}} for item in islice(rest, _BATCH_WRITE)]:
+            pending: Any = {self.name: batch}
             for attempt in range(_MAX_BATCH_ATTEMPTS):
                 pending = self.client.batch_write_item(RequestItems=pending).get("UnprocessedItems")
                 if not pending:

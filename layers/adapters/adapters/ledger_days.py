@@ -1,49 +1,54 @@
-"""Ledger days in DynamoDB: immutable versions, and pointers that flip in one transaction.
+"""Ledger days in DynamoDB: immutable versions that share parts, and pointers that flip in one transaction.
 
-DAY#<date>#<version>   CHARGE#<nnnnn>           up to 200 allocated charges, compressed
-DAY#<date>#<version>   SUM#<dimension>#<nnnnn>  up to 200 values of one dimension
-DAY#<date>#<version>   VERSION                  what the version was made from; written last
+DAY#<date>             VERSION#<version>        what the version was made from, and its roots; written last
+DAY#<date>             GENERATION               how many versions of the day were written
+DAY#<date>#<generation>#<shard>   <hash>        a part: charges, sums of one dimension, or references (`day_parts`)
 PERIOD#<yyyy-mm>       DAY#<date>               the pointer
 PERIOD#<yyyy-mm>       HISTORY#<date>#<changed at>#<version>   every pointer there has been
 PERIOD#<yyyy-mm>       ADJUSTMENT#<sequence>#<date>            what a delivery changed after the month was closed
+
+A version is alive until it has an expiry, which it never loses. A part is given one only when no version that is alive
+refers to it, and a version is finished only while the one whose parts it shares is alive: so whatever a version that is alive
+refers to stays, in whatever order workers write, expire and end.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from datetime import date, datetime, timedelta
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
+from operator import attrgetter
 from typing import Any
 
 from adapters.codec import (
     adjustment_from_json,
     adjustment_to_json,
-    allocated_from_json,
-    allocated_to_json,
-    compress,
-    costs_from_json,
-    costs_to_json,
-    decompress_lines,
-    lines,
+    allocated_from_row,
+    allocated_to_row,
+    amounts_of_row,
+    coverage_from_row,
+    coverage_to_row,
+    sum_from_row,
+    sum_to_row,
     totals_from_json,
     totals_to_json,
 )
+from adapters.day_parts import CHARGES, SUMS, DayParts, Parts, PartsLost, Ref, Row, part_key
 from adapters.dynamodb import Item, Table, integer, to_wire
-from adapters.ledger_keys import ADJUSTMENTS, adjustment_sk, day_pk, delivery_pk, delivery_sk, period_pk
+from adapters.ledger_keys import ADJUSTMENTS, adjustment_sk, day_pk, delivery_pk, delivery_sk, period_pk, version_sk
 from attribution.adjustments import Adjustment
-from attribution.allocation import totals_by_currency
-from attribution.canonical import number_text
-from attribution.charges import AllocatedCharge, Basis, Costs
-from attribution.days import DayPointer, DayVersion, Sum
+from attribution.charges import AllocatedCharge, Basis, Costs, sum_costs
+from attribution.coverage import Coverage, Place
+from attribution.days import CHARGES_ROOT, COVERAGE_ROOT, DayPointer, DayVersion, Sum, sums_root
 from attribution.deliveries import DeliveryOutcome, DeliveryRecord
-from attribution.errors import LedgerConflict
+from attribution.errors import ConservationViolated, LedgerConflict
 from attribution.periods import BillingPeriod
 
-VERSION = "VERSION"
-# Well under DynamoDB's 400 KB an item, whatever the charges carry.
-_CHARGES_PER_ITEM = 200
-_VALUES_PER_ITEM = 200
-_BYTES_PER_ITEM = 250_000
+_GENERATION = "GENERATION"
+# Who, then what: a rule for an account or a principal, and usage of one, change charges that lie together.
+_ORDER = attrgetter("account_id", "iam_principal", "meter", "origin", "inference_profile")
 # A superseded estimate was true for minutes; a superseded bill is history that people ask for.
 _SUPERSEDED_ESTIMATE_TTL = timedelta(days=2)
 
@@ -53,6 +58,7 @@ class DynamoLedgerDays:
 
     def __init__(self, table: Table, retention_days: int, clock: Callable[[], datetime]) -> None:
         self._table = table
+        self._parts = DayParts(table)
         self._retention = timedelta(days=retention_days)
         self._clock = clock
 
@@ -61,23 +67,74 @@ class DynamoLedgerDays:
         found = (_pointer(item) for item in self._table.query(period_pk(period), "DAY#"))
         return {pointer.usage_date: pointer for pointer in found}
 
+    def pointers_as_of(self, period: BillingPeriod, moment: datetime) -> Mapping[date, DayPointer]:
+        """The version of each day of a period that was current at a moment."""
+        pk, found = period_pk(period), {}
+        for day in period.days():
+            # Of one instant, every version's key lies below this one: `~` follows all hexadecimal digits.
+            through = f"HISTORY#{day.isoformat()}#{moment.astimezone(UTC).isoformat()}#~"
+            item = self._table.last(pk, after=f"HISTORY#{day.isoformat()}#", through=through)
+            if item is not None:
+                found[day] = _pointer(item)
+        return found
+
+    def expired(self, pointers: Sequence[DayPointer]) -> Sequence[DayPointer]:
+        """Those whose versions have expired: they can no longer be read, or not for sure."""
+        now = Decimal(int(self._clock().timestamp()))
+        keys = ({"pk": day_pk(p.usage_date), "sk": version_sk(p.version)} for p in pointers)
+        headers = {(item["usage_date"], item["version"]): item for item in self._table.batch_get(keys)}
+        readable = []
+        for pointer in pointers:
+            header = headers.get((pointer.usage_date.isoformat(), pointer.version))
+            # One that expired and was written anew has its parts elsewhere.
+            if header and header["roots"] == dict(pointer.roots) and header.get("expires_at", now + 1) > now:
+                readable.append(pointer)
+        return [pointer for pointer in pointers if pointer not in readable]
+
     def stage(self, day: DayVersion, sequence: str) -> DayPointer:
-        """Write a version that no pointer names yet; a version that is there already is left as it is."""
-        existing = self._table.get(pk=day_pk(day.usage_date, day.version), sk=VERSION)
-        if existing is not None and existing["sequence"] == sequence and "expires_at" not in existing:
-            return _pointer(existing)
-        pk = day_pk(day.usage_date, day.version)
-        chunks = [day.charges[i : i + _CHARGES_PER_ITEM] for i in range(0, len(day.charges), _CHARGES_PER_ITEM)]
-        items: list[Item] = [
-            {"pk": pk, "sk": f"CHARGE#{n:05d}", "charges": compress(lines(allocated_to_json(c) for c in chunk))}
-            for n, chunk in enumerate(chunks)
-        ]
-        sum_chunks: dict[str, int] = {}
-        for dimension, values in day.sums.items():
-            parts = _parts([_sum_to_json(value, currency, day_sum) for (value, currency), day_sum in values.items()])
-            sum_chunks[dimension] = len(parts)
-            items += [{"pk": pk, "sk": f"SUM#{dimension}#{n:05d}", "values": part} for n, part in enumerate(parts)]
-        self._table.batch_put(items)
+        """Write a version that no pointer names yet, as far as the current one does not have it, and read it back.
+
+        One that is alive already is left as it is. What the store holds must sum to what was decided, before anybody can see
+        it.
+        """
+        header = self._header(day.usage_date, day.version)
+        if header is not None and _is_alive(header):
+            return self._stage_for(header, sequence)
+        if header is not None:
+            # Nothing remembers its parts once it has been replaced.
+            self._expire_parts(day.usage_date, header)
+        base = self._current(day.usage_date)
+        shared = self._parts.references(day.usage_date, base["roots"].values()) if base else set()
+        try:
+            return self._write(day, sequence, header, base, shared)
+        except PartsLost:
+            if not shared:
+                raise
+            return self._write(day, sequence, header, None, set())
+
+    def _stage_for(self, header: Item, sequence: str) -> DayPointer:
+        """A version that is alive, for the delivery that wants it now."""
+        if header["sequence"] == sequence:
+            return _pointer(header)
+        pointer = replace(_pointer(header), sequence=sequence, changed_at=self._clock())
+        put = self._put_header(pointer, integer(header["generation"])) | _if_alive(header["roots"])
+        self._table.transact(
+            [{"Put": put}],
+            f"version {pointer.version} of {pointer.usage_date} expired meanwhile: read the day and decide again",
+        )
+        return pointer
+
+    def _write(
+        self, day: DayVersion, sequence: str, expired: Item | None, base: Item | None, shared: Iterable[Ref]
+    ) -> DayPointer:
+        counted = self._table.get(pk=day_pk(day.usage_date), sk=_GENERATION)
+        before = integer(counted["generation"]) if counted else 0
+        parts = Parts(day.usage_date, before + 1, {ref.rpartition("#")[2]: ref for ref in shared})
+        roots = {CHARGES_ROOT: parts.add(_charge_rows(day.charges), CHARGES)}
+        roots |= {sums_root(dimension): parts.add(_sum_rows(values), SUMS) for dimension, values in day.sums.items()}
+        roots[COVERAGE_ROOT] = parts.add(_coverage_rows(day.coverage), SUMS)
+        self._table.batch_put(parts.written.values())
+        self._read_back(day, roots)
         pointer = DayPointer(
             usage_date=day.usage_date,
             version=day.version,
@@ -87,31 +144,87 @@ class DynamoLedgerDays:
             changed_at=self._clock(),
             sequence=sequence,
             charge_count=len(day.charges),
-            sum_chunks=sum_chunks,
+            roots=roots,
         )
+        actions: list[Any] = [self._count(day.usage_date, before)]
         # Last, so that its presence says that the version is whole.
-        self._table.batch_put([{"pk": pk, "sk": VERSION} | _pointer_item(pointer)])
+        actions.append({"Put": self._put_header(pointer, before + 1) | _if_still(expired)})
+        if base is not None:
+            actions.append({"ConditionCheck": self._is_whole(_pointer(base))})
+        try:
+            self._table.transact(actions, f"{day.usage_date} was written by somebody else meanwhile: read it and decide again")
+        except LedgerConflict:
+            header = self._header(day.usage_date, day.version)
+            if header is None or not _is_alive(header) or header["sequence"] != sequence:
+                raise
+            # The same version, by another worker or by an attempt whose acknowledgement was lost.
+            return _pointer(header)
         return pointer
+
+    def _read_back(self, day: DayVersion, roots: Mapping[str, Ref]) -> None:
+        """What the store holds of a version, from its roots as a reader has it, is what was allocated."""
+        amounts: dict[str, list[Costs]] = defaultdict(list)
+        count = 0
+        for row in self._parts.rows(day.usage_date, roots[CHARGES_ROOT]):
+            currency, costs = amounts_of_row(row)
+            amounts[currency].append(costs)
+            count += 1
+        totals = {currency: sum_costs(costs) for currency, costs in sorted(amounts.items())}
+        if totals != dict(day.totals) or count != len(day.charges):
+            raise ConservationViolated(
+                f"version {day.version} of {day.usage_date} would hold {count} charges of {totals}, "
+                f"not the {len(day.charges)} of {dict(day.totals)} that were allocated"
+            )
+        for _ in self._parts.rows_of((day.usage_date, ref) for name, ref in roots.items() if name != CHARGES_ROOT):
+            pass
+
+    def _put_header(self, pointer: DayPointer, generation: int) -> dict[str, Any]:
+        key = {"pk": day_pk(pointer.usage_date), "sk": version_sk(pointer.version)}
+        item = key | _pointer_item(pointer) | {"generation": generation}
+        return {"TableName": self._table.name, "Item": to_wire(item)}
+
+    def _count(self, usage_date: date, before: int) -> dict[str, Any]:
+        """One more version of a day. Of two workers who write at once one finishes: names of parts belong to one version."""
+        return {
+            "Update": {
+                "TableName": self._table.name,
+                "Key": to_wire({"pk": day_pk(usage_date), "sk": _GENERATION}),
+                "UpdateExpression": "SET generation = :next",
+                "ConditionExpression": "generation = :before" if before else "attribute_not_exists(pk)",
+                "ExpressionAttributeValues": to_wire({":next": before + 1} | ({":before": before} if before else {})),
+            }
+        }
+
+    def _is_whole(self, pointer: DayPointer) -> dict[str, Any]:
+        """The version of a pointer is alive, and the one that was read: what expired may have been written anew."""
+        key = {"pk": day_pk(pointer.usage_date), "sk": version_sk(pointer.version)}
+        return {"TableName": self._table.name, "Key": to_wire(key)} | _if_alive(pointer.roots)
+
+    def _header(self, usage_date: date, version: str) -> Item | None:
+        return self._table.get(pk=day_pk(usage_date), sk=version_sk(version))
+
+    def _current(self, usage_date: date) -> Item | None:
+        """The header of the version that readers see, as long as it is alive."""
+        pointer = self._table.get(pk=period_pk(BillingPeriod.of(usage_date)), sk=f"DAY#{usage_date.isoformat()}")
+        header = self._header(usage_date, pointer["version"]) if pointer else None
+        return header if header is not None and _is_alive(header) else None
 
     def staged(self, usage_date: date, version: str) -> DayPointer:
         """The pointer that a staged version will have."""
-        item = self._table.get(pk=day_pk(usage_date, version), sk=VERSION)
-        if item is None:
+        header = self._header(usage_date, version)
+        if header is None:
             raise LedgerConflict(
                 f"version {version} of {usage_date} is recorded as staged but not in the ledger: stage it again"
             )
-        return _pointer(item)
-
-    def stored_totals(self, usage_date: date, version: str) -> tuple[Mapping[str, Costs], int]:
-        """What the stored charges of a version sum to, and how many there are."""
-        charges = list(self.charges(usage_date, version))
-        return totals_by_currency(charges), len(charges)
+        return _pointer(header)
 
     def charges(self, usage_date: date, version: str) -> Iterator[AllocatedCharge]:
         """The allocated charges of one version."""
-        for item in self._table.query(day_pk(usage_date, version), "CHARGE#"):
-            for stored in decompress_lines(bytes(item["charges"])):
-                yield allocated_from_json(stored)
+        header = self._header(usage_date, version)
+        if header is None:
+            raise LedgerConflict(f"version {version} of {usage_date} is not in the ledger any more: read the day again")
+        for row in self._parts.rows(usage_date, header["roots"][CHARGES_ROOT]):
+            yield allocated_from_row(row, usage_date)
 
     def flip(
         self,
@@ -153,13 +266,10 @@ class DynamoLedgerDays:
             put["ExpressionAttributeValues"] = to_wire({":old": old.version})
         history: Item = {"pk": period, "sk": f"HISTORY#{day}#{now.isoformat()}#{pointer.version}"} | values
         if pointer.basis is Basis.ESTIMATED:
-            history["expires_at"] = Decimal(int((now + _SUPERSEDED_ESTIMATE_TTL).timestamp()))
+            # Longer than the version: what was estimated in all stays known when its parts have expired.
+            history["expires_at"] = Decimal(int((now + self._retention).timestamp()))
         # A version that was retired meanwhile is about to expire: nobody may be shown it.
-        whole = {
-            "TableName": self._table.name,
-            "Key": to_wire({"pk": day_pk(pointer.usage_date, pointer.version), "sk": VERSION}),
-            "ConditionExpression": "attribute_exists(pk) AND attribute_not_exists(expires_at)",
-        }
+        whole = self._is_whole(pointer)
         return [{"ConditionCheck": whole}, {"Put": put}, {"Put": {"TableName": self._table.name, "Item": to_wire(history)}}]
 
     def _publish(self, record: DeliveryRecord) -> dict[str, Any]:
@@ -214,96 +324,121 @@ class DynamoLedgerDays:
         self._expire(usage_date, version, sequence)
 
     def _expire(self, usage_date: date, version: str, sequence: str | None = None) -> None:
-        pk = day_pk(usage_date, version)
-        header = self._table.get(pk=pk, sk=VERSION)
-        is_estimate = header is not None and header["basis"] == Basis.ESTIMATED
-        ttl = _SUPERSEDED_ESTIMATE_TTL if is_estimate else self._retention
-        expires_at = Decimal(int((self._clock() + ttl).timestamp()))
-        if header is None:
+        header = self._header(usage_date, version)
+        if header is None or (sequence is not None and header["sequence"] != sequence):
             return
-        # The header goes first, and only while the version is not current again (nor, where `sequence` names the delivery that
-        # it was staged for, staged for another): one whose header expires is made current no more, and is written anew when it
-        # is staged.
-        actions = self._expire_header(
-            usage_date, version, expires_at, str(header["sequence"]) if sequence is None else sequence
-        )
-        try:
-            self._table.transact(actions, f"version {version} is in use")
-        except LedgerConflict:
-            return
-        for name in [str(item["sk"]) for item in self._table.query(pk, attributes=("sk",)) if item["sk"] != VERSION]:
-            self._table.client.update_item(
-                TableName=self._table.name,
-                Key=to_wire({"pk": pk, "sk": name}),
-                UpdateExpression="SET expires_at = if_not_exists(expires_at, :expires_at)",
-                ExpressionAttributeValues=to_wire({":expires_at": expires_at}),
-            )
+        if _is_alive(header):
+            ttl = _SUPERSEDED_ESTIMATE_TTL if header["basis"] == Basis.ESTIMATED else self._retention
+            header["expires_at"] = Decimal(int((self._clock() + ttl).timestamp()))
+            try:
+                self._table.transact(self._expire_header(usage_date, header), f"version {version} is in use")
+            except LedgerConflict:
+                return
+        self._expire_parts(usage_date, header)
 
-    def _expire_header(self, usage_date: date, version: str, expires_at: Decimal, sequence: str) -> list[Any]:
+    def _expire_header(self, usage_date: date, header: Item) -> list[Any]:
+        """The header goes first, and only while the version is not current again (nor staged for another delivery): from then
+        on it is made current no more, nothing shares its parts any more, and it is written anew when it is staged.
+        """
         current = {"pk": period_pk(BillingPeriod.of(usage_date)), "sk": f"DAY#{usage_date.isoformat()}"}
         is_superseded = {
             "TableName": self._table.name,
             "Key": to_wire(current),
             "ConditionExpression": "attribute_not_exists(version) OR version <> :version",
-            "ExpressionAttributeValues": to_wire({":version": version}),
+            "ExpressionAttributeValues": to_wire({":version": header["version"]}),
         }
+        names = ("expires_at", "sequence", "generation")
         expire = {
             "TableName": self._table.name,
-            "Key": to_wire({"pk": day_pk(usage_date, version), "sk": VERSION}),
+            "Key": to_wire({"pk": header["pk"], "sk": header["sk"]}),
             "UpdateExpression": "SET expires_at = if_not_exists(expires_at, :expires_at)",
-            "ConditionExpression": "#sequence = :sequence",
+            "ConditionExpression": "#sequence = :sequence AND generation = :generation",
             "ExpressionAttributeNames": {"#sequence": "sequence"},
-            "ExpressionAttributeValues": to_wire({":expires_at": expires_at, ":sequence": sequence}),
+            "ExpressionAttributeValues": to_wire({f":{name}": header[name] for name in names}),
         }
         return [{"ConditionCheck": is_superseded}, {"Update": expire}]
 
-    def sums(self, pointers: Sequence[DayPointer], dimension: str) -> Mapping[date, Mapping[tuple[str, str], Sum]]:
-        """The given versions by one dimension: a month is one batch read."""
-        by_pk = {day_pk(p.usage_date, p.version): p.usage_date for p in pointers}
-        keys = [
-            {"pk": day_pk(p.usage_date, p.version), "sk": f"SUM#{dimension}#{n:05d}"}
-            for p in pointers
-            for n in range(p.sum_chunks.get(dimension, 0))
-        ]
-        found: dict[date, dict[tuple[str, str], Sum]] = {p.usage_date: {} for p in pointers}
-        items = self._table.batch_get(keys)
-        if len(items) != len(keys):
-            raise LedgerConflict(
-                f"{len(keys) - len(items)} sums by {dimension} expired while they were read: read the days again"
+    def _expire_parts(self, usage_date: date, header: Item) -> None:
+        """Give those parts of a version that has an expiry one, too, which no version refers to that is alive.
+
+        Versions that expire may share them, so they stay until the last of these is due. What was written under its generation
+        and never referred to, by an attempt that ended early, goes with it.
+        """
+        versions = list(self._table.query(header["pk"], version_sk("")))
+        alive = {ref for version in versions if _is_alive(version) for ref in version["roots"].values()}
+        kept = self._parts.references(usage_date, alive)
+        gone = self._parts.references(usage_date, header["roots"].values(), is_expiring=True)
+        gone.update(self._parts.of_generation(usage_date, integer(header["generation"])))
+        last = max(version["expires_at"] for version in (*versions, header) if not _is_alive(version))
+        for ref in sorted(gone - kept):
+            self._expire_part(usage_date, ref, last)
+
+    def _expire_part(self, usage_date: date, ref: Ref, expires_at: Decimal) -> None:
+        try:
+            self._table.client.update_item(
+                TableName=self._table.name,
+                Key=to_wire(part_key(usage_date, ref)),
+                UpdateExpression="SET expires_at = :expires_at",
+                ConditionExpression="attribute_exists(pk) AND (attribute_not_exists(expires_at) OR expires_at < :expires_at)",
+                ExpressionAttributeValues=to_wire({":expires_at": expires_at}),
             )
-        for item in items:
-            for stored in item["values"]:
-                found[by_pk[item["pk"]]][stored["value"], stored["currency"]] = _sum_from_json(stored)
+        except self._table.client.exceptions.ConditionalCheckFailedException:
+            # It expires later, or has expired.
+            return
+
+    def sums(self, pointers: Sequence[DayPointer], dimension: str) -> Mapping[date, Mapping[tuple[str, str], Sum]]:
+        """The given versions by one dimension: a month is one batch read, unless a day has hundreds of values."""
+        found: dict[date, dict[tuple[str, str], Sum]] = {p.usage_date: {} for p in pointers}
+        name = sums_root(dimension)
+        for usage_date, row in self._parts.rows_of((p.usage_date, p.roots[name]) for p in pointers if name in p.roots):
+            value, day_sum = sum_from_row(row)
+            found[usage_date][value] = day_sum
+        return found
+
+    def coverage(self, pointers: Sequence[DayPointer]) -> Mapping[date, Mapping[Place, Coverage]]:
+        """The coverage of the given versions: as many reads as for sums."""
+        found: dict[date, dict[Place, Coverage]] = {p.usage_date: {} for p in pointers}
+        for usage_date, row in self._parts.rows_of((p.usage_date, p.roots[COVERAGE_ROOT]) for p in pointers):
+            place, coverage = coverage_from_row(row)
+            found[usage_date][place] = coverage
         return found
 
 
-def _parts(rows: Sequence[Item]) -> list[list[Item]]:
-    """Rows in parts that an item can hold."""
-    parts: list[list[Item]] = []
-    size = 0
-    for row in rows:
-        weight = len(str(row).encode())
-        if not parts or len(parts[-1]) == _VALUES_PER_ITEM or size + weight > _BYTES_PER_ITEM:
-            parts.append([])
-            size = 0
-        parts[-1].append(row)
-        size += weight
-    return parts
+def _charge_rows(charges: Iterable[AllocatedCharge]) -> Iterator[Row]:
+    for charge in sorted(charges, key=_ORDER):
+        yield Row(allocated_to_row(charge), f"{charge.origin}{charge.iam_principal}{charge.inference_profile}")
 
 
-def _sum_to_json(value: str, currency: str, day_sum: Sum) -> Item:
+def _sum_rows(sums: Mapping[tuple[str, str], Sum]) -> Iterator[Row]:
+    for (value, currency), day_sum in sums.items():
+        yield Row(sum_to_row(value, currency, day_sum), f"{value}{currency}")
+
+
+def _coverage_rows(covered: Mapping[Place, Coverage]) -> Iterator[Row]:
+    for place, coverage in covered.items():
+        about = f"{place.account_id}{place.region}{place.model}{place.token_kind}{place.currency}"
+        yield Row(coverage_to_row(place, coverage), about)
+
+
+def _is_alive(header: Item) -> bool:
+    return "expires_at" not in header
+
+
+def _if_alive(roots: Mapping[str, Ref]) -> dict[str, Any]:
     return {
-        "value": value,
-        "currency": currency,
-        "costs": costs_to_json(day_sum.costs),
-        "units": {kind: number_text(count) for kind, count in day_sum.units.items()},
-        "requests": day_sum.requests,
+        "ConditionExpression": "attribute_not_exists(expires_at) AND roots = :roots",
+        "ExpressionAttributeValues": to_wire({":roots": dict(roots)}),
     }
 
 
-def _sum_from_json(stored: Mapping[str, Any]) -> Sum:
-    units = {kind: Decimal(count) for kind, count in stored["units"].items()}
-    return Sum(costs_from_json(stored["costs"]), units, integer(stored["requests"]))
+def _if_still(header: Item | None) -> dict[str, Any]:
+    """A header is as it was read: absent, or expired and not written anew."""
+    if header is None:
+        return {"ConditionExpression": "attribute_not_exists(pk)"}
+    return {
+        "ConditionExpression": "attribute_exists(expires_at) AND generation = :generation",
+        "ExpressionAttributeValues": to_wire({":generation": header["generation"]}),
+    }
 
 
 def _pointer_item(pointer: DayPointer) -> Item:
@@ -316,7 +451,7 @@ def _pointer_item(pointer: DayPointer) -> Item:
         "changed_at": pointer.changed_at.isoformat(),
         "sequence": pointer.sequence,
         "charge_count": pointer.charge_count,
-        "sum_chunks": dict(pointer.sum_chunks),
+        "roots": dict(pointer.roots),
         "superseded": list(pointer.superseded),
     }
 
@@ -331,6 +466,6 @@ def _pointer(item: Item) -> DayPointer:
         changed_at=datetime.fromisoformat(item["changed_at"]),
         sequence=item["sequence"],
         charge_count=integer(item["charge_count"]),
-        sum_chunks={name: integer(count) for name, count in item["sum_chunks"].items()},
+        roots=dict(item["roots"]),
         superseded=tuple(item["superseded"]),
     )

@@ -11,9 +11,14 @@ from attribution.periods import BillingPeriod
 ADJUSTMENTS = "ADJUSTMENT#"
 
 
-def day_pk(usage_date: date, version: str) -> str:
-    """The partition of one version of a day."""
-    return f"DAY#{usage_date.isoformat()}#{version}"
+def day_pk(usage_date: date) -> str:
+    """The partition of a day's versions; those of its parts begin with it."""
+    return f"DAY#{usage_date.isoformat()}"
+
+
+def version_sk(version: str) -> str:
+    """The sort key of one version of a day."""
+    return f"VERSION#{version}"
 
 
 def period_pk(period: BillingPeriod) -> str:

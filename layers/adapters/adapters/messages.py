@@ -1,8 +1,8 @@
-"""SQS batches: each message on its own, failures returned alone, broken input quarantined instead of retried."""
+"""SQS batches: messages one by one or together, failures returned alone, broken input quarantined instead of retried."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 from aws_lambda_powertools.utilities.batch import (
@@ -11,7 +11,7 @@ from aws_lambda_powertools.utilities.batch import (
     SqsFifoPartialProcessor,
     process_partial_response,
 )
-from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
+from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSEvent, SQSRecord
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from adapters.observability import count, logger
@@ -20,6 +20,8 @@ from attribution.ports import Quarantine
 
 Handle = Callable[[str, str], None]
 """Takes a message's body and a name for it."""
+HandleTogether = Callable[[Sequence[tuple[str, str]]], Mapping[str, Exception]]
+"""Takes bodies and names of messages; returns the errors of those that failed, by name."""
 
 
 class Redelivery(Protocol):
@@ -52,14 +54,37 @@ def process_messages(
             handle(record.body, f"message {record.message_id}")
         except InputRejected as rejected:
             reject(rejected, quarantine)
-        except Exception:
-            # The message returns to its queue; what is logged here is the only trace until it reaches the dead-letter queue.
-            logger.exception("message failed", message_id=record.message_id)
-            attempts = int(record.attributes.approximate_receive_count)
-            redelivery.after(record.queue_url, record.receipt_handle, min(_SOON_SECONDS * attempts, _LATEST_SECONDS))
+        except Exception as error:
+            _bring_back(record, error, redelivery)
             raise
 
     return process_partial_response(event=event, record_handler=handle_record, processor=processor, context=context)
+
+
+def process_together(
+    event: dict[str, Any], handle: HandleTogether, quarantine: Quarantine, redelivery: Redelivery
+) -> dict[str, list[dict[str, str]]]:
+    """Handle all messages at once; returns the partial batch response. What fails as a whole is returned as a whole."""
+    records = {f"message {record.message_id}": record for record in SQSEvent(event).records}
+    failed: dict[str, Exception] = {}
+    try:
+        for name, error in handle([(record.body, name) for name, record in records.items()]).items():
+            if isinstance(error, InputRejected):
+                reject(error, quarantine)
+            else:
+                failed[name] = error
+    except Exception as error:  # It says nothing about single messages: all return.
+        failed = dict.fromkeys(records, error)
+    for name, reason in failed.items():
+        _bring_back(records[name], reason, redelivery)
+    return {"batchItemFailures": [{"itemIdentifier": records[name].message_id} for name in failed]}
+
+
+def _bring_back(record: SQSRecord, error: Exception, redelivery: Redelivery) -> None:
+    # The message returns to its queue; what is logged here is the only trace until it reaches the dead-letter queue.
+    logger.error("message failed", message_id=record.message_id, exc_info=error)
+    attempts = int(record.attributes.approximate_receive_count)
+    redelivery.after(record.queue_url, record.receipt_handle, min(_SOON_SECONDS * attempts, _LATEST_SECONDS))
 
 
 def reject(rejected: InputRejected, quarantine: Quarantine) -> None:

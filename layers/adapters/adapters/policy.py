@@ -7,21 +7,44 @@ CONFIG#policy   version#<hash>      every document there has been
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from decimal import Decimal
-from typing import Annotated, Any
+from collections.abc import Iterator, Sequence
+from datetime import date
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError, model_validator
 
-from adapters.dynamodb import Table
-from adapters.validation import wrong_fields
-from attribution.allocation import EVIDENCE_ORDER, CostCategory
+from adapters.budget_documents import MAX_BUDGETS, AwsBudgetDocument, BudgetDocument, build_budgets
+from adapters.budget_filters import Vocabulary, plain_tag_key
+from adapters.codec import compress, decompress
+from adapters.cost_category_documents import (
+    AwsCostCategoryDocument,
+    ExpressionDocument,
+    MonthStart,
+    RuleDocument,
+    check_splits,
+    day_of,
+    is_aws_definition,
+    percentages_of,
+)
+from adapters.dynamodb import Item, Table
+from adapters.validation import AWS_DEFINITION, SHORT_FORM, wrong_fields
 from attribution.budgets import Budget
 from attribution.canonical import content_hash, pairs
-from attribution.charges import COST_METRICS
+from attribution.charges import SplitMethod
+from attribution.cost_categories import (
+    EVIDENCE_ORDER,
+    CostCategory,
+    EvidenceRule,
+    InheritedValueRule,
+    SplitChargeRule,
+    in_force,
+    in_order_of_reference,
+)
 from attribution.days import DIMENSIONS
 from attribution.errors import PolicyInvalid
-from attribution.money import Money
+from attribution.expressions import And, Dimension, Expression, Match, Source
+from attribution.rules import IncompleteLogging, Rules
+from attribution.shared_charges import SharedChargeRule, Within
 
 _PK = "CONFIG#policy"
 Name = Annotated[str, Field(min_length=1, max_length=100, pattern=r"^[A-Za-z0-9][A-Za-z0-9 ._/+=@-]*$")]
@@ -31,71 +54,231 @@ class _Document(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
+Percentages = tuple[str, ...]
+
+
+class SplitChargeDocument(_Document):
+    """Hands the cost of one value of a cost category (empty: of what has none) to others."""
+
+    source: str
+    targets: Annotated[tuple[Name, ...], Field(min_length=1)]
+    method: SplitMethod
+    percentages: Percentages = ()
+
+    @model_validator(mode="after")
+    def _usable(self) -> SplitChargeDocument:
+        _check_split(self.method, self.targets, self.percentages)
+        return self
+
+    def rule(self) -> SplitChargeRule:
+        """The rule as the core has it."""
+        percentages = percentages_of(self.percentages, self.targets) if self.percentages else ()
+        return SplitChargeRule(self.source, self.targets, self.method, percentages)
+
+
+def _check_split(method: str, targets: Sequence[str], percentages: Sequence[str]) -> None:
+    if method == SplitMethod.FIXED:
+        percentages_of(percentages, targets)
+    elif percentages:
+        raise ValueError(f"percentages are for the method FIXED, not for {method}")
+    twice = sorted({target for target in targets if targets.count(target) > 1})
+    if twice:
+        raise ValueError(f"{twice[0]!r} is a target twice")
+
+
 class CostCategoryDocument(_Document):
-    """An owner dimension: its value is inherited from tags or request metadata under any of `keys`."""
+    """An owner dimension whose value is inherited from the strongest evidence under any of `keys`; `rules` are for the rest."""
 
     name: Name
     keys: tuple[Name, ...] = ()
     accounts: dict[Annotated[str, Field(pattern=r"^\d{12}$")], Name] = {}
+    session_names: dict[Annotated[str, Field(min_length=1, max_length=256)], Name] = {}
     evidence: tuple[str, ...] = EVIDENCE_ORDER
+    rules: Annotated[tuple[RuleDocument, ...], Field(max_length=500)] = ()
+    default: Name | None = None
+    split_charges: tuple[SplitChargeDocument, ...] = ()
+    effective_start: MonthStart | None = None
 
     @model_validator(mode="after")
-    def _known_evidence(self) -> CostCategoryDocument:
+    def _usable(self) -> CostCategoryDocument:
         unknown = set(self.evidence) - set(EVIDENCE_ORDER)
         if unknown:
             raise ValueError(f"unknown evidence {sorted(unknown)}; choose from {list(EVIDENCE_ORDER)}")
-        if self.name in DIMENSIONS:
-            raise ValueError(f"{self.name!r} is a dimension of every charge; choose another name")
+        check_splits([split.rule() for split in self.split_charges])
         return self
 
+    def category(self) -> CostCategory:
+        """The cost category as the core has it. Patterns of session names keep their order: the first that fits decides."""
+        keys = self.keys or (self.name,)
+        evidence = EvidenceRule(keys, pairs(self.accounts), tuple(self.session_names.items()), self.evidence)
+        return CostCategory(
+            name=self.name,
+            rules=(evidence, *(rule.core() for rule in self.rules)),
+            default_value=self.default or "",
+            split_charge_rules=tuple(split.rule() for split in self.split_charges),
+            effective_start=day_of(self.effective_start),
+        )
 
-class LimitDocument(_Document):
-    """A budget limit; the amount is text or a whole number, so that it stays exact."""
 
-    amount: Decimal = Field(ge=Decimal("0.01"), max_digits=20, decimal_places=6)
-    currency: Annotated[str, Field(pattern=r"^[A-Z]{3}$")] = "USD"
+def _form(document: object) -> str:
+    is_aws = isinstance(document, AwsCostCategoryDocument) or is_aws_definition(document)
+    return AWS_DEFINITION if is_aws else SHORT_FORM
 
 
-class BudgetDocument(_Document):
-    """A monthly cost budget."""
+AnyCostCategory = Annotated[
+    Annotated[AwsCostCategoryDocument, Tag(AWS_DEFINITION)] | Annotated[CostCategoryDocument, Tag(SHORT_FORM)],
+    Discriminator(_form),
+]
+
+
+class SharedChargeDocument(_Document):
+    """Hands charges that nobody owns to owners. They are found by what they are, and by an expression as in AWS's rules."""
 
     name: Name
-    limit: LimitDocument
-    dimension: str
-    values: tuple[str, ...] = ()
-    metric: str = "billed_cost"
-    thresholds: Annotated[
-        tuple[Annotated[Decimal, Field(gt=0, le=100_000, max_digits=10, decimal_places=4)], ...], Field(min_length=1)
-    ] = (Decimal(80), Decimal(100))
-    channel: str = ""
+    record_types: tuple[Name, ...] = ()
+    features: tuple[Name, ...] = ()
+    where: ExpressionDocument | None = None
+    method: SplitMethod | Literal["UNALLOCATED"]
+    targets: tuple[Name, ...] = ()
+    percentages: Percentages = ()
+    within: Within | None = None
+    cost_categories: tuple[str, ...] = ()
 
     @model_validator(mode="after")
-    def _known_metric(self) -> BudgetDocument:
-        if self.metric not in COST_METRICS:
-            raise ValueError(f"unknown metric {self.metric!r}; choose from {list(COST_METRICS)}")
+    def _usable(self) -> SharedChargeDocument:
+        if not (self.record_types or self.features or self.where):
+            raise ValueError("say which charges: record_types, features or where")
+        if self.method == "UNALLOCATED" and (self.targets or self.within):
+            raise ValueError("the method UNALLOCATED takes neither targets nor within")
+        if self.targets and self.within:
+            raise ValueError("targets are the owners wherever usage was: leave out within")
+        if self.targets and not self.cost_categories:
+            raise ValueError("targets are values of a cost category: name it in cost_categories")
+        if self.method == SplitMethod.FIXED and not self.targets:
+            raise ValueError("the method FIXED needs targets")
+        _check_split(self.method, self.targets, self.percentages)
         return self
+
+    def rule(self) -> SharedChargeRule:
+        """The rule as the core has it."""
+        return SharedChargeRule(
+            name=self.name,
+            charges=And(tuple(self._conditions())),
+            method=None if self.method == "UNALLOCATED" else SplitMethod(self.method),
+            targets=self.targets,
+            percentages=percentages_of(self.percentages, self.targets) if self.percentages else (),
+            within=self.within or Within.ACCOUNT,
+            categories=self.cost_categories,
+        )
+
+    def _conditions(self) -> Iterator[Expression]:
+        if self.record_types:
+            yield Match(Source.DIMENSIONS, Dimension.RECORD_TYPE, self.record_types)
+        if self.features:
+            yield Match(Source.DIMENSIONS, Dimension.FEATURE, self.features)
+        if self.where:
+            yield self.where.expression()
+
+
+def _form_of_budget(document: object) -> str:
+    is_aws = isinstance(document, AwsBudgetDocument) or (isinstance(document, dict) and "aws" in document)
+    return AWS_DEFINITION if is_aws else SHORT_FORM
+
+
+AnyBudget = Annotated[
+    Annotated[AwsBudgetDocument, Tag(AWS_DEFINITION)] | Annotated[BudgetDocument, Tag(SHORT_FORM)],
+    Discriminator(_form_of_budget),
+]
+
+
+def _inherited_keys(category: CostCategory) -> Iterator[str]:
+    """The keys whose values a cost category takes over as its own."""
+    for rule in category.rules:
+        if isinstance(rule, EvidenceRule):
+            yield from rule.keys
+        elif isinstance(rule, InheritedValueRule) and rule.source is not Source.DIMENSIONS:
+            yield rule.key
 
 
 class PolicyDocument(_Document):
     """Everything people configure."""
 
-    cost_categories: tuple[CostCategoryDocument, ...] = (CostCategoryDocument(name="team", keys=("team",)),)
-    budgets: tuple[BudgetDocument, ...] = ()
+    cost_categories: tuple[AnyCostCategory, ...] = (CostCategoryDocument(name="team", keys=("team",)),)
+    shared_charges: tuple[SharedChargeDocument, ...] = ()
+    incomplete_logging: IncompleteLogging = IncompleteLogging.UNALLOCATED
+    account_names: dict[Annotated[str, Field(pattern=r"^\d{12}$")], Annotated[str, Field(min_length=1, max_length=100)]] = {}
+    budgets: Annotated[tuple[AnyBudget, ...], Field(max_length=MAX_BUDGETS)] = ()
 
     @model_validator(mode="after")
     def _consistent(self) -> PolicyDocument:
-        for kind, names in (
-            ("cost category", [c.name for c in self.cost_categories]),
-            ("budget", [b.name for b in self.budgets]),
-        ):
-            repeated = sorted({name for name in names if names.count(name) > 1})
+        defined: list[tuple[str, list[tuple[str, date | None]]]] = [
+            ("cost category", [(c.name, day_of(c.effective_start)) for c in self.cost_categories]),
+            ("shared charge", [(s.name, None) for s in self.shared_charges]),
+            ("budget", [(b.name, None) for b in self.budgets]),
+        ]
+        for kind, names in defined:
+            repeated = sorted({name for name, start in names if names.count((name, start)) > 1})
             if repeated:
                 raise ValueError(f"{kind} {repeated[0]!r} is defined twice")
-        known = {*DIMENSIONS, *(c.name for c in self.cost_categories)}
-        for budget in self.budgets:
-            if budget.dimension not in known:
-                raise ValueError(f"budget {budget.name!r}: unknown dimension {budget.dimension!r}; choose from {sorted(known)}")
+        for name in self.category_names():
+            if name in DIMENSIONS:
+                raise ValueError(f"cost category {name!r}: that is a dimension of every charge; choose another name")
+        self._check_references()
+        self._check_shared_charges()
+        build_budgets(self.budgets, self.vocabulary())
         return self
+
+    def vocabulary(self) -> Vocabulary:
+        """What budgets may filter by. A tag key stands for the first cost category whose values are those of the tag."""
+        inherited: dict[str, str] = {}
+        for category in self.definitions():
+            for key in _inherited_keys(category):
+                inherited.setdefault(plain_tag_key(key), category.name)
+        return Vocabulary(self.category_names(), inherited)
+
+    def _check_references(self) -> None:
+        """References hold at every moment at which a definition takes effect or ends."""
+        definitions = self.definitions()
+        moments = {date.min, *(d for c in definitions for d in (c.effective_start, c.effective_end) if d)}
+        for moment in sorted(moments):
+            try:
+                in_order_of_reference(in_force(definitions, moment))
+            except PolicyInvalid as error:
+                raise ValueError(str(error)) from None
+
+    def _check_shared_charges(self) -> None:
+        sources = {(c.name, rule.source) for c in self.definitions() for rule in c.split_charge_rules}
+        for shared in self.shared_charges:
+            unknown = sorted(set(shared.cost_categories) - set(self.category_names()))
+            if unknown:
+                raise ValueError(f"shared charge {shared.name!r}: there is no cost category {unknown[0]!r}")
+            for target in shared.targets:
+                if any((category, target) in sources for category in shared.cost_categories):
+                    raise ValueError(
+                        f"shared charge {shared.name!r}: the target {target!r} is the source of a split charge rule, and would "
+                        "keep what it gets"
+                    )
+
+    def category_names(self) -> tuple[str, ...]:
+        """The cost categories by name, in the document's order."""
+        return tuple(dict.fromkeys(category.name for category in self.cost_categories))
+
+    def definitions(self) -> list[CostCategory]:
+        """Every definition of a cost category, also those that are in force no more or not yet."""
+        return [category.category() for category in self.cost_categories]
+
+    def rules(self, on: date) -> Rules:
+        """The rules by which the charges of a day are allocated."""
+        return Rules.of(
+            in_force(self.definitions(), on),
+            [shared.rule() for shared in self.shared_charges],
+            self.incomplete_logging,
+            self.account_names,
+        )
+
+    def plain(self) -> dict[str, Any]:
+        """The document as JSON has it; parsing it again gives the same document."""
+        return self.model_dump(mode="json", by_alias=True, exclude_none=True)
 
 
 def parse_policy(document: object) -> PolicyDocument:
@@ -104,6 +287,10 @@ def parse_policy(document: object) -> PolicyDocument:
         return PolicyDocument.model_validate(document)
     except ValidationError as error:
         raise PolicyInvalid(f"the policy is not usable: {wrong_fields(error, 'document')}") from None
+
+
+def _document(item: Item) -> PolicyDocument:
+    return parse_policy(json.loads(decompress(bytes(item["document"]))))
 
 
 class DynamoPolicy:
@@ -115,7 +302,7 @@ class DynamoPolicy:
     def document(self) -> PolicyDocument:
         """The document in force; until one is applied, one cost category `team` and no budgets."""
         item = self._table.get(pk=_PK, sk="current")
-        return parse_policy(json.loads(item["document"])) if item else PolicyDocument()
+        return _document(item) if item else PolicyDocument()
 
     def version(self) -> str:
         """The version in force; empty until one is applied."""
@@ -124,29 +311,31 @@ class DynamoPolicy:
 
     def apply(self, document: PolicyDocument) -> str:
         """Put a document in force; returns its version. Days are allocated under it from their next change on."""
-        plain: dict[str, Any] = document.model_dump(mode="json")
-        version = content_hash(plain)[:12]
-        item = {"pk": _PK, "document": json.dumps(plain), "version": version}
+        # Text, because the order of a mapping may count: of the patterns that a session's name fits, the first decides.
+        text = json.dumps(document.plain())
+        version = content_hash(text)[:12]
+        # Compressed, because cost categories of 500 rules each would not fit into an item.
+        item = {"pk": _PK, "document": compress(text.encode()), "version": version}
         self._table.batch_put([item | {"sk": f"version#{version}"}, item | {"sk": "current"}])
         return version
 
-    def cost_categories(self) -> Sequence[CostCategory]:
-        """The owner dimensions, in the document's order."""
-        return [
-            CostCategory(c.name, c.keys or (c.name,), pairs(c.accounts), c.evidence) for c in self.document().cost_categories
-        ]
+    def rules(self, on: date) -> Rules:
+        """The rules by which the charges of a day are allocated."""
+        return self.document().rules(on)
+
+    def rules_of(self, fingerprint: str, on: date) -> Rules | None:
+        """The rules of a day with this fingerprint, of a document that is or was in force; None where none has it."""
+        for item in (None, *self._table.query(_PK)):
+            try:
+                rules = (_document(item) if item else PolicyDocument()).rules(on)
+            except PolicyInvalid:
+                # A document of an earlier software, which this one cannot apply either.
+                continue
+            if rules.fingerprint() == fingerprint:
+                return rules
+        return None
 
     def budgets(self) -> Sequence[Budget]:
         """The budgets, in the document's order."""
-        return [
-            Budget(
-                name=b.name,
-                limit=Money(b.limit.amount, b.limit.currency),
-                dimension=b.dimension,
-                values=b.values,
-                metric=b.metric,
-                threshold_percents=b.thresholds,
-                channel=b.channel,
-            )
-            for b in self.document().budgets
-        ]
+        document = self.document()
+        return build_budgets(document.budgets, document.vocabulary())

@@ -1,4 +1,4 @@
-"""The queues a flow asks for later work: deliveries, days to allocate, requests to price, alerts and sessions to try again."""
+"""The queues a flow asks for later work: deliveries, days to allocate, requests to price, alerts to try again."""
 
 from __future__ import annotations
 
@@ -20,8 +20,7 @@ if TYPE_CHECKING:
 # The group that the template's rule puts deliveries into: one at a time.
 DELIVERY_GROUP = "deliveries"
 _SEND_BATCH = 10
-# By then the index that finds waiting calls has long caught up with the table.
-_RELINK_DELAY_SECONDS = 60
+_ENTRIES_PER_TASK = 25
 
 
 def object_created(source: StoredObject, *, size: int, written_at: datetime, by: str) -> dict[str, Any]:
@@ -141,29 +140,6 @@ class SqsRedelivery:
             return
 
 
-class SqsRelinking:
-    """Asks for the calls of a session to be looked up once more."""
-
-    def __init__(self, client: SQSClient, url: str) -> None:
-        self._client = client
-        self._url = url
-
-    def relink(self, access_key_ids: Sequence[str]) -> None:
-        """Bring sessions back once the index has caught up."""
-        for start in range(0, len(access_key_ids), _SEND_BATCH):
-            entries = [
-                {
-                    "Id": str(index),
-                    "MessageBody": json.dumps({"relink_access_key_id": access_key_id}),
-                    "DelaySeconds": _RELINK_DELAY_SECONDS,
-                }
-                for index, access_key_id in enumerate(access_key_ids[start : start + _SEND_BATCH])
-            ]
-            answer = self._client.send_message_batch(QueueUrl=self._url, Entries=entries)  # type: ignore[arg-type]
-            if answer.get("Failed"):
-                raise ConnectionError(f"SQS did not take {len(answer['Failed'])} of {len(entries)} sessions: try again")
-
-
 class SqsRepriceQueue:
     """`RepriceQueue` on an SQS queue. A message that comes twice finds its requests priced."""
 
@@ -178,19 +154,21 @@ class SqsRepriceQueue:
 
 
 class SqsDirectoryTasks:
-    """Asks for something of the directory to be brought up to date now, not only when its schedule says so."""
+    """`DirectoryRequests`: something of the directory is to be brought up to date now, not only when its schedule says so."""
 
     def __init__(self, client: SQSClient, url: str) -> None:
         self._client = client
         self._url = url
 
-    def model(self, arn: str) -> None:
-        """Have the entry of one ARN brought up to date, such as an inference profile that somebody created or tagged."""
-        self._send({"task": "model", "arn": arn})
+    def entries(self, ids: Sequence[str], *, changed_at: datetime | None = None, event: str = "") -> None:
+        """Have entries brought up to date, such as an inference profile that somebody created or tagged."""
+        for start in range(0, len(ids), _ENTRIES_PER_TASK):
+            body: dict[str, Any] = {"task": "entries", "ids": list(ids[start : start + _ENTRIES_PER_TASK])}
+            self._send(body | ({"changed_at": changed_at.isoformat(), "event": event} if changed_at else {}))
 
     def pricing(self) -> None:
         """Have unpriced requests priced, because prices were loaded."""
         self._send({"task": "pricing"})
 
-    def _send(self, body: dict[str, str]) -> None:
+    def _send(self, body: dict[str, Any]) -> None:
         self._client.send_message(QueueUrl=self._url, MessageBody=json.dumps(body))

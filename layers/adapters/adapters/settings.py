@@ -50,7 +50,6 @@ class RecordInvocations(Ledger, Invocations, WorkBucket):
 
 class RecordApiCalls(Ledger, Invocations, WorkBucket):
     allocation_tag_keys: CommaSeparated
-    api_call_queue_url: Name
     directory_queue_url: Name
     trail_bucket: str = ""
     trail_prefix: str = ""
@@ -79,6 +78,9 @@ class ReconcileDeliveries(Ledger, WorkBucket):
 
 
 class SyncDirectory(Ledger, Invocations, WorkBucket):
+    account_id: Name
+    read_organization: bool
+    directory_queue_url: Name
     price_list_url: Name
     reprice_queue_url: Name
     allocation_queue_url: Name
@@ -96,7 +98,7 @@ class ReadDataFile(WorkBucket):
 
 
 class AllocateCharges(Ledger, WorkBucket):
-    pass
+    directory_queue_url: Name
 
 
 class EvaluateBudgets(Ledger, WorkBucket):

@@ -18,7 +18,8 @@ from attribution.usage import Counters, Usage, UsageKey
 
 # One partition takes 1,000 write units a second; a day's counters are spread over this many. Fixed: readers read all of them.
 SHARDS = 8
-_COUNTS = ("requests", "errors", "unmeasured", "observed_only", "provisional")
+_GUARDRAIL = "g_"
+_COUNTS = ("requests", "errors", "unmeasured", "observed_only", "provisional", "unlogged")
 
 
 class DynamoUsageCounters:
@@ -53,10 +54,7 @@ class DynamoUsageCounters:
 
     def _add(self, key: UsageKey, counters: Counters, expires_at: Decimal) -> dict[str, Any]:
         values: Item = _dimensions(key) | {"expires_at": expires_at}
-        amounts: Item = {name: getattr(counters, name) for name in _COUNTS}
-        for prefix, by_kind in (("u", counters.units), ("e", counters.estimated), ("n", counters.unpriced)):
-            amounts |= {f"{prefix}_{kind.value}": amount for kind, amount in by_kind.items()}
-        amounts = {name: amount for name, amount in amounts.items() if amount}
+        amounts = _amounts(counters)
         names = [*values, *amounts]
         set_part = ", ".join(f"#a{i} = :a{i}" for i in range(len(values)))
         add_part = ", ".join(f"#a{i} :a{i}" for i in range(len(values), len(names)))
@@ -95,7 +93,23 @@ def _dimensions(key: UsageKey) -> Item:
         "inference_profile": key.inference_profile,
         "request_metadata": dict(key.request_metadata),
         "session_tags": dict(key.session_tags),
+        "source_identity": key.source_identity,
+        "project": key.project,
+        "lambda_function": key.lambda_function,
     }
+
+
+def _amounts(counters: Counters) -> Item:
+    amounts: Item = {name: getattr(counters, name) for name in _COUNTS}
+    for prefix, by_kind in (("u", counters.units), ("e", counters.estimated), ("n", counters.unpriced)):
+        amounts |= {f"{prefix}_{kind.value}": amount for kind, amount in by_kind.items()}
+    amounts |= {f"{_GUARDRAIL}{policy}": count for policy, count in counters.guardrail_units.items()}
+    return {name: amount for name, amount in amounts.items() if amount}
+
+
+def counter_item(usage: Usage) -> Item:
+    """A counter as it lies in the table once everything of its day was added up."""
+    return _key(usage.key) | _dimensions(usage.key) | _amounts(usage.counters)
 
 
 def _usage(usage_date: date, item: Item) -> Usage:
@@ -113,6 +127,9 @@ def _usage(usage_date: date, item: Item) -> Usage:
         inference_profile=item["inference_profile"],
         request_metadata=pairs(item["request_metadata"]),
         session_tags=pairs(item["session_tags"]),
+        source_identity=item["source_identity"],
+        project=item["project"],
+        lambda_function=item["lambda_function"],
     )
     return Usage(
         key,
@@ -122,8 +139,10 @@ def _usage(usage_date: date, item: Item) -> Usage:
             unmeasured=integer(item.get("unmeasured")),
             observed_only=integer(item.get("observed_only")),
             provisional=integer(item.get("provisional")),
+            unlogged=integer(item.get("unlogged")),
             units={k: int(n) for k, n in by_kind("u").items()},
             estimated=by_kind("e"),
             unpriced={k: int(n) for k, n in by_kind("n").items()},
+            guardrail_units={n.removeprefix(_GUARDRAIL): int(item[n]) for n in sorted(item) if n.startswith(_GUARDRAIL)},
         ),
     )

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import boto3
 from botocore.config import Config
 
+from adapters.concurrency import WORKERS
 from adapters.dynamodb import Table
 from adapters.settings import (
     AllocateCharges,
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from adapters.alerts import DynamoAlerts
     from adapters.announced_manifests import DynamoAnnouncedManifests
     from adapters.announcements import EventBridgeAnnouncements
+    from adapters.budget_sums import DynamoBudgetSums
     from adapters.channels.slack import SlackWebhook
     from adapters.deliveries import DynamoDeliveries
     from adapters.directory import DynamoDirectory
@@ -48,9 +50,10 @@ if TYPE_CHECKING:
         SqsDeliveryQueue,
         SqsDirectoryTasks,
         SqsRedelivery,
-        SqsRelinking,
         SqsRepriceQueue,
     )
+    from adapters.sessions import DynamoSessions
+    from adapters.sources.aws_attributes import AwsAttributes
     from adapters.sources.bedrock_models import BedrockModels
     from adapters.sources.cost_report import S3CostReports
     from adapters.sources.offer_files import HttpPriceOffers
@@ -59,7 +62,12 @@ if TYPE_CHECKING:
     from adapters.work_bucket import S3OriginCharges, S3Quarantine
 
 # The default mode changed between botocore releases; ours is said.
-_CONFIG = Config(retries={"mode": "standard", "total_max_attempts": 4}, connect_timeout=3, read_timeout=30)
+_CONFIG = Config(
+    retries={"mode": "standard", "total_max_attempts": 4},
+    connect_timeout=3,
+    read_timeout=30,
+    max_pool_connections=WORKERS,
+)
 
 
 def clock() -> datetime:
@@ -81,6 +89,12 @@ def invocations(settings: Invocations) -> DynamoInvocations:
     from adapters.invocations import DynamoInvocations
 
     return DynamoInvocations(Table(client("dynamodb"), settings.invocations_table), settings.invocation_ttl_days, clock)
+
+
+def sessions(settings: RecordApiCalls) -> DynamoSessions:
+    from adapters.sessions import DynamoSessions
+
+    return DynamoSessions(ledger_table(settings), settings.invocation_ttl_days, clock)
 
 
 def oldest_recordable(settings: Invocations) -> datetime:
@@ -138,6 +152,14 @@ def bedrock_models() -> BedrockModels:
     return BedrockModels(client)
 
 
+def aws_attributes(settings: SyncDirectory) -> AwsAttributes:
+    from adapters.sources.aws_attributes import AwsAttributes
+    from adapters.sources.mantle_projects import MantleProjects
+
+    projects = MantleProjects(client, boto3.Session().get_credentials)
+    return AwsAttributes(client, projects.read, read_organization=settings.read_organization)
+
+
 def reprice_queue(settings: SyncDirectory | RepriceInvocations) -> SqsRepriceQueue:
     from adapters.queues import SqsRepriceQueue
 
@@ -160,6 +182,12 @@ def ledger_days(settings: Ledger) -> DynamoLedgerDays:
     from adapters.ledger_days import DynamoLedgerDays
 
     return DynamoLedgerDays(ledger_table(settings), settings.ledger_retention_days, clock)
+
+
+def budget_sums(settings: Ledger) -> DynamoBudgetSums:
+    from adapters.budget_sums import DynamoBudgetSums
+
+    return DynamoBudgetSums(ledger_table(settings), clock)
 
 
 def deliveries(settings: Ledger) -> DynamoDeliveries:
@@ -198,13 +226,7 @@ def fan_out(settings: IngestCostReport) -> StepFunctionsFanOut:
     return StepFunctionsFanOut(client("s3"), client("stepfunctions"), settings.work_bucket, settings.fan_out_state_machine_arn)
 
 
-def relinking(settings: RecordApiCalls) -> SqsRelinking:
-    from adapters.queues import SqsRelinking
-
-    return SqsRelinking(client("sqs"), settings.api_call_queue_url)
-
-
-def directory_tasks(settings: RecordApiCalls) -> SqsDirectoryTasks:
+def directory_tasks(settings: RecordApiCalls | AllocateCharges | SyncDirectory) -> SqsDirectoryTasks:
     from adapters.queues import SqsDirectoryTasks
 
     return SqsDirectoryTasks(client("sqs"), settings.directory_queue_url)

@@ -11,10 +11,10 @@ from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
 
-from attribution.budgets import AlertState, Budget, Crossing, Spend
-from attribution.canonical import number_text
+from attribution.budget_periods import BudgetPeriod
+from attribution.budgets import AlertState, Budget, Crossing, Notification, Spend
 from attribution.money import Money
-from attribution.periods import BillingPeriod
+from attribution.scopes import describe
 
 
 class DeliveryStatus(StrEnum):
@@ -63,11 +63,11 @@ class Alert:
     state: AlertState
     revision: int
     limit: Money
-    threshold_percent: Decimal
+    notification: Notification
     spend: Spend
     metric: str
-    dimension: str
-    values: tuple[str, ...]
+    # What counts towards the budget, in words.
+    scope: str
     channel: str
     changed_at: datetime
     # What the alert said before the bill arrived, for a correction to refer to.
@@ -75,56 +75,52 @@ class Alert:
     delivery: Delivery = Delivery()
 
 
-ACTUAL = "ACTUAL"
+def alert_key(budget: Budget, period: BudgetPeriod, notification: Notification) -> AlertKey:
+    """The key of the alert that a notification raises: the same for 80 and 80.0."""
+    return AlertKey(budget.name, str(period), notification.type.value, notification.threshold_key)
 
 
-def alert_key(crossing: Crossing) -> AlertKey:
-    """The key of the alert that a threshold raises: the same for 80 and 80.0."""
-    return _key(crossing.budget, crossing.period, crossing.threshold_percent)
-
-
-def threshold_keys(budget: Budget, period: BillingPeriod) -> tuple[AlertKey, ...]:
-    """The keys of every alert that a budget may raise in a period."""
-    return tuple(_key(budget, period, percent) for percent in budget.threshold_percents)
-
-
-def _key(budget: Budget, period: BillingPeriod, percent: Decimal) -> AlertKey:
-    return AlertKey(budget.name, str(period), ACTUAL, number_text(percent))
+def crossing_key(crossing: Crossing) -> AlertKey:
+    """The key of the alert that a crossing is about."""
+    return alert_key(crossing.budget, crossing.period, crossing.notification)
 
 
 def next_alert(crossing: Crossing, current: Alert | None, now: datetime) -> Alert | None:
     """The alert after looking at a threshold; None where there is nothing new to tell.
 
     A threshold that is crossed raises its alert once. An alert whose spend falls back under the threshold, because a bill or a
-    restatement says less, is corrected once; if spend then really passes the threshold again, that is news again.
+    restatement says less, is corrected once; if spend then really passes the threshold again, that is news again. One that
+    latches stays as it is until the period ends, or until somebody changes the budget's limit.
     """
     budget = crossing.budget
+    limit = crossing.evaluation.limit_money
     delivery = Delivery(DeliveryStatus.COVERED) if crossing.told_by_another else Delivery()
     if current is None:
         if not crossing.is_crossed:
             return None
         return Alert(
-            key=alert_key(crossing),
+            key=crossing_key(crossing),
             state=AlertState.ALARM,
             revision=1,
-            limit=budget.limit,
-            threshold_percent=crossing.threshold_percent,
+            limit=limit,
+            notification=crossing.notification,
             spend=crossing.spend,
-            metric=budget.metric,
-            dimension=budget.dimension,
-            values=budget.values,
+            metric=budget.scope.measure.metric,
+            scope=describe(budget.scope.filter),
             channel=budget.channel,
             changed_at=now,
             delivery=delivery,
         )
     state = AlertState.ALARM if crossing.is_crossed else AlertState.RECOVERED
-    if state is current.state:
+    is_edited = limit != current.limit and not budget.adjusts_itself
+    is_kept = crossing.latches and current.state is AlertState.ALARM and not is_edited
+    if state is current.state or is_kept:
         return None
     return replace(
         current,
         state=state,
         revision=current.revision + 1,
-        limit=budget.limit,
+        limit=limit,
         spend=crossing.spend,
         channel=budget.channel,
         changed_at=now,

@@ -1,224 +1,175 @@
 """Allocation: one origin charge becomes allocated charges that sum to it exactly, each with the evidence for its owner.
 
 A charge that the bill reports coarser than the usage behind it (one role, many tenants) is split over the usage of its bucket
-in proportion to that usage. What the bill counted and no log recorded is not spread over those who were logged: that part is
-allocated by what the charge itself carries, or stays unallocated with the reason.
+in proportion to that usage. What the bill counted and no log recorded is not spread over those who were logged, unless the
+rules say so: that part is allocated by what the charge itself carries, or stays unallocated with the reason. Last, shared cost
+is handed out.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
 
 from attribution.calibration import NO_PRICING, Pricing
-from attribution.charges import (
-    AllocatedCharge,
-    CategoryValue,
-    Confidence,
-    Costs,
-    Evidence,
-    OriginCharge,
-    PriceBasis,
-    sum_costs,
-)
+from attribution.charges import AllocatedCharge, CategoryValue, Costs, OriginCharge, PriceBasis, sum_costs
+from attribution.cost_categories import NO_EVIDENCE, aws_tags
+from attribution.day_directory import NO_DIRECTORY, DayDirectory
 from attribution.errors import ConservationViolated
-from attribution.meters import TOKEN_KINDS, Meter, TokenKind
-from attribution.money import ZERO, add, split, subtract, total
-from attribution.usage import Pairs, Usage, UsageKey
-
-REQUEST_METADATA = "request_metadata"
-SESSION_TAG = "session_tag"
-RESOURCE_TAG = "resource_tag"
-PRINCIPAL_TAG = "principal_tag"
-ACCOUNT_TAG = "account_tag"
-ACCOUNT_RULE = "account_rule"
-EVIDENCE_ORDER = (REQUEST_METADATA, SESSION_TAG, RESOURCE_TAG, PRINCIPAL_TAG, ACCOUNT_TAG, ACCOUNT_RULE)
+from attribution.expressions import Subject
+from attribution.meters import TokenKind
+from attribution.money import ZERO, add, split
+from attribution.rules import IncompleteLogging, Rules
+from attribution.shared_charges import split_shared
+from attribution.usage import Usage, UsageKey
+from attribution.usage_index import UsageIndex, is_capacity, is_logged
 
 USAGE_NOT_LOGGED = "usage not logged"
-NO_EVIDENCE = "no evidence of an owner"
-
-# Where the bill's tag map keeps each kind of evidence. Session tags and tags of the principal share a prefix there.
-_TAG_SOURCES = (("resourceTags/", RESOURCE_TAG), ("iamPrincipal/", PRINCIPAL_TAG), ("accountTag/", ACCOUNT_TAG))
+IDLE_CAPACITY = "idle capacity"
+NOT_USED = f"{IDLE_CAPACITY}: no logged request used it"
+SPREAD = "usage not logged, spread over what was logged"
+# An estimate does not know the product code that the bill will have; AWS sells most models under this one.
+_ESTIMATED_SERVICE = "AmazonBedrock"
 
 
 @dataclass(frozen=True, slots=True)
-class CostCategory:
-    """An owner dimension whose value is inherited from the first evidence under one of `keys` (tag or metadata keys)."""
+class Share:
+    """A part of one origin charge as it is handed out: over one counter of usage or, where `usage` is None, what has none.
 
-    name: str
-    keys: tuple[str, ...]
-    accounts: Pairs = ()
-    evidence_order: tuple[str, ...] = EVIDENCE_ORDER
-
-
-def evidence_of_tags(tags: Pairs) -> tuple[tuple[str, str, str], ...]:
-    """(kind, key, value) of a bill row's cost allocation tags; tags from other sources are not evidence of an owner."""
-    found = []
-    for name, value in tags:
-        for prefix, kind in _TAG_SOURCES:
-            if name.startswith(prefix):
-                found.append((kind, name[len(prefix) :], value))
-    return tuple(found)
-
-
-def evidence_of_usage(key: UsageKey) -> tuple[tuple[str, str, str], ...]:
-    """(kind, key, value) of what the invocations themselves carried."""
-    return tuple((REQUEST_METADATA, name, value) for name, value in key.request_metadata) + tuple(
-        (SESSION_TAG, name, value) for name, value in key.session_tags
-    )
-
-
-def categorize(
-    category: CostCategory, evidence: Iterable[tuple[str, str, str]], account_id: str, reason: str = NO_EVIDENCE
-) -> CategoryValue:
-    """The value of one cost category: the strongest evidence wins, weaker evidence that says otherwise is recorded.
-
-    Among evidence of one kind, the category's earlier key wins.
-
-    Keys are matched in any letter case, because the same tag reaches the bill spelled `Team` and `team`; values keep theirs.
-    """
-    keys = {key.casefold(): rank for rank, key in reversed(list(enumerate(category.keys)))}
-    order = {kind: rank for rank, kind in enumerate(category.evidence_order)}
-    stated = [(kind, keys[key.casefold()], value) for kind, key, value in evidence if key.casefold() in keys and value]
-    stated += [(ACCOUNT_RULE, 0, value) for account, value in category.accounts if account == account_id and value]
-    ranked = sorted((order[kind], rank, value, kind) for kind, rank, value in stated if kind in order)
-    if not ranked:
-        return CategoryValue(category.name, "", reason=reason)
-    usable = list(dict.fromkeys(Evidence(kind, value) for _, _, value, kind in ranked))
-    winner = usable[0]
-    return CategoryValue(category.name, winner.value, winner, tuple(e for e in usable[1:] if e.value != winner.value))
-
-
-Bucket = tuple[str, str, Meter]
-Line = tuple[str, str]
-"""What a bill row names of the calls behind it: the principal and the application inference profile, each possibly empty."""
-
-
-class UsageIndex:
-    """One day by the bucket that a bill row joins on: account, Region and meter; within it by what its rows name.
-
-    Each counter stands behind one line of its bucket, the one that names most of it: usage of a principal that is billed by
-    name is not behind a row that names nobody. Rows of one line (one per operation, say) share the usage behind them, which
-    is held against what they bill together.
+    `weight` is its part of the sum of all weights, in units; None where the charge stays whole.
     """
 
-    def __init__(self, usage: Iterable[Usage], charges: Iterable[OriginCharge] = ()) -> None:
-        self._charges: dict[tuple[Bucket, Line], list[OriginCharge]] = defaultdict(list)
-        for charge in sorted((c for c in charges if c.line_item_type == "Usage"), key=lambda c: c.digest()):
-            self._charges[_bucket(charge), _line(charge)].append(charge)
-        self._usage: dict[tuple[Bucket, Line], list[Usage]] = defaultdict(list)
-        for item in sorted(usage, key=lambda u: u.key):
-            for kind, units in item.counters.units.items():
-                if units > 0:
-                    bucket = (item.key.account_id, item.key.region, item.key.meter(kind))
-                    lines = (line for line in _lines_of(item.key) if (bucket, line) in self._charges)
-                    self._usage[bucket, next(lines, _NOT_BILLED)].append(item)
-
-    def behind(self, charge: OriginCharge) -> list[Usage]:
-        """The usage that a charge was billed for, as far as the bill lets it be told."""
-        if (_bucket(charge), _line(charge)) in self._charges:
-            return self._usage.get((_bucket(charge), _line(charge)), [])
-        return [u for u in self._usage.get((_bucket(charge), _NOT_BILLED), []) if _line(charge) in _lines_of(u.key)]
-
-    def billed_units(self, charge: OriginCharge) -> Decimal | None:
-        """The units of all charges of this one's line; None where none of them states any."""
-        known = [c.units for c in self._line_of(charge) if c.units is not None]
-        return total(known) if known else None
-
-    def requests_of(self, item: Usage, charge: OriginCharge) -> int:
-        """The requests of a counter, if this is the first of the charges it stands behind: they count once in a day's sum."""
-        return item.requests_counted_with(charge.meter.token_kind) if self._line_of(charge)[0] is charge else 0
-
-    def _line_of(self, charge: OriginCharge) -> Sequence[OriginCharge]:
-        return self._charges.get((_bucket(charge), _line(charge))) or (charge,)
+    usage: Usage | None
+    weight: Decimal | None
+    charge: AllocatedCharge
 
 
-# The line of usage that no row of the bill names.
-_NOT_BILLED: Line = ("-", "-")
+def shares(charge: OriginCharge, usage: UsageIndex, rules: Rules, directory: DayDirectory = NO_DIRECTORY) -> Iterator[Share]:
+    """The shares of one origin charge, with their owners before shared cost is split.
 
-
-def _bucket(charge: OriginCharge) -> Bucket:
-    return (charge.account_id, charge.region, charge.meter)
-
-
-def _line(charge: OriginCharge) -> Line:
-    return (charge.iam_principal, charge.resource_id if "application-inference-profile/" in charge.resource_id else "")
-
-
-def _lines_of(key: UsageKey) -> tuple[Line, ...]:
-    """The lines that a counter may stand behind, the most telling first."""
-    principal, profile = key.iam_principal, key.inference_profile
-    return ((principal, profile), (principal, ""), ("", profile), ("", ""))
-
-
-def allocate(charge: OriginCharge, usage: UsageIndex, categories: Sequence[CostCategory]) -> list[AllocatedCharge]:
-    """Allocate one origin charge. The shares sum to it in every cost metric and in units."""
-    own_evidence = evidence_of_tags(charge.tags)
-    behind = usage.behind(charge) if charge.line_item_type == "Usage" else []
-    kind = charge.meter.token_kind
+    They sum to it in every cost metric and in units. Several may have one owner.
+    """
+    behind = usage.behind(charge)
     if not behind:
-        reason = USAGE_NOT_LOGGED if kind in TOKEN_KINDS and charge.line_item_type == "Usage" else _reason(charge)
-        owners = tuple(categorize(c, own_evidence, charge.account_id, reason) for c in categories)
-        return [
-            _allocated(
-                charge, owners, charge.iam_principal, "", _confidence(owners, shared=False), charge.units, 0, charge.costs
-            )
-        ]
+        owners = rules.decide(_subject(charge, None, rules, directory), _reason(charge), is_shared=False)
+        yield Share(None, None, _allocated(charge, owners, None, charge.units, 0, charge.costs))
+        return
 
-    weights = [Decimal(u.counters.units[kind]) for u in behind]
-    logged = sum(u.counters.units[kind] for u in behind)
-    billed = usage.billed_units(charge)
-    unlogged = subtract(billed, Decimal(logged)) if billed is not None else ZERO
-    if unlogged > 0:
-        weights.append(unlogged)
+    unused = usage.unused(charge, behind)
+    is_spread = unused > 0 and not is_capacity(charge) and rules.incomplete_logging is IncompleteLogging.SPREAD
+    rest = [unused] if unused > 0 and not is_spread else []
+    weights = [*(b.units for b in behind), *rest]
     costs = charge.costs.split(weights)
     units = split(charge.units, weights) if charge.units is not None else [None] * len(weights)
+    for used, weight, cost, quantity in zip([*behind, None], weights, costs, units, strict=False):
+        item = used.usage if used else None
+        reason = NO_EVIDENCE if item else _reason(charge)
+        owners = rules.decide(_subject(charge, item, rules, directory), reason, is_shared=len(weights) > 1 or is_spread)
+        if is_spread:
+            owners = tuple(replace(owner, reason=SPREAD) if owner.value else owner for owner in owners)
+        yield Share(item, weight, _allocated(charge, owners, item, quantity, used.requests if used else 0, cost))
+
+
+def allocate(
+    charge: OriginCharge, usage: UsageIndex, rules: Rules, directory: DayDirectory = NO_DIRECTORY
+) -> list[AllocatedCharge]:
+    """Find owners for one origin charge, before shared cost is split: its shares, those of one owner and evidence as one."""
     merged: dict[str, AllocatedCharge] = {}
-    for item, share, quantity in zip([*behind, None], costs, units, strict=False):
-        evidence = (*(evidence_of_usage(item.key) if item else ()), *own_evidence)
-        reason = NO_EVIDENCE if item else USAGE_NOT_LOGGED
-        owners = tuple(categorize(c, evidence, charge.account_id, reason) for c in categories)
-        principal = charge.iam_principal or (item.key.iam_principal if item else "")
-        profile = item.key.inference_profile if item else ""
-        allocated = _allocated(
-            charge,
-            owners,
-            principal,
-            profile,
-            _confidence(owners, shared=len(weights) > 1),
-            quantity,
-            usage.requests_of(item, charge) if item else 0,
-            share,
-        )
-        name = allocated.digest()
-        merged[name] = _merge(merged[name], allocated) if name in merged else allocated
+    for share in shares(charge, usage, rules, directory):
+        name = share.charge.digest()
+        merged[name] = _merge(merged[name], share.charge) if name in merged else share.charge
     return list(merged.values())
 
 
+def _subject(charge: OriginCharge, item: Usage | None, rules: Rules, directory: DayDirectory) -> Subject:
+    """A share of a charge as rules see it: what the bill says, what the usage behind it says, and what the directory adds."""
+    meter = charge.meter
+    subject = Subject(
+        linked_account=charge.account_id,
+        region=charge.region,
+        record_type=charge.line_item_type,
+        service_code=charge.product_code,
+        usage_type=charge.usage_type,
+        linked_account_name=_account_name(charge.account_id, rules, directory),
+        operation=charge.operation,
+        feature=_feature(charge, item),
+        model=meter.model,
+        token_kind=meter.token_kind,
+        tier=meter.tier,
+        routing=meter.routing,
+        iam_principal=charge.iam_principal,
+        inference_profile=_profile(charge, item),
+        organizational_unit=directory.organizational_units.get(charge.account_id, ""),
+    )
+    if item is not None:
+        _add_usage(subject, item.key)
+    resources = (charge.resource_id, subject.inference_profile, subject.project)
+    added = directory.added_tags(subject.iam_principal, resources, charge.account_id, subject.session_tags)
+    subject.tags = added | aws_tags(charge.tags)
+    return subject
+
+
+def _account_name(account_id: str, rules: Rules, directory: DayDirectory) -> str:
+    """The name that the policy states, else the one that AWS Organizations has."""
+    return rules.account_name(account_id) or directory.account_names.get(account_id, "")
+
+
+def _add_usage(subject: Subject, key: UsageKey) -> None:
+    subject.iam_principal = subject.iam_principal or key.iam_principal
+    subject.source_identity = key.source_identity
+    subject.project = key.project
+    subject.lambda_function = key.lambda_function
+    subject.request_metadata = key.request_metadata
+    subject.session_tags = key.session_tags
+
+
+def _profile(charge: OriginCharge, item: Usage | None) -> str:
+    named = item.key.inference_profile if item else ""
+    return named or (charge.resource_id if "inference-profile/" in charge.resource_id else "")
+
+
+def subject_of_usage(key: UsageKey, kind: TokenKind | None, rules: Rules, directory: DayDirectory = NO_DIRECTORY) -> Subject:
+    """Usage as rules see it before the bill: what only a bill knows is empty. `kind` None is a call as a whole."""
+    subject = Subject(
+        linked_account=key.account_id,
+        region=key.region,
+        service_code=_ESTIMATED_SERVICE,
+        linked_account_name=_account_name(key.account_id, rules, directory),
+        feature="inference",
+        model=key.model,
+        token_kind=kind or "",
+        tier=key.tier,
+        routing=key.routing,
+        inference_profile=key.inference_profile,
+        tags=directory.tags_of_usage(key),
+        organizational_unit=directory.organizational_units.get(key.account_id, ""),
+    )
+    _add_usage(subject, key)
+    return subject
+
+
+def _feature(charge: OriginCharge, item: Usage | None) -> str:
+    """What a charge, or a share of it, is for: of capacity, what nobody used is another thing than what was used."""
+    return IDLE_CAPACITY if item is None and is_capacity(charge) else charge.feature
+
+
 def _reason(charge: OriginCharge) -> str:
-    """Why a charge without usage behind it may have no owner: what it is."""
+    """Why what has no usage behind it may have no owner: what it is."""
     if charge.line_item_type != "Usage":
         return f"{charge.line_item_type}: shared by no rule"
+    if is_capacity(charge):
+        return NOT_USED
+    if is_logged(charge):
+        return USAGE_NOT_LOGGED if charge.feature == "inference" else f"{charge.feature}: {USAGE_NOT_LOGGED}"
     return NO_EVIDENCE if charge.feature == "inference" else f"{charge.feature}: {NO_EVIDENCE}"
-
-
-def _confidence(owners: Sequence[CategoryValue], *, shared: bool) -> Confidence:
-    evidence = [owner.evidence for owner in owners if owner.evidence]
-    if not evidence:
-        return Confidence.NONE
-    if all(e.kind == ACCOUNT_RULE for e in evidence):
-        return Confidence.RULE
-    return Confidence.SPLIT_BY_USAGE if shared else Confidence.EXACT
 
 
 def _allocated(
     charge: OriginCharge,
     owners: tuple[CategoryValue, ...],
-    principal: str,
-    profile: str,
-    confidence: Confidence,
+    item: Usage | None,
     units: Decimal | None,
     requests: int,
     costs: Costs,
@@ -229,17 +180,17 @@ def _allocated(
         account_id=charge.account_id,
         region=charge.region,
         line_item_type=charge.line_item_type,
-        feature=charge.feature,
+        feature=_feature(charge, item),
         usage_type=charge.usage_type,
         meter=charge.meter,
-        iam_principal=principal,
-        inference_profile=profile or (charge.resource_id if "inference-profile/" in charge.resource_id else ""),
+        iam_principal=charge.iam_principal or (item.key.iam_principal if item else ""),
+        inference_profile=_profile(charge, item),
         categories=owners,
-        confidence=confidence,
         currency=charge.currency,
         units=units,
         requests=requests,
         costs=costs,
+        is_measured=item is not None,
     )
 
 
@@ -249,11 +200,12 @@ def _merge(left: AllocatedCharge, right: AllocatedCharge) -> AllocatedCharge:
 
 
 def allocate_day(
-    charges: Sequence[OriginCharge], usage: Sequence[Usage], categories: Sequence[CostCategory]
+    charges: Sequence[OriginCharge], usage: Sequence[Usage], rules: Rules, directory: DayDirectory = NO_DIRECTORY
 ) -> list[AllocatedCharge]:
     """Allocate every origin charge of a day, in one order, and prove that nothing was lost or made."""
     index = UsageIndex(usage, charges)
-    allocated = [share for charge in charges for share in allocate(charge, index, categories)]
+    owned = [share for charge in charges for share in allocate(charge, index, rules, directory)]
+    allocated = split_shared(owned, rules.categories, rules.shared_charges)
     verify_conservation(charges, allocated)
     return sorted(allocated, key=lambda a: a.digest())
 
@@ -275,27 +227,24 @@ def verify_conservation(origin: Sequence[OriginCharge], allocated: Sequence[Allo
 
 def estimate_day(
     usage: Sequence[Usage],
-    categories: Sequence[CostCategory],
+    rules: Rules,
     currency: str = "USD",
     *,
     pricing: Pricing = NO_PRICING,
-    profile_tags: Mapping[str, Pairs] | None = None,
+    directory: DayDirectory = NO_DIRECTORY,
 ) -> list[AllocatedCharge]:
     """A day that is not billed yet: each counter's units at what they are expected to be billed at, allocated by what the
-    invocations carried and by the tags of the inference profile they went through, which the bill will carry.
+    invocations carried and by the tags of caller, inference profile, project and account, which the bill will carry.
     """
-    tags_of = profile_tags or {}
     estimated: list[AllocatedCharge] = []
     for item in sorted(usage, key=lambda u: u.key):
         key = item.key
-        tags = tuple((RESOURCE_TAG, name, value) for name, value in tags_of.get(key.inference_profile, ()))
-        owners = tuple(categorize(c, (*evidence_of_usage(key), *tags), key.account_id) for c in categories)
-        confidence = _confidence(owners, shared=False)
         for kind in TokenKind:
             units = item.counters.units.get(kind, 0)
             if not units:
                 continue
             costs, basis = _estimate(item, kind, pricing)
+            owners = rules.decide(subject_of_usage(key, kind, rules, directory), NO_EVIDENCE, is_shared=False)
             estimated.append(
                 AllocatedCharge(
                     origin=key.digest(),
@@ -309,15 +258,15 @@ def estimate_day(
                     iam_principal=key.iam_principal,
                     inference_profile=key.inference_profile,
                     categories=owners,
-                    confidence=confidence,
                     currency=currency,
                     units=Decimal(units),
                     requests=item.requests_counted_with(kind),
                     costs=costs,
                     price_basis=basis,
+                    is_measured=True,
                 )
             )
-    return sorted(estimated, key=lambda a: a.digest())
+    return sorted(split_shared(estimated, rules.categories, rules.shared_charges), key=lambda a: a.digest())
 
 
 def _estimate(item: Usage, kind: TokenKind, pricing: Pricing) -> tuple[Costs, PriceBasis]:

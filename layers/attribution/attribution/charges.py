@@ -57,7 +57,8 @@ class Costs:
 COST_METRICS = tuple(f.name for f in fields(Costs))
 # `dataclasses.astuple` copies every value deeply, which costs more than everything else that is done with a charge.
 _meter = attrgetter("model", "token_kind", "tier", "routing")
-_evidence = attrgetter("kind", "value")
+_evidence = attrgetter("kind", "value", "source")
+_share = attrgetter("source", "method", "weight", "total", "is_fallback")
 
 
 def sum_costs(costs: Iterable[Costs]) -> Costs:
@@ -130,12 +131,23 @@ class Basis(StrEnum):
 
 
 class Confidence(StrEnum):
-    """How an owner was found."""
+    """How an owner was found: by evidence for the whole of a charge, or for a share of it; by a rule that people wrote, also
+    one that splits shared cost; as the default of a cost category; or not at all.
+    """
 
     EXACT = "exact"
     SPLIT_BY_USAGE = "split_by_usage"
     RULE = "rule"
+    DEFAULT = "default"
     NONE = "none"
+
+
+class SplitMethod(StrEnum):
+    """How shared cost is handed out, in AWS's words: in proportion to the targets' own cost, by percentages, or evenly."""
+
+    PROPORTIONAL = "PROPORTIONAL"
+    FIXED = "FIXED"
+    EVEN = "EVEN"
 
 
 class PriceBasis(StrEnum):
@@ -155,21 +167,44 @@ class PriceBasis(StrEnum):
 
 @dataclass(frozen=True, slots=True, order=True)
 class Evidence:
-    """One statement about an owner: where it was found and what it says."""
+    """One statement about an owner: what kind of evidence it is, what it says, and the key, rule or account that it is from."""
 
     kind: str
     value: str
+    source: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class SplitShare:
+    """Why a part of a shared charge went to its owner: `weight` of `total`, by `method`.
+
+    `source` is the value whose cost was split, empty where it had none. `is_fallback` says that no target had a cost to be
+    proportional to, so that all got the same.
+    """
+
+    source: str
+    method: SplitMethod
+    weight: Decimal
+    total: Decimal
+    is_fallback: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class CategoryValue:
-    """The value of one cost category for one charge; `value` is empty and `reason` says why where nobody could be found."""
+    """The value of one cost category for one charge; `value` is empty and `reason` says why where nobody could be found.
+
+    `rule` names the shared-charge rule for a charge without an owner of its own. `split` is there where a part of shared cost
+    was handed to `value`; evidence and reason are then those of the charge before it was split.
+    """
 
     category: str
     value: str
     evidence: Evidence | None = None
     disagreed: tuple[Evidence, ...] = ()
     reason: str = ""
+    confidence: Confidence = Confidence.NONE
+    rule: str = ""
+    split: SplitShare | None = None
 
     @property
     def is_allocated(self) -> bool:
@@ -178,7 +213,10 @@ class CategoryValue:
 
 @dataclass(frozen=True, slots=True)
 class AllocatedCharge:
-    """A part of an origin charge (or of a day's estimated usage) with its owners."""
+    """A part of an origin charge (or of a day's estimated usage) with its owners.
+
+    It `is_measured` where requests are behind it whose units a log or CloudTrail counted.
+    """
 
     origin: str
     usage_date: date
@@ -191,12 +229,12 @@ class AllocatedCharge:
     iam_principal: str
     inference_profile: str
     categories: tuple[CategoryValue, ...]
-    confidence: Confidence
     currency: str
     units: Decimal | None
     requests: int
     costs: Costs
     price_basis: PriceBasis | None = None
+    is_measured: bool = False
 
     def digest(self) -> str:
         """A stable name within its day's version."""
@@ -206,6 +244,7 @@ class AllocatedCharge:
                 self.account_id,
                 self.region,
                 self.line_item_type,
+                self.feature,
                 self.usage_type,
                 _meter(self.meter),
                 self.iam_principal,
@@ -217,11 +256,14 @@ class AllocatedCharge:
                         c.reason,
                         _evidence(c.evidence) if c.evidence else None,
                         [_evidence(d) for d in c.disagreed],
+                        c.confidence,
+                        c.rule,
+                        _share(c.split) if c.split else None,
                     )
                     for c in self.categories
                 ],
-                self.confidence,
                 self.currency,
+                self.is_measured,
             ]
         )[:32]
 

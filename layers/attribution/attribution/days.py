@@ -8,14 +8,16 @@ from dataclasses import dataclass, field
 from datetime import date, datetime
 from decimal import Decimal
 
-from attribution.allocation import CostCategory, totals_by_currency
+from attribution.allocation import totals_by_currency
 from attribution.canonical import content_hash
 from attribution.charges import AllocatedCharge, Basis, Costs
+from attribution.coverage import Coverage, Place, cover, verify_coverage
 from attribution.money import ZERO, add
+from attribution.rules import Rules
 from attribution.usage import Usage
 
 # Part of every version: raise it when the same inputs are to be allocated differently.
-ALLOCATION_VERSION = 1
+ALLOCATION_VERSION = 2
 
 UNALLOCATED = "(unallocated)"
 
@@ -54,6 +56,18 @@ class Sum:
         return cls(charge.costs, units, charge.requests)
 
 
+CHARGES_ROOT = "charges"
+
+
+COVERAGE_ROOT = "coverage"
+"""The name under which a pointer keeps where its coverage is."""
+
+
+def sums_root(dimension: str) -> str:
+    """The name under which a pointer keeps where its sums by a dimension are."""
+    return f"sums by {dimension}"
+
+
 Sums = Mapping[str, Mapping[tuple[str, str], Sum]]
 """Dimension -> (value, currency) -> sum."""
 
@@ -83,6 +97,7 @@ class DayVersion:
     sums: Sums
     totals: Mapping[str, Costs]
     made_from: Mapping[str, str]
+    coverage: Mapping[Place, Coverage]
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,8 +112,9 @@ class DayPointer:
     changed_at: datetime
     sequence: str = ""
     charge_count: int = 0
-    # How many items each dimension's sums take: `SUM#<dimension>#0` up to this number.
-    sum_chunks: Mapping[str, int] = field(default_factory=dict)
+    # Where the store keeps the version's charges and its sums by each dimension: its own references by `CHARGES_ROOT`,
+    # `COVERAGE_ROOT` and `sums_root`.
+    roots: Mapping[str, str] = field(default_factory=dict)
     # Versions that were current before and are not marked for expiry yet.
     superseded: tuple[str, ...] = ()
 
@@ -106,6 +122,10 @@ class DayPointer:
     def is_billed(self) -> bool:
         """Whether a delivery bills the day: its amounts are the bill's, not an estimate's."""
         return self.basis is not Basis.ESTIMATED
+
+    def is_summed_by(self, dimension: str) -> bool:
+        """Whether the version knows a dimension: not a cost category that was defined later."""
+        return sums_root(dimension) in self.roots
 
 
 def usage_fingerprint(usage: Sequence[Usage]) -> str:
@@ -119,9 +139,11 @@ def usage_fingerprint(usage: Sequence[Usage]) -> str:
                 u.counters.unmeasured,
                 u.counters.observed_only,
                 u.counters.provisional,
+                u.counters.unlogged,
                 sorted((k.value, n) for k, n in u.counters.units.items() if n),
                 sorted((k.value, a) for k, a in u.counters.estimated.items() if a),
                 sorted((k.value, n) for k, n in u.counters.unpriced.items() if n),
+                sorted((policy, n) for policy, n in u.counters.guardrail_units.items() if n),
             ]
             for u in usage
             if not u.counters.is_zero()
@@ -129,40 +151,42 @@ def usage_fingerprint(usage: Sequence[Usage]) -> str:
     )
 
 
-def rules_fingerprint(categories: Sequence[CostCategory]) -> str:
-    """The hash of the allocation rules in force."""
-    return content_hash([[c.name, c.keys, c.accounts, c.evidence_order] for c in categories])
-
-
 def make_day_version(
     usage_date: date,
     basis: Basis,
     charges: Sequence[AllocatedCharge],
-    categories: Sequence[CostCategory],
+    rules: Rules,
     *,
     origin: str,
     usage: str,
     pricing: str = "",
     directory: str = "",
+    counted: Sequence[Usage] = (),
+    names_principals: bool = True,
 ) -> DayVersion:
     """The version of a day made from `origin` (hash of its origin charges; empty for an estimate) and `usage` (fingerprint).
 
-    `pricing` is the fingerprint of what an estimate was priced with, `directory` of the tags it was allocated by. A bill was
-    priced by AWS, and carries its tags.
+    `pricing` is the fingerprint of what an estimate was priced with: a bill was priced by AWS. `directory` is that of the tags
+    which the directory added to those of usage and bill. `counted` are the counters, and
+    `names_principals` says whether any row of the bill names a caller: the day's coverage is measured by them.
     """
     looked_up = {"pricing": pricing, "directory": directory}
     made_from = {
         "origin": origin,
         "usage": usage,
-        "rules": rules_fingerprint(categories),
+        "rules": rules.fingerprint(),
         "allocation": str(ALLOCATION_VERSION),
     } | {name: fingerprint for name, fingerprint in looked_up.items() if fingerprint}
+    totals = totals_by_currency(charges)
+    coverage = cover(charges, counted, names_principals=names_principals)
+    verify_coverage(coverage, totals)
     return DayVersion(
         usage_date=usage_date,
         version=content_hash([usage_date, basis, sorted(made_from.items())])[:32],
         basis=basis,
         charges=tuple(charges),
-        sums=summarize(charges, [c.name for c in categories]),
-        totals=totals_by_currency(charges),
+        sums=summarize(charges, rules.names),
+        totals=totals,
         made_from=made_from,
+        coverage=coverage,
     )

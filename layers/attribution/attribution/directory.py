@@ -7,13 +7,13 @@ behind it, and only while it exists. An entry is kept after that, so that old re
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
 from attribution.meters import Routing, Tier
 from attribution.models import model_reference
-from attribution.usage import Metered, Observed, Pairs, UsageKey
+from attribution.usage import Counters, Metered, Observed, Pairs, Usage, UsageKey
 
 _ARN = re.compile(r"^arn:[^:]+:bedrock:(?P<region>[^:]*):(?P<account>[^:]*):(?P<kind>[^/]+)/.+$")
 INFERENCE_PROFILE = "inference-profile"
@@ -40,8 +40,6 @@ class DirectoryEntry:
     model: str
     routing: Routing
     tier: Tier
-    name: str
-    tags: Pairs
     first_seen: datetime
     last_seen: datetime
     deleted_at: datetime | None = None
@@ -76,8 +74,6 @@ def entry_of(described: Described, before: DirectoryEntry | None, now: datetime)
         model=model,
         routing=routing,
         tier=Tier.PROVISIONED if kind == "provisioned-model" else Tier.STANDARD,
-        name=described.name,
-        tags=described.tags,
         first_seen=before.first_seen if before else now,
         last_seen=now,
     )
@@ -130,6 +126,20 @@ def resolved_key(key: UsageKey, directory: Entries) -> UsageKey:
         return key
     tier, profile = _tier(entry, key.tier), _profile(entry, key.inference_profile)
     return replace(key, model=entry.model, routing=entry.routing, tier=tier, inference_profile=profile)
+
+
+def resolved_usage(usage: Sequence[Usage], find: Callable[[Iterable[str]], Entries]) -> Sequence[Usage]:
+    """The counters under the models that their ARNs stand for: requests that were recorded before that was known, and whose
+    items have expired since, stand behind their bill like any other.
+    """
+    entries = find({item.key.model for item in usage if is_opaque(item.key.model)})
+    if not entries:
+        return usage
+    merged: dict[UsageKey, Counters] = {}
+    for item in usage:
+        key = resolved_key(item.key, entries)
+        merged[key] = merged.get(key, Counters()) + item.counters
+    return [Usage(key, counters) for key, counters in sorted(merged.items())]
 
 
 def _entry(model: str, directory: Entries) -> DirectoryEntry | None:

@@ -45,13 +45,13 @@ def total(amounts: Iterable[Decimal]) -> Decimal:
     return result
 
 
-def split(amount: Decimal, weights: Sequence[Decimal]) -> list[Decimal]:
+def split(amount: Decimal, weights: Sequence[Decimal], quantum: Decimal | None = None) -> list[Decimal]:
     """Shares of `amount` in proportion to `weights`, at `SCALE` decimal places, that sum to it exactly.
 
     Each share is first rounded towards zero; what is left over goes out one quantum at a time to the shares that lost
     most by rounding (the largest remainder method), so that every share is less than one quantum from its exact value and
     equal inputs give equal shares whatever their order elsewhere. An amount with more decimal places than `SCALE` is
-    split at its own.
+    split at its own. `quantum` is another smallest unit, such as 1 for what is counted.
     """
     if not weights:
         raise InvalidAmount(f"cannot split {amount} over no weights")
@@ -60,7 +60,7 @@ def split(amount: Decimal, weights: Sequence[Decimal]) -> list[Decimal]:
     weight_total = total(weights)
     if weight_total == 0:
         raise InvalidAmount(f"cannot split {amount} by weights that are all zero")
-    quantum = _quantum_of(amount)
+    quantum = quantum or _quantum_of(amount)
     shares, losses = [], []
     for weight in weights:
         share = _FLOOR.quantize(_FLOOR.divide(_FLOOR.multiply(amount, weight), weight_total), quantum)

@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
+from decimal import Decimal
 from enum import StrEnum
 from typing import NamedTuple, Protocol
 
 from attribution.adjustments import Adjustment
 from attribution.alerts import Alert, AlertKey
-from attribution.allocation import CostCategory
 from attribution.budgets import Budget
 from attribution.calibration import Calibration, Pricing
-from attribution.charges import Costs, OriginCharge
+from attribution.charges import AllocatedCharge, OriginCharge
 from attribution.days import DayPointer, DayVersion, Sum
 from attribution.deliveries import DeliveryRecord, IngestedReport, Manifest, PinnedFile, ReportKind
 from attribution.directory import Described, DirectoryEntry
@@ -21,6 +21,8 @@ from attribution.errors import InputRejected
 from attribution.meters import Tier, TokenKind
 from attribution.periods import BillingPeriod
 from attribution.prices import OfferReading, Price, PriceList, PublishedOffer
+from attribution.rules import Rules
+from attribution.tag_history import Attributes, History, Identity
 from attribution.usage import Counters, Invocation, InvocationKey, Metered, Observed, Pairs, Usage, UsageKey
 
 
@@ -46,6 +48,8 @@ class Recorded(Protocol):
     def conflicts(self) -> bool: ...
     @property
     def replaces(self) -> bool: ...
+    @property
+    def awaits_session(self) -> bool: ...
 
 
 class MeteredRecord(NamedTuple):
@@ -92,12 +96,18 @@ class Change(StrEnum):
     LOGGING_CHANGED = "invocation logging changed"
     LOGGING_DELETED = "invocation logging deleted"
     INFERENCE_PROFILES = "inference profiles or tags changed"
+    PROJECTS = "projects or their tags changed"
+    PRINCIPALS = "roles, users or their tags changed"
+    ACCOUNTS = "accounts, their tags or their place changed"
     BATCH_JOB = "batch inference job created"
 
 
 @dataclass(frozen=True, slots=True)
 class ObservedChange:
-    """A successful control-plane call in CloudTrail that an operator is told of. `resource` is empty where it names none."""
+    """A successful control-plane call in CloudTrail that an operator is told of.
+
+    `resource` is an ARN or an account id, empty where the record names none.
+    """
 
     change: Change
     event_name: str
@@ -117,16 +127,51 @@ class TrailFiles(Protocol):
     def read(self, source: StoredObject) -> Iterator[TrailEvent | InputRejected | None]: ...
 
 
-class Invocations(Protocol):
-    """One item per inference request."""
+class MeteredHalf(NamedTuple):
+    """A metered half and the request it belongs to."""
 
-    def record_metered(self, key: InvocationKey, metered: Metered) -> Recorded: ...
-    def record_observed(self, key: InvocationKey, observed: Observed, *, awaits_session: bool) -> Recorded: ...
-    def remember_session(self, session: IssuedSession) -> None: ...
-    def session_tags(self, access_key_id: str) -> Pairs | None: ...
-    def awaiting_session(self, access_key_id: str) -> Sequence[InvocationKey]: ...
-    def apply_session_tags(self, key: InvocationKey, access_key_id: str, session_tags: Pairs) -> None: ...
+    key: InvocationKey
+    metered: Metered
+
+
+class ObservedHalf(NamedTuple):
+    """An observed half and the request it belongs to."""
+
+    key: InvocationKey
+    observed: Observed
+
+
+class SessionLink(NamedTuple):
+    """A call that was recorded without the session tags of the credentials it was made with."""
+
+    key: InvocationKey
+    access_key_id: str
+    session_tags: Pairs
+
+
+class Invocations(Protocol):
+    """One item per inference request.
+
+    Halves are written at once, each on its own: the answers are in the order of the halves, and an error stands for a half
+    that could not be written.
+    """
+
+    def record_metered(self, halves: Sequence[MeteredHalf]) -> Sequence[Recorded | Exception]: ...
+    def record_observed(self, halves: Sequence[ObservedHalf]) -> Sequence[Recorded | Exception]: ...
+    def apply_session_tags(self, links: Sequence[SessionLink]) -> Sequence[bool]: ...
     def get(self, key: InvocationKey) -> Invocation | None: ...
+
+
+class Sessions(Protocol):
+    """The session tags of issued credentials, and the calls that were recorded before these were known.
+
+    What one method writes, every other sees at once.
+    """
+
+    def remember(self, sessions: Iterable[IssuedSession]) -> None: ...
+    def tags(self, access_key_ids: Iterable[str]) -> Mapping[str, Pairs]: ...
+    def await_session(self, calls: Mapping[str, Sequence[InvocationKey]]) -> None: ...
+    def awaiting(self, access_key_ids: Iterable[str]) -> Mapping[str, Sequence[InvocationKey]]: ...
 
 
 class UsageCounters(Protocol):
@@ -206,9 +251,9 @@ class LedgerDays(Protocol):
     """Ledger days: versions and pointers."""
 
     def pointers(self, period: BillingPeriod) -> Mapping[date, DayPointer]: ...
+    def charges(self, usage_date: date, version: str) -> Iterator[AllocatedCharge]: ...
     def stage(self, day: DayVersion, sequence: str) -> DayPointer: ...
     def staged(self, usage_date: date, version: str) -> DayPointer: ...
-    def stored_totals(self, usage_date: date, version: str) -> tuple[Mapping[str, Costs], int]: ...
     def flip(
         self,
         pointers: Sequence[DayPointer],
@@ -220,6 +265,13 @@ class LedgerDays(Protocol):
     def retire(self, usage_date: date) -> None: ...
     def discard(self, usage_date: date, version: str, sequence: str) -> None: ...
     def sums(self, pointers: Sequence[DayPointer], dimension: str) -> Mapping[date, Mapping[tuple[str, str], Sum]]: ...
+
+
+class BudgetSums(Protocol):
+    """What budgets count of versions of days, by the digest of their scopes. Versions never change, nor do their sums."""
+
+    def read(self, pointers: Sequence[DayPointer]) -> Mapping[date, Mapping[str, Decimal]]: ...
+    def keep(self, pointer: DayPointer, sums: Mapping[str, Decimal]) -> None: ...
 
 
 class Prices(Protocol):
@@ -258,10 +310,37 @@ class Directory(Protocol):
     def put(self, entry: DirectoryEntry) -> None: ...
 
 
-class ProfileTags(Protocol):
-    """The tags of inference profiles as they are known now; none for a profile that is unknown or has none."""
+class DirectoryOfDays(Protocol):
+    """What the directory knows of things by the ids of their `Identity`, and of ARNs that do not name their model.
 
-    def tags(self, arns: Iterable[str]) -> Mapping[str, Pairs]: ...
+    `attributes_on` has an entry for every id that was ever looked up, an empty one for what could not be read.
+    """
+
+    def find(self, arns: Iterable[str]) -> Mapping[str, DirectoryEntry]: ...
+    def attributes_on(self, ids: Iterable[str], usage_date: date) -> Mapping[str, Attributes]: ...
+
+
+class Histories(Protocol):
+    """The dated attributes of things. `record` raises `LedgerConflict` where somebody else wrote since `before` was read."""
+
+    def history(self, id: str) -> History | None: ...
+    def record(self, before: History | None, after: History) -> None: ...
+    def known_ids(self) -> Iterator[str]: ...
+
+
+class ReadAttributes(Protocol):
+    """What AWS says now of a role, a user, a project or an account: None for what does not exist.
+
+    What may not be read raises `PermissionError` with the reason.
+    """
+
+    def read(self, identity: Identity) -> Attributes | None: ...
+
+
+class DirectoryRequests(Protocol):
+    """Asks for directory entries to be brought up to date."""
+
+    def entries(self, ids: Sequence[str], *, changed_at: datetime | None = None, event: str = "") -> None: ...
 
 
 class BedrockModels(Protocol):
@@ -314,10 +393,16 @@ class DayRequests(Protocol):
 
 
 class Policy(Protocol):
-    """What people configure: budgets and cost categories."""
+    """What people configure: budgets, and the rules by which the charges of a day are allocated."""
 
-    def cost_categories(self) -> Sequence[CostCategory]: ...
+    def rules(self, on: date) -> Rules: ...
     def budgets(self) -> Sequence[Budget]: ...
+
+
+class RuleHistory(Protocol):
+    """Rules that are or were in force, by their fingerprint; None where none of them are kept."""
+
+    def rules_of(self, fingerprint: str, on: date) -> Rules | None: ...
 
 
 class Quarantine(Protocol):
@@ -343,6 +428,7 @@ class Alerts(Protocol):
     """Alert states."""
 
     def get(self, key: AlertKey) -> Alert | None: ...
+    def get_many(self, keys: Iterable[AlertKey]) -> Mapping[AlertKey, Alert]: ...
     def put(self, alert: Alert, *, replacing: Alert | None) -> bool: ...
 
 

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 from decimal import Decimal
-from typing import Any
+from typing import Any, NamedTuple, TypeVar
 
 from attribution.canonical import content_hash
 from attribution.meters import Meter, Routing, Tier, TokenKind
@@ -41,8 +41,8 @@ class InvocationKey:
         return f"{self.account_id}#{self.region}#{self.request_id}"
 
 
-# `PricedKind` and `Metered` are not frozen, though nothing changes one: they are made of every logged request, and making a
-# frozen one takes four times as long.
+# `PricedKind`, `Metered`, `Counters` and `Usage` are not frozen, though nothing changes one: they are made of every logged
+# request, and making a frozen one takes four times as long.
 @dataclass(slots=True)
 class PricedKind:
     """One token kind of a request: how many units, and what they cost. `cost` is None where no price is known."""
@@ -180,6 +180,9 @@ class UsageKey:
     inference_profile: str = ""
     request_metadata: Pairs = ()
     session_tags: Pairs = ()
+    source_identity: str = ""
+    project: str = ""
+    lambda_function: str = ""
 
     def digest(self) -> str:
         """A short stable name of this key; 128 bits of a SHA-256."""
@@ -195,6 +198,9 @@ class UsageKey:
                 self.inference_profile,
                 self.request_metadata,
                 self.session_tags,
+                self.source_identity,
+                self.project,
+                self.lambda_function,
             ]
         )[:32]
 
@@ -203,12 +209,13 @@ class UsageKey:
         return Meter(self.model, kind, self.tier, self.routing)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Counters:
     """Sums over invocations. `units` and `estimated` are by token kind; `unpriced` counts units without a known price.
 
     `observed_only` counts the calls whose log record is missing, `provisional` those of them whose units CloudTrail counted:
-    these, and calls that no log covers, are among the `requests`.
+    these, and calls that no log covers, are among the `requests`, as the `unlogged` of them. `guardrail_units` are by AWS's
+    name of their counter, and have no price here.
     """
 
     requests: int = 0
@@ -219,6 +226,8 @@ class Counters:
     estimated: Mapping[TokenKind, Decimal] = field(default_factory=dict)
     unpriced: Mapping[TokenKind, int] = field(default_factory=dict)
     provisional: int = 0
+    guardrail_units: Mapping[str, int] = field(default_factory=dict)
+    unlogged: int = 0
 
     def __add__(self, other: Counters) -> Counters:
         return Counters(
@@ -230,6 +239,8 @@ class Counters:
             _merge_amounts(self.estimated, other.estimated),
             _merge_counts(self.unpriced, other.unpriced),
             self.provisional + other.provisional,
+            _merge_counts(self.guardrail_units, other.guardrail_units),
+            self.unlogged + other.unlogged,
         )
 
     def negated(self) -> Counters:
@@ -243,15 +254,21 @@ class Counters:
             {kind: subtract(ZERO, amount) for kind, amount in self.estimated.items()},
             {kind: -count for kind, count in self.unpriced.items()},
             -self.provisional,
+            {policy: -count for policy, count in self.guardrail_units.items()},
+            -self.unlogged,
         )
 
     def is_zero(self) -> bool:
         """Whether adding this changes nothing."""
-        counts = (self.requests, self.errors, self.unmeasured, self.observed_only, self.provisional)
-        return not any((*counts, *self.units.values(), *self.estimated.values(), *self.unpriced.values()))
+        counts = (self.requests, self.errors, self.unmeasured, self.observed_only, self.provisional, self.unlogged)
+        by_name = (self.units, self.estimated, self.unpriced, self.guardrail_units)
+        return not any((*counts, *(amount for amounts in by_name for amount in amounts.values())))
 
 
-def _merge_counts(left: Mapping[TokenKind, int], right: Mapping[TokenKind, int]) -> dict[TokenKind, int]:
+_Name = TypeVar("_Name", bound=str)
+
+
+def _merge_counts(left: Mapping[_Name, int], right: Mapping[_Name, int]) -> dict[_Name, int]:
     merged = dict(left)
     for kind, count in right.items():
         merged[kind] = merged.get(kind, 0) + count
@@ -265,7 +282,7 @@ def _merge_amounts(left: Mapping[TokenKind, Decimal], right: Mapping[TokenKind, 
     return merged
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Usage:
     """One counter of a usage day."""
 
@@ -293,7 +310,7 @@ def contribution(invocation: Invocation) -> Usage | None:
         iam_principal=metered.iam_principal or (observed.iam_principal if observed else ""),
         inference_profile=metered.inference_profile,
         request_metadata=metered.request_metadata,
-        session_tags=observed.session_tags if observed else (),
+        **(_caller(observed) if observed else {}),
     )
     return Usage(
         key,
@@ -301,6 +318,7 @@ def contribution(invocation: Invocation) -> Usage | None:
             requests=1,
             errors=int(bool(metered.error_code)),
             unmeasured=int("unmeasured" in metered.flags),
+            guardrail_units=dict(metered.guardrail_units),
             **_amounts(metered.kinds),
         ),
     )
@@ -318,42 +336,79 @@ def _provisional(key: InvocationKey, observed: Observed) -> Usage:
         iam_principal=observed.iam_principal,
         inference_profile=observed.inference_profile,
         request_metadata=observed.request_metadata,
-        session_tags=observed.session_tags,
+        **_caller(observed),
     )
+    requests = int(bool(observed.kinds) or observed.is_uncovered)
     return Usage(
         usage_key,
         Counters(
-            requests=int(bool(observed.kinds) or observed.is_uncovered),
+            requests=requests,
             errors=int(bool(observed.error_code)),
             unmeasured=int("unmeasured" in observed.flags),
             observed_only=int(not observed.is_uncovered),
             provisional=int("provisional" in observed.flags),
+            unlogged=requests,
             **_amounts(observed.kinds),
         ),
     )
 
 
-def _amounts(kinds: Mapping[TokenKind, PricedKind]) -> dict[str, Any]:
+def _caller(observed: Observed) -> dict[str, Any]:
+    """What only CloudTrail knows of the caller. Credentials of an instance, unlike a function's, tell no owner."""
     return {
-        "units": {kind: priced.units for kind, priced in kinds.items()},
-        "estimated": {kind: priced.cost for kind, priced in kinds.items() if priced.cost is not None},
-        "unpriced": {kind: priced.units for kind, priced in kinds.items() if priced.cost is None},
+        "session_tags": observed.session_tags,
+        "source_identity": observed.source_identity,
+        "project": observed.project,
+        "lambda_function": observed.issued_to if ":lambda:" in observed.issued_to else "",
     }
 
 
-def changes(pairs_of_images: Iterable[tuple[Invocation | None, Invocation | None]]) -> dict[UsageKey, Counters]:
-    """The difference that a sequence of (old, new) images makes to the counters, without the differences that cancel out."""
-    difference: dict[UsageKey, Counters] = {}
-    for old, new in pairs_of_images:
-        before = contribution(old) if old else None
-        after = contribution(new) if new else None
+def _amounts(kinds: Mapping[TokenKind, PricedKind]) -> dict[str, Any]:
+    units: dict[TokenKind, int] = {}
+    estimated: dict[TokenKind, Decimal] = {}
+    unpriced: dict[TokenKind, int] = {}
+    for kind, priced in kinds.items():
+        units[kind] = priced.units
+        if priced.cost is None:
+            unpriced[kind] = priced.units
+        else:
+            estimated[kind] = priced.cost
+    return {"units": units, "estimated": estimated, "unpriced": unpriced}
+
+
+class Change(NamedTuple):
+    """What an invocation added to the counters, and what it adds now."""
+
+    before: Usage | None
+    after: Usage | None
+
+    @classmethod
+    def of(cls, old: Invocation | None, new: Invocation | None) -> Change:
+        """The change that two images of an item show."""
+        return cls(contribution(old) if old else None, contribution(new) if new else None)
+
+    def keys(self) -> set[UsageKey]:
+        """The counters that it moves."""
+        return {usage.key for usage in self if usage} if self.before != self.after else set()
+
+
+def difference(moves: Iterable[Change]) -> dict[UsageKey, Counters]:
+    """What a sequence of changes adds to the counters, without the differences that cancel out."""
+    found: dict[UsageKey, Counters] = {}
+    for before, after in moves:
         if before == after:
             continue
         if before:
-            difference[before.key] = difference.get(before.key, Counters()) + before.counters.negated()
+            negated = before.counters.negated()
+            found[before.key] = found[before.key] + negated if before.key in found else negated
         if after:
-            difference[after.key] = difference.get(after.key, Counters()) + after.counters
-    return {key: counters for key, counters in difference.items() if not counters.is_zero()}
+            found[after.key] = found[after.key] + after.counters if after.key in found else after.counters
+    return {key: counters for key, counters in found.items() if not counters.is_zero()}
+
+
+def changes(pairs_of_images: Iterable[tuple[Invocation | None, Invocation | None]]) -> dict[UsageKey, Counters]:
+    """The difference that a sequence of (old, new) images makes to the counters."""
+    return difference(Change.of(old, new) for old, new in pairs_of_images)
 
 
 def with_session_tags(observed: Observed, session_tags: Pairs) -> Observed:

@@ -621,7 +621,7 @@ def _profiles(month: company.Month) -> Iterator[DirectoryEntry]:
             model = parse(compact_json(invocation_log.record_of(request))).model_id
             routing = Routing.GLOBAL if call.routing == "global" else Routing.REGIONAL
             key = call.model.model_id.split(":")[0].removesuffix("-v1")
-            yield DirectoryEntry(model, _canonical(key), routing, Tier.STANDARD, "", (), request.time, request.time)
+            yield DirectoryEntry(model, _canonical(key), routing, Tier.STANDARD, request.time, request.time)
 
 
 def _canonical(key: str) -> str:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from adapters.channels.slack import escape, money, render
 from attribution.alerts import Alert, AlertKey, Delivery
-from attribution.budgets import AlertState, Spend
+from attribution.budgets import AlertState, Comparison, Driver, Notification, NotificationType, Spend, ThresholdType
 from attribution.money import Money
 from local.slack_receiver import judge
 
@@ -42,11 +42,10 @@ ALERT = Alert(
     state=AlertState.ALARM,
     revision=1,
     limit=Money(Decimal(100)),
-    threshold_percent=Decimal(80),
+    notification=Notification(Decimal(80)),
     spend=Spend(billed=Decimal(85)),
     metric="billed_cost",
-    dimension="team",
-    values=("search",),
+    scope="team: search",
     channel="",
     changed_at=datetime(2026, 2, 5, tzinfo=UTC),
 )
@@ -54,17 +53,21 @@ ALERT = Alert(
 
 @st.composite
 def alerts(draw: st.DrawFn) -> Alert:
-    drivers = draw(st.lists(st.tuples(names, amounts), max_size=3))
+    drivers = draw(st.lists(st.builds(Driver, names, names, amounts, amounts), max_size=3))
     return Alert(
         key=AlertKey(draw(names), "2026-02", "ACTUAL", "80"),
         state=draw(st.sampled_from(AlertState)),
         revision=draw(st.integers(1, 10**6)),
         limit=Money(draw(amounts.filter(lambda a: a > 0)), draw(st.sampled_from(["USD", "CNY"]))),
-        threshold_percent=Decimal(80),
+        notification=Notification(
+            Decimal(80),
+            draw(st.sampled_from(NotificationType)),
+            draw(st.sampled_from(Comparison)),
+            draw(st.sampled_from(ThresholdType)),
+        ),
         spend=Spend(draw(amounts), draw(amounts), tuple(drivers)),
         metric="billed_cost",
-        dimension=draw(names),
-        values=tuple(draw(st.lists(names, max_size=40))),
+        scope=draw(names),
         channel="",
         changed_at=datetime(2026, 2, 5, tzinfo=UTC),
         previous_actual=draw(st.none() | amounts),

@@ -8,9 +8,10 @@ from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
-from attribution.allocation import CostCategory
 from attribution.charges import Costs, OriginCharge
+from attribution.cost_categories import by_evidence
 from attribution.meters import Meter, Routing, Tier, TokenKind
+from attribution.rules import Rules
 from attribution.usage import Counters, Invocation, InvocationKey, Metered, Observed, PricedKind, Usage, UsageKey
 
 DAY = date(2026, 11, 3)
@@ -18,7 +19,8 @@ NOON = datetime(2026, 11, 3, 12, tzinfo=UTC)
 ROLE = "arn:aws:sts::111122223333:assumed-role/Gateway/gateway"
 PROFILE = "arn:aws:bedrock:us-east-1:111122223333:application-inference-profile/a1b2c3d4e5f6"
 SONNET = "anthropic.claude-sonnet-4-6"
-TEAM = CostCategory("team", ("team",))
+TEAM = by_evidence("team", ("team",))
+BY_TEAM = Rules.of([TEAM])
 
 CHARGE = OriginCharge(
     usage_date=DAY,

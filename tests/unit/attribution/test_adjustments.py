@@ -27,7 +27,7 @@ from attribution.days import DayPointer, DayVersion, make_day_version
 from attribution.deliveries import DayOfDelivery, DeliveryOutcome, DeliveryRecord, IngestedReport
 from attribution.errors import ConservationViolated
 from attribution.periods import BillingPeriod
-from tests.unit.attribution.examples import DAY, TEAM, origin_charge
+from tests.unit.attribution.examples import BY_TEAM, DAY, origin_charge
 from tests.unit.attribution.strategies import origin_charges
 
 NOVEMBER = BillingPeriod(2026, 11)
@@ -99,7 +99,7 @@ def version(usage_date: date, bill: Bill, basis: Basis = Basis.BILLED) -> DayVer
     """The day as allocation makes it from its bill."""
     charges = [replace(charge, usage_date=usage_date) for charge in bill]
     origin = "" if basis is Basis.ESTIMATED else repr(charges)
-    return make_day_version(usage_date, basis, allocate_day(charges, [], [TEAM]), [TEAM], origin=origin, usage="u")
+    return make_day_version(usage_date, basis, allocate_day(charges, [], BY_TEAM), BY_TEAM, origin=origin, usage="u")
 
 
 def pointer(day: DayVersion) -> DayPointer:

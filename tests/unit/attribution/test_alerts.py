@@ -9,19 +9,23 @@ from decimal import Decimal
 from hypothesis import given
 from hypothesis import strategies as st
 
-from attribution.alerts import Alert, AlertKey, Delivery, DeliveryStatus, alert_key, next_alert
-from attribution.budgets import AlertState, Crossing, Spend
+from attribution.alerts import Alert, AlertKey, Delivery, DeliveryStatus, crossing_key, next_alert
+from attribution.budgets import AlertState, Crossing, HistoricalLimit, Notification, NotificationType, Spend
 from attribution.money import Money
-from attribution.periods import BillingPeriod
 from tests.unit.attribution.examples import NOON
-from tests.unit.attribution.test_budgets import budget
-
-NOVEMBER = BillingPeriod(2026, 11)
+from tests.unit.attribution.test_budgets import budget, evaluation
 
 
 def crossing(amount: str, percent: str = "80", told_by_another: bool = False) -> Crossing:
-    spend = Spend(Decimal(amount))
-    return Crossing(budget(), NOVEMBER, Decimal(percent), spend, spend.actual > 10 * Decimal(percent), told_by_another)
+    found = evaluation(budget(), Spend(Decimal(amount)))
+    return Crossing(found, Notification(Decimal(percent)), found.spend.actual > 10 * Decimal(percent), told_by_another)
+
+
+def latching(amount: str, limit: int = 1000, kind: NotificationType = NotificationType.ACTUAL) -> Crossing:
+    """The crossing of 80 % of a budget that follows AWS's rules."""
+    found = evaluation(budget(Decimal(limit), aws_compatible=True), Spend(Decimal(amount)))
+    notification = Notification(Decimal(80), kind)
+    return Crossing(found, notification, notification.holds(Decimal(amount), Decimal(limit)))
 
 
 def raised(amount: str = "850") -> Alert:
@@ -93,5 +97,36 @@ def test_an_alert_that_another_threshold_tells_is_covered_and_not_sent() -> None
 
 
 def test_a_threshold_has_one_alert_however_its_percentage_is_written() -> None:
-    assert alert_key(crossing("850", "80.0")) == alert_key(crossing("850", "80"))
-    assert alert_key(crossing("850", "1E+2")).threshold == "100"
+    assert crossing_key(crossing("850", "80.0")) == crossing_key(crossing("850", "80"))
+    assert crossing_key(crossing("850", "1E+2")).threshold == "100"
+
+
+def test_an_alarm_that_latches_stays_until_the_limit_is_edited() -> None:
+    alert = next_alert(latching("850"), None, NOON)
+    assert alert is not None
+
+    assert next_alert(latching("700"), alert, NOON) is None
+    assert next_alert(latching("900"), alert, NOON) is None
+    edited = next_alert(latching("850", limit=2000), alert, NOON)
+
+    assert edited is not None
+    assert edited.state is AlertState.RECOVERED
+
+
+def test_a_limit_that_adjusts_itself_is_no_edit() -> None:
+    alert = next_alert(latching("850"), None, NOON)
+    moved = latching("850", limit=2000)
+    adjusting = replace(moved.evaluation, budget=replace(moved.budget, limit=HistoricalLimit(3)))
+
+    assert next_alert(replace(moved, evaluation=adjusting), alert, NOON) is None
+
+
+def test_a_forecast_that_dips_below_and_exceeds_again_is_news_again_by_awss_rules_too() -> None:
+    forecasted = NotificationType.FORECASTED
+    first = next_alert(latching("850", kind=forecasted), None, NOON)
+    dipped = next_alert(latching("700", kind=forecasted), first, NOON)
+
+    again = next_alert(latching("850", kind=forecasted), dipped, NOON)
+
+    assert again is not None
+    assert (again.state, again.revision) == (AlertState.ALARM, 3)

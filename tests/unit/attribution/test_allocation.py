@@ -13,41 +13,37 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from attribution.allocation import (
-    ACCOUNT_RULE,
-    EVIDENCE_ORDER,
-    NO_EVIDENCE,
-    PRINCIPAL_TAG,
-    REQUEST_METADATA,
-    RESOURCE_TAG,
-    SESSION_TAG,
     USAGE_NOT_LOGGED,
-    CostCategory,
-    UsageIndex,
     allocate,
     allocate_day,
-    categorize,
     estimate_day,
-    evidence_of_tags,
     totals_by_currency,
     unallocated_by_reason,
     verify_conservation,
 )
 from attribution.canonical import content_hash
 from attribution.charges import AllocatedCharge, Confidence, Costs, Evidence, OriginCharge, sum_costs
+from attribution.cost_categories import NO_EVIDENCE, PRINCIPAL_TAG, by_evidence
 from attribution.errors import ConservationViolated
 from attribution.meters import Meter, TokenKind
 from attribution.money import total
+from attribution.rules import Rules
 from attribution.usage import Usage
-from tests.unit.attribution.examples import PROFILE, ROLE, SONNET, TEAM, USAGE_KEY, origin_charge, usage
-from tests.unit.attribution.strategies import OTHER_ROLE, charge_lists, costs, origin_charges, owners, usage_lists
+from attribution.usage_index import UsageIndex
+from tests.unit.attribution.examples import BY_TEAM, PROFILE, ROLE, SONNET, TEAM, USAGE_KEY, origin_charge, usage
+from tests.unit.attribution.strategies import OTHER_ROLE, charge_lists, costs, origin_charges, usage_lists
 
-CATEGORIES = (TEAM, CostCategory("feature", ("feature",), (("111122223333", "platform"),)))
+RULES = Rules.of([TEAM, by_evidence("feature", ("feature",), (("111122223333", "platform"),))])
 INPUT, OUTPUT = TokenKind.INPUT, TokenKind.OUTPUT
 
 
 def by_team(allocated: list[AllocatedCharge]) -> dict[str, Decimal]:
     teams = {a.value_of("team") for a in allocated}
     return {team: total(a.costs.billed_cost for a in allocated if a.value_of("team") == team) for team in teams}
+
+
+def confidence_of(share: AllocatedCharge) -> Confidence:
+    return share.categories[0].confidence
 
 
 def of_team(team: str, tokens: int, **key: Any) -> Usage:
@@ -61,7 +57,7 @@ def written(allocated: list[AllocatedCharge]) -> str:
 
 @given(origin_charges, usage_lists)
 def test_the_shares_of_a_charge_sum_to_it_in_every_metric_and_in_units(charge: OriginCharge, used: list[Usage]) -> None:
-    shares = allocate(charge, UsageIndex(used), CATEGORIES)
+    shares = allocate(charge, UsageIndex(used), RULES)
 
     assert sum_costs(s.costs for s in shares) == charge.costs
     assert {s.currency for s in shares} == {charge.currency}
@@ -76,7 +72,7 @@ def test_a_charge_of_one_role_with_many_tenants_is_conserved(charged: Costs, uni
     charge = origin_charge(costs=charged, units=Decimal(units))
     used = [of_team(f"tenant-{n}", count) for n, count in enumerate(tokens)]
 
-    shares = allocate(charge, UsageIndex(used), [TEAM])
+    shares = allocate(charge, UsageIndex(used), BY_TEAM)
 
     assert sum_costs(s.costs for s in shares) == charged
     assert total(s.units for s in shares if s.units is not None) == units
@@ -86,12 +82,12 @@ def test_tenants_with_equal_usage_get_the_same_shares_whoever_comes_first() -> N
     used = [of_team(team, 1000) for team in ("search", "support", "billing")]
     charge = origin_charge(costs=Costs.uniform(Decimal("1E-18")))
 
-    assert by_team(allocate(charge, UsageIndex(used), [TEAM])) == by_team(allocate(charge, UsageIndex(used[::-1]), [TEAM]))
+    assert by_team(allocate(charge, UsageIndex(used), BY_TEAM)) == by_team(allocate(charge, UsageIndex(used[::-1]), BY_TEAM))
 
 
 @given(charge_lists, usage_lists)
 def test_a_day_conserves_every_metric_per_currency(charges: list[OriginCharge], used: list[Usage]) -> None:
-    allocated = allocate_day(charges, used, CATEGORIES)
+    allocated = allocate_day(charges, used, RULES)
 
     for currency in {c.currency for c in charges}:
         before = sum_costs(c.costs for c in charges if c.currency == currency)
@@ -100,7 +96,7 @@ def test_a_day_conserves_every_metric_per_currency(charges: list[OriginCharge], 
 
 @given(charge_lists, usage_lists)
 def test_no_two_charges_of_a_day_share_a_name(charges: list[OriginCharge], used: list[Usage]) -> None:
-    names = Counter(a.digest() for a in allocate_day(charges, used, CATEGORIES))
+    names = Counter(a.digest() for a in allocate_day(charges, used, RULES))
 
     assert set(names.values()) <= {1}
 
@@ -109,17 +105,17 @@ def test_no_two_charges_of_a_day_share_a_name(charges: list[OriginCharge], used:
 def test_a_day_is_the_same_byte_for_byte_in_whatever_order_its_inputs_come(
     charges: list[OriginCharge], used: list[Usage], random: object
 ) -> None:
-    expected = written(allocate_day(charges, used, CATEGORIES))
+    expected = written(allocate_day(charges, used, RULES))
 
     random.shuffle(charges)  # type: ignore[attr-defined]
     random.shuffle(used)  # type: ignore[attr-defined]
 
-    assert written(allocate_day(charges, used, CATEGORIES)) == expected
+    assert written(allocate_day(charges, used, RULES)) == expected
 
 
 @given(charge_lists, usage_lists)
 def test_a_request_counts_at_most_once_in_a_day(charges: list[OriginCharge], used: list[Usage]) -> None:
-    allocated = allocate_day(charges, used, CATEGORIES)
+    allocated = allocate_day(charges, used, RULES)
 
     assert sum(a.requests for a in allocated) <= sum(u.counters.requests for u in used)
 
@@ -128,7 +124,7 @@ def test_a_request_counts_at_most_once_in_a_day(charges: list[OriginCharge], use
 def test_what_is_unallocated_has_a_reason_and_what_is_allocated_has_evidence(
     charges: list[OriginCharge], used: list[Usage]
 ) -> None:
-    allocated = allocate_day(charges, used, CATEGORIES)
+    allocated = allocate_day(charges, used, RULES)
 
     for value in (v for a in allocated for v in a.categories):
         assert bool(value.value) == (value.evidence is not None) == (value.reason == "")
@@ -136,104 +132,34 @@ def test_what_is_unallocated_has_a_reason_and_what_is_allocated_has_evidence(
     assert sum_costs([*owned, *unallocated_by_reason(allocated, "team").values()]) == sum_costs(a.costs for a in allocated)
 
 
-statements = st.tuples(st.sampled_from(EVIDENCE_ORDER), st.sampled_from(["team", "TEAM", "cost"]), owners)
-
-
-@given(st.lists(statements, min_size=1, max_size=5), statements)
-def test_weaker_evidence_never_changes_the_winner(evidence: list[tuple[str, str, str]], more: tuple[str, str, str]) -> None:
-    before = categorize(TEAM, evidence, "111122223333")
-    rank = EVIDENCE_ORDER.index
-
-    after = categorize(TEAM, [*evidence, more], "111122223333")
-
-    if before.evidence is not None and rank(more[0]) > rank(before.evidence.kind):
-        assert (after.value, after.evidence) == (before.value, before.evidence)
-        assert set(after.disagreed) >= set(before.disagreed)
-
-
-@given(st.lists(statements, max_size=6), st.randoms(use_true_random=False))
-def test_the_order_in_which_evidence_is_found_does_not_matter(evidence: list[tuple[str, str, str]], random: object) -> None:
-    expected = categorize(TEAM, evidence, "111122223333")
-
-    random.shuffle(evidence)  # type: ignore[attr-defined]
-
-    assert categorize(TEAM, evidence, "111122223333") == expected
-
-
-@pytest.mark.parametrize("place", range(len(EVIDENCE_ORDER) - 1))
-def test_each_kind_of_evidence_beats_every_weaker_one(place: int) -> None:
-    kinds = [kind for kind in EVIDENCE_ORDER[place:] if kind != ACCOUNT_RULE]
-    ruled = replace(TEAM, accounts=(("111122223333", "rule"),))
-
-    found = categorize(ruled, [(kind, "team", f"by {kind}") for kind in reversed(kinds)], "111122223333")
-
-    assert found.evidence == Evidence(kinds[0], f"by {kinds[0]}")
-    assert found.disagreed == (*(Evidence(k, f"by {k}") for k in kinds[1:]), Evidence(ACCOUNT_RULE, "rule"))
-
-
-def test_the_order_of_evidence_is_configuration_and_what_it_leaves_out_does_not_count() -> None:
-    category = replace(TEAM, evidence_order=(PRINCIPAL_TAG, RESOURCE_TAG))
-    evidence = [(REQUEST_METADATA, "team", "a"), (RESOURCE_TAG, "team", "b"), (PRINCIPAL_TAG, "team", "c")]
-
-    found = categorize(category, evidence, "111122223333")
-
-    assert (found.value, found.disagreed) == ("c", (Evidence(RESOURCE_TAG, "b"),))
-
-
-def test_a_key_matches_in_any_letter_case_and_the_value_keeps_its_own() -> None:
-    found = categorize(CostCategory("team", ("TEAM",)), [(RESOURCE_TAG, "Team", "Search")], "111122223333")
-
-    assert found.value == "Search"
-
-
-def test_evidence_that_agrees_with_the_winner_is_not_a_disagreement() -> None:
-    found = categorize(TEAM, [(RESOURCE_TAG, "Team", "search"), (SESSION_TAG, "team", "search")], "111122223333")
-
-    assert (found.evidence, found.disagreed) == (Evidence(SESSION_TAG, "search"), ())
-
-
-def test_an_empty_value_is_no_evidence() -> None:
-    category = replace(TEAM, accounts=(("111122223333", ""),))
-
-    found = categorize(category, [(SESSION_TAG, "team", "")], "111122223333")
-
-    assert (found.value, found.evidence, found.reason) == ("", None, NO_EVIDENCE)
-
-
-def test_only_tags_of_owners_are_evidence() -> None:
-    tags = (("accountTag/team", "a"), ("costCategory/team", "x"), ("iamPrincipal/team", "b"), ("resourceTags/Team", "c"))
-
-    assert evidence_of_tags(tags) == (("account_tag", "team", "a"), (PRINCIPAL_TAG, "team", "b"), (RESOURCE_TAG, "Team", "c"))
-
-
 def test_a_principal_tag_that_contradicts_a_project_tag_is_recorded_as_the_loser() -> None:
     charge = origin_charge(tags=(("iamPrincipal/team", "a"), ("resourceTags/team", "b")))
 
-    (share,) = allocate(charge, UsageIndex([]), [TEAM])
+    (share,) = allocate(charge, UsageIndex([]), BY_TEAM)
 
     assert share.categories[0].value == "b"
-    assert share.categories[0].disagreed == (Evidence(PRINCIPAL_TAG, "a"),)
+    assert share.categories[0].disagreed == (Evidence(PRINCIPAL_TAG, "a", "team"),)
 
 
 def test_a_charge_of_one_role_is_split_over_its_tenants_by_their_tokens() -> None:
     used = [of_team("search", 300), of_team("support", 700)]
 
-    shares = allocate(origin_charge(), UsageIndex(used), [TEAM])
+    shares = allocate(origin_charge(), UsageIndex(used), BY_TEAM)
 
     assert by_team(shares) == {"search": Decimal("0.99"), "support": Decimal("2.31")}
-    assert {s.confidence for s in shares} == {Confidence.SPLIT_BY_USAGE}
+    assert {confidence_of(s) for s in shares} == {Confidence.SPLIT_BY_USAGE}
     assert {s.units for s in shares} == {Decimal(300), Decimal(700)}
 
 
 def test_a_charge_with_one_user_behind_it_is_his_alone() -> None:
-    (share,) = allocate(origin_charge(), UsageIndex([of_team("search", 1000)]), [TEAM])
+    (share,) = allocate(origin_charge(), UsageIndex([of_team("search", 1000)]), BY_TEAM)
 
-    assert (share.confidence, share.iam_principal, share.requests) == (Confidence.EXACT, ROLE, 1)
+    assert (confidence_of(share), share.iam_principal, share.requests) == (Confidence.EXACT, ROLE, 1)
     assert by_team([share]) == {"search": Decimal("3.30")}
 
 
 def test_what_was_billed_and_not_logged_is_not_spread_over_those_who_were_logged() -> None:
-    shares = allocate(origin_charge(), UsageIndex([of_team("search", 600)]), [TEAM])
+    shares = allocate(origin_charge(), UsageIndex([of_team("search", 600)]), BY_TEAM)
 
     assert by_team(shares) == {"search": Decimal("1.98"), "": Decimal("1.32")}
     assert unallocated_by_reason(shares, "team") == {USAGE_NOT_LOGGED: Costs.uniform(Decimal("1.32"))}
@@ -242,7 +168,7 @@ def test_what_was_billed_and_not_logged_is_not_spread_over_those_who_were_logged
 def test_what_was_not_logged_is_allocated_by_what_the_charge_itself_carries() -> None:
     charge = origin_charge(tags=(("resourceTags/Team", "platform"),))
 
-    shares = allocate(charge, UsageIndex([of_team("search", 600)]), [TEAM])
+    shares = allocate(charge, UsageIndex([of_team("search", 600)]), BY_TEAM)
 
     assert by_team(shares) == {"search": Decimal("1.98"), "platform": Decimal("1.32")}
 
@@ -253,7 +179,7 @@ def test_usage_behind_several_charges_of_a_bucket_is_held_against_all_of_them_to
         for operation in ("InvokeModelInference", "InvokeModelStreamingInference")
     ]
 
-    allocated = allocate_day(charges, [of_team("search", 600)], [TEAM])
+    allocated = allocate_day(charges, [of_team("search", 600)], BY_TEAM)
 
     assert by_team(allocated) == {"search": Decimal("1.98"), "": Decimal("1.32")}
     assert sum(a.requests for a in allocated) == 1
@@ -262,7 +188,7 @@ def test_usage_behind_several_charges_of_a_bucket_is_held_against_all_of_them_to
 def test_a_bill_for_less_than_was_logged_is_spread_over_all_who_were_logged() -> None:
     used = [of_team("search", 1000), of_team("support", 3000)]
 
-    shares = allocate(origin_charge(), UsageIndex(used), [TEAM])
+    shares = allocate(origin_charge(), UsageIndex(used), BY_TEAM)
 
     assert by_team(shares) == {"search": Decimal("0.825"), "support": Decimal("2.475")}
 
@@ -270,7 +196,7 @@ def test_a_bill_for_less_than_was_logged_is_spread_over_all_who_were_logged() ->
 def test_a_charge_that_names_its_principal_is_not_split_over_others() -> None:
     used = [of_team("search", 1000), of_team("support", 1000, iam_principal=OTHER_ROLE)]
 
-    shares = allocate(origin_charge(iam_principal=OTHER_ROLE), UsageIndex(used), [TEAM])
+    shares = allocate(origin_charge(iam_principal=OTHER_ROLE), UsageIndex(used), BY_TEAM)
 
     assert by_team(shares) == {"support": Decimal("3.30")}
 
@@ -284,7 +210,7 @@ def test_a_charge_that_names_its_principal_is_not_split_over_others() -> None:
     ],
 )
 def test_usage_of_another_bucket_is_not_behind_a_charge(other: dict[str, str]) -> None:
-    shares = allocate(origin_charge(), UsageIndex([of_team("search", 1000, **other)]), [TEAM])
+    shares = allocate(origin_charge(), UsageIndex([of_team("search", 1000, **other)]), BY_TEAM)
 
     assert unallocated_by_reason(shares, "team") == {USAGE_NOT_LOGGED: origin_charge().costs}
 
@@ -292,14 +218,14 @@ def test_usage_of_another_bucket_is_not_behind_a_charge(other: dict[str, str]) -
 def test_usage_of_another_token_kind_is_not_behind_a_charge() -> None:
     used = [usage({OUTPUT: 1000}, request_metadata=(("team", "search"),))]
 
-    assert by_team(allocate(origin_charge(), UsageIndex(used), [TEAM])) == {"": Decimal("3.30")}
+    assert by_team(allocate(origin_charge(), UsageIndex(used), BY_TEAM)) == {"": Decimal("3.30")}
 
 
 @pytest.mark.parametrize("line_item_type", ["Tax", "Credit", "EdpDiscount", "Refund", "BrandNewType"])
 def test_a_charge_that_is_not_usage_is_kept_whole_and_says_what_it_is(line_item_type: str) -> None:
     charge = origin_charge(line_item_type=line_item_type, costs=Costs.uniform(Decimal("-7.5")))
 
-    shares = allocate(charge, UsageIndex([of_team("search", 1000)]), [TEAM])
+    shares = allocate(charge, UsageIndex([of_team("search", 1000)]), BY_TEAM)
 
     assert unallocated_by_reason(shares, "team") == {f"{line_item_type}: shared by no rule": charge.costs}
 
@@ -307,32 +233,32 @@ def test_a_charge_that_is_not_usage_is_kept_whole_and_says_what_it_is(line_item_
 def test_a_usage_type_that_nothing_decodes_keeps_its_money_under_its_own_reason() -> None:
     charge = origin_charge(feature="unclassified", meter=Meter("", TokenKind.OTHER), units=None)
 
-    shares = allocate(charge, UsageIndex([of_team("search", 1000)]), [TEAM])
+    shares = allocate(charge, UsageIndex([of_team("search", 1000)]), BY_TEAM)
 
     assert unallocated_by_reason(shares, "team") == {f"unclassified: {NO_EVIDENCE}": charge.costs}
-    assert shares[0].confidence is Confidence.NONE
+    assert confidence_of(shares[0]) is Confidence.NONE
 
 
 def test_an_account_rule_alone_is_a_rule_and_not_proof() -> None:
-    ruled = replace(TEAM, accounts=(("111122223333", "platform"),))
+    ruled = Rules.of([by_evidence("team", ("team",), (("111122223333", "platform"),))])
 
-    (share,) = allocate(origin_charge(), UsageIndex([]), [ruled])
+    (share,) = allocate(origin_charge(), UsageIndex([]), ruled)
 
-    assert (share.value_of("team"), share.confidence) == ("platform", Confidence.RULE)
+    assert (share.value_of("team"), confidence_of(share)) == ("platform", Confidence.RULE)
 
 
 def test_a_charge_of_a_profile_names_it_also_where_the_log_does_not() -> None:
     profile = PROFILE.replace("application-", "")
     used = [of_team("search", 400, inference_profile=profile), of_team("search", 600)]
 
-    shares = allocate(origin_charge(resource_id=profile), UsageIndex(used), [TEAM])
+    shares = allocate(origin_charge(resource_id=profile), UsageIndex(used), BY_TEAM)
 
     assert [(s.inference_profile, s.units) for s in shares] == [(profile, Decimal(1000))]
 
 
 @given(usage_lists)
 def test_an_estimate_sums_to_the_counters(used: list[Usage]) -> None:
-    estimated = estimate_day(used, CATEGORIES)
+    estimated = estimate_day(used, RULES)
 
     priced = total(amount for u in used for kind, amount in u.counters.estimated.items() if u.counters.units[kind])
     assert sum_costs(e.costs for e in estimated) == Costs.uniform(priced)
@@ -345,15 +271,15 @@ def test_an_estimate_sums_to_the_counters(used: list[Usage]) -> None:
 
 @given(usage_lists, st.randoms(use_true_random=False))
 def test_an_estimate_is_the_same_in_whatever_order_the_counters_come(used: list[Usage], random: object) -> None:
-    expected = written(estimate_day(used, CATEGORIES))
+    expected = written(estimate_day(used, RULES))
 
     random.shuffle(used)  # type: ignore[attr-defined]
 
-    assert written(estimate_day(used, CATEGORIES)) == expected
+    assert written(estimate_day(used, RULES)) == expected
 
 
 def test_usage_without_price_is_estimated_as_unpriced_and_not_as_free_inference() -> None:
-    (share,) = estimate_day([of_team("search", 1000)], [TEAM])
+    (share,) = estimate_day([of_team("search", 1000)], BY_TEAM)
 
     assert (share.feature, share.units, share.costs) == ("unpriced", Decimal(1000), Costs())
     assert share.origin == replace(USAGE_KEY, request_metadata=(("team", "search"),)).digest()
@@ -361,7 +287,7 @@ def test_usage_without_price_is_estimated_as_unpriced_and_not_as_free_inference(
 
 def test_an_allocation_that_lost_or_made_money_is_refused() -> None:
     charges = [origin_charge(), origin_charge(currency="EUR", usage_type="x")]
-    allocated = allocate_day(charges, [of_team("search", 999)], [TEAM])
+    allocated = allocate_day(charges, [of_team("search", 999)], BY_TEAM)
     last = allocated[-1]
 
     for wrong in (
@@ -386,7 +312,7 @@ def test_a_day_is_proven_before_it_is_handed_on() -> None:
     charge = origin_charge(costs=Leaking(Decimal("3.30")))
 
     with pytest.raises(ConservationViolated):
-        allocate_day([charge], [of_team("search", 1000)], [TEAM])
+        allocate_day([charge], [of_team("search", 1000)], BY_TEAM)
 
 
 def test_totals_are_kept_apart_by_currency() -> None:
@@ -410,7 +336,7 @@ def test_usage_that_is_billed_by_name_is_not_behind_a_row_that_names_nobody() ->
         usage({TokenKind.INPUT: 500}, iam_principal="", request_metadata=(("team", "growth"),)),
     ]
 
-    allocated = allocate_day([named, nameless], used, [TEAM])
+    allocated = allocate_day([named, nameless], used, BY_TEAM)
 
     assert {a.value_of("team"): a.costs.billed_cost for a in allocated} == {"search": Decimal("3.30"), "growth": Decimal(1)}
 
@@ -423,15 +349,7 @@ def test_a_charge_of_an_application_profile_is_split_over_the_calls_through_it_a
         usage({TokenKind.INPUT: 1000}, request_metadata=(("team", "search"),)),
     ]
 
-    allocated = allocate_day([tagged, plain], used, [TEAM])
+    allocated = allocate_day([tagged, plain], used, BY_TEAM)
 
     found = {a.value_of("team"): a.costs.billed_cost for a in allocated}
     assert found == {"profile-owner": Decimal("3.30"), "search": Decimal(7)}
-
-
-def test_among_evidence_of_one_kind_the_earlier_key_of_the_category_wins() -> None:
-    category = CostCategory("team", ("team", "CostCenter"))
-    evidence = [("session_tag", "costcenter", "a-100"), ("session_tag", "Team", "search")]
-
-    assert categorize(category, evidence, "111122223333").value == "search"
-    assert categorize(category, evidence, "111122223333").disagreed == (Evidence("session_tag", "a-100"),)

@@ -10,11 +10,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from attribution.allocation import UsageIndex, allocate
-from attribution.charges import COST_METRICS, CategoryValue, Confidence, Costs, Evidence, sum_costs
+from attribution.allocation import allocate
+from attribution.charges import COST_METRICS, CategoryValue, Confidence, Costs, Evidence, SplitMethod, SplitShare, sum_costs
+from attribution.cost_categories import NO_EVIDENCE
 from attribution.meters import Meter, Tier, TokenKind
 from attribution.money import total
-from tests.unit.attribution.examples import PROFILE, TEAM, origin_charge
+from attribution.usage_index import UsageIndex
+from tests.unit.attribution.examples import BY_TEAM, PROFILE, origin_charge
 from tests.unit.attribution.strategies import costs, weights
 
 
@@ -82,20 +84,24 @@ def test_an_origin_charge_is_named_by_what_it_is_for_whatever_it_amounts_to() ->
     assert all(origin_charge(**{name: value}).digest() == origin_charge().digest() for name, value in AMOUNTS.items())
 
 
-SHARE = allocate(origin_charge(), UsageIndex([]), [TEAM])[0]
+SHARE = allocate(origin_charge(), UsageIndex([]), BY_TEAM)[0]
 
 
 @pytest.mark.parametrize(
     "change",
     [
         {"origin": "0" * 32},
+        {"feature": "idle capacity"},
         {"iam_principal": "arn:aws:iam::111122223333:user/alice"},
         {"inference_profile": PROFILE},
-        {"confidence": Confidence.RULE},
         {"categories": (CategoryValue("team", "search"),)},
         {"categories": (CategoryValue("team", "", reason="another reason"),)},
         {"categories": (CategoryValue("team", "search", Evidence("session_tag", "search")),)},
         {"categories": (CategoryValue("team", "search", None, (Evidence("session_tag", "billing"),)),)},
+        {"categories": (CategoryValue("team", "search", Evidence("session_tag", "search", "Team")),)},
+        {"categories": (CategoryValue("team", "search", confidence=Confidence.RULE),)},
+        {"categories": (CategoryValue("team", "", reason=NO_EVIDENCE, rule="tax"),)},
+        {"categories": (CategoryValue("team", "search", split=SplitShare("", SplitMethod.EVEN, Decimal(1), Decimal(2))),)},
     ],
 )
 def test_two_shares_of_one_charge_have_two_names(change: dict[str, object]) -> None:

@@ -10,30 +10,33 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from attribution.allocation import CostCategory, allocate_day, totals_by_currency
-from attribution.charges import Basis, OriginCharge, sum_costs
+from attribution.allocation import allocate_day, totals_by_currency
+from attribution.charges import Basis, OriginCharge, SplitMethod, sum_costs
+from attribution.cost_categories import EvidenceRule, InheritedValueRule, RegularRule, SplitChargeRule, by_evidence
 from attribution.days import (
     DIMENSIONS,
     UNALLOCATED,
     DayVersion,
     Sum,
     make_day_version,
-    rules_fingerprint,
     summarize,
     usage_fingerprint,
 )
+from attribution.expressions import And, Match, MatchOption, Not, Or, Source
 from attribution.meters import TokenKind
 from attribution.money import total
+from attribution.rules import IncompleteLogging, Rules
+from attribution.shared_charges import SharedChargeRule, Within
 from attribution.usage import Counters, Usage
-from tests.unit.attribution.examples import DAY, TEAM, USAGE_KEY, origin_charge, usage
+from tests.unit.attribution.examples import BY_TEAM, DAY, TEAM, USAGE_KEY, origin_charge, usage
 from tests.unit.attribution.strategies import charge_lists, usage_lists
 
-FEATURE = CostCategory("feature-owner", ("feature",))
+FEATURE = by_evidence("feature-owner", ("feature",))
 
 
 @given(charge_lists, usage_lists)
 def test_every_dimension_sums_to_the_day(charges: list[OriginCharge], used: list[Usage]) -> None:
-    allocated = allocate_day(charges, used, [TEAM, FEATURE])
+    allocated = allocate_day(charges, used, Rules.of([TEAM, FEATURE]))
 
     sums = summarize(allocated, ["team", "feature-owner"])
 
@@ -48,7 +51,7 @@ def test_every_dimension_sums_to_the_day(charges: list[OriginCharge], used: list
 
 
 def test_what_nobody_owns_is_summed_under_its_own_name() -> None:
-    allocated = allocate_day([origin_charge()], [usage({TokenKind.INPUT: 600}, session_tags=(("team", "search"),))], [TEAM])
+    allocated = allocate_day([origin_charge()], [usage({TokenKind.INPUT: 600}, session_tags=(("team", "search"),))], BY_TEAM)
 
     sums = summarize(allocated, ["team"])["team"]
 
@@ -59,7 +62,7 @@ def test_what_nobody_owns_is_summed_under_its_own_name() -> None:
 
 
 def test_a_sum_without_units_says_nothing_of_units() -> None:
-    (share,) = allocate_day([origin_charge(units=None)], [], [TEAM])
+    (share,) = allocate_day([origin_charge(units=None)], [], BY_TEAM)
 
     assert Sum.of(share) == Sum(share.costs, {}, 0)
 
@@ -97,6 +100,7 @@ ONE = usage({TokenKind.INPUT: 1})
         Counters(unmeasured=1),
         Counters(observed_only=1),
         Counters(provisional=1),
+        Counters(guardrail_units={"topicPolicyUnits": 1}),
         Counters(units={TokenKind.INPUT: 1}),
         Counters(units={TokenKind.OUTPUT: 1}),
         Counters(estimated={TokenKind.INPUT: Decimal("1E-18")}),
@@ -108,26 +112,97 @@ def test_any_change_of_a_counter_changes_the_fingerprint(change: Counters) -> No
     assert usage_fingerprint([replace(ONE, key=replace(ONE.key, region="eu-west-1"))]) != usage_fingerprint([ONE])
 
 
+LEAF = Match(Source.TAGS, "team", ("search",))
+RICH = Rules.of(
+    [
+        replace(
+            TEAM,
+            rules=(
+                EvidenceRule(("team",), (("111122223333", "platform"),), (("ci-*", "platform"),)),
+                RegularRule("search", And((LEAF, Or((LEAF, Not(LEAF)))))),
+                InheritedValueRule(Source.TAGS, "team"),
+            ),
+            default_value="other",
+            split_charge_rules=(SplitChargeRule("platform", ("a", "b"), SplitMethod.FIXED, (Decimal(40), Decimal(60))),),
+        )
+    ],
+    [SharedChargeRule("tax", LEAF, SplitMethod.EVEN)],
+    account_names={"111122223333": "search-prod"},
+)
+
+
+def with_rule(number: int, **changes: object) -> Rules:
+    (category,) = RICH.categories
+    rules = list(category.rules)
+    rules[number] = replace(rules[number], **changes)  # type: ignore[arg-type]
+    return replace(RICH, categories=(replace(category, rules=tuple(rules)),))
+
+
+def with_category(**changes: object) -> Rules:
+    return replace(RICH, categories=(replace(RICH.categories[0], **changes),))  # type: ignore[arg-type]
+
+
+def with_leaf(**changes: object) -> Rules:
+    return with_rule(1, expression=And((replace(LEAF, **changes), Or((LEAF, Not(LEAF))))))  # type: ignore[arg-type]
+
+
+def with_shared(**changes: object) -> Rules:
+    return replace(RICH, shared_charges=(replace(RICH.shared_charges[0], **changes),))  # type: ignore[arg-type]
+
+
+SPLIT = RICH.categories[0].split_charge_rules[0]
+
+
 @pytest.mark.parametrize(
     "changed",
     [
-        replace(TEAM, name="tenant"),
-        replace(TEAM, keys=("team", "squad")),
-        replace(TEAM, accounts=(("111122223333", "platform"),)),
-        replace(TEAM, evidence_order=TEAM.evidence_order[::-1]),
+        with_category(name="tenant"),
+        with_category(rules=RICH.categories[0].rules[::-1]),
+        with_category(default_value=""),
+        with_category(effective_start=DAY),
+        with_category(effective_end=DAY),
+        with_category(split_charge_rules=()),
+        with_category(split_charge_rules=(replace(SPLIT, source=""),)),
+        with_category(split_charge_rules=(replace(SPLIT, targets=("b", "a")),)),
+        with_category(split_charge_rules=(replace(SPLIT, method=SplitMethod.EVEN),)),
+        with_category(split_charge_rules=(replace(SPLIT, percentages=(Decimal("40.1"), Decimal("59.9"))),)),
+        with_rule(0, keys=("team", "squad")),
+        with_rule(0, accounts=()),
+        with_rule(0, session_names=(("ci-*", "search"),)),
+        with_rule(0, order=("session_tag",)),
+        with_rule(1, value="growth"),
+        with_rule(1, expression=LEAF),
+        with_rule(1, expression=Or((LEAF, Or((LEAF, Not(LEAF)))))),
+        with_rule(2, key="Team"),
+        with_rule(2, source=Source.SESSION_TAGS),
+        with_leaf(source=Source.SESSION_TAGS),
+        with_leaf(key="Team"),
+        with_leaf(values=("search", "ads")),
+        with_leaf(option=MatchOption.CONTAINS),
+        with_leaf(ignores_case=True),
+        with_shared(name="taxes"),
+        with_shared(charges=Not(LEAF)),
+        with_shared(method=None),
+        with_shared(targets=("a",)),
+        with_shared(percentages=(Decimal(100),)),
+        with_shared(within=Within.ORGANIZATION),
+        with_shared(categories=("team",)),
+        replace(RICH, shared_charges=()),
+        replace(RICH, incomplete_logging=IncompleteLogging.SPREAD),
+        replace(RICH, account_names={"111122223333": "Search-Prod"}),
     ],
 )
-def test_any_change_of_a_rule_changes_the_fingerprint_of_the_rules(changed: CostCategory) -> None:
-    assert rules_fingerprint([changed]) != rules_fingerprint([TEAM])
+def test_any_change_of_a_rule_changes_the_fingerprint_of_the_rules(changed: Rules) -> None:
+    assert changed.fingerprint() != RICH.fingerprint()
 
 
 def version(**changed: object) -> DayVersion:
-    values = {"day": DAY, "basis": Basis.BILLED, "categories": [TEAM], "origin": "o", "usage": "u"} | changed
+    values = {"day": DAY, "basis": Basis.BILLED, "rules": BY_TEAM, "origin": "o", "usage": "u"} | changed
     return make_day_version(
         values["day"],  # type: ignore[arg-type]
         values["basis"],  # type: ignore[arg-type]
-        allocate_day([origin_charge()], [], [TEAM]),
-        values["categories"],  # type: ignore[arg-type]
+        allocate_day([origin_charge()], [], BY_TEAM),
+        values["rules"],  # type: ignore[arg-type]
         origin=values["origin"],  # type: ignore[arg-type]
         usage=values["usage"],  # type: ignore[arg-type]
     )
@@ -143,7 +218,7 @@ def test_a_version_made_of_the_same_has_the_same_name() -> None:
     [
         {"day": DAY + timedelta(days=1)},
         {"basis": Basis.FINAL},
-        {"categories": [TEAM, FEATURE]},
+        {"rules": Rules.of([TEAM, FEATURE])},
         {"origin": "other"},
         {"usage": "other"},
     ],

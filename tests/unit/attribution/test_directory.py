@@ -68,10 +68,10 @@ def test_an_arn_stands_for_the_one_model_that_it_leads_to(
 
 def test_an_entry_remembers_when_it_was_first_seen_and_survives_its_deletion() -> None:
     first = entry()
-    later = entry_of(Described(PROFILE, (BASE,), "renamed"), first, NOON + timedelta(days=3))
+    later = entry_of(Described(PROFILE, (BASE,)), first, NOON + timedelta(days=3))
     deleted = gone(later, NOON + timedelta(days=4))
 
-    assert (later.first_seen, later.last_seen, later.name) == (NOON, NOON + timedelta(days=3), "renamed")
+    assert (later.first_seen, later.last_seen) == (NOON, NOON + timedelta(days=3))
     assert (deleted.model, deleted.deleted_at) == (SONNET, NOON + timedelta(days=4))
     assert gone(deleted, NOON + timedelta(days=9)) == deleted
 

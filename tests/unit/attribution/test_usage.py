@@ -154,7 +154,7 @@ def test_a_call_that_no_log_covers_awaits_none() -> None:
     counted = contribution(invocation(observed=observed(is_uncovered=True)))
 
     assert counted is not None
-    assert counted.counters == Counters(requests=1, unmeasured=1)
+    assert counted.counters == Counters(requests=1, unmeasured=1, unlogged=1)
 
 
 def test_what_cloudtrail_counted_is_provisional_under_its_own_routing_tier_and_profile() -> None:
@@ -169,6 +169,7 @@ def test_what_cloudtrail_counted_is_provisional_under_its_own_routing_tier_and_p
             requests=1,
             observed_only=1,
             provisional=1,
+            unlogged=1,
             units={TokenKind.INPUT: 10, TokenKind.OUTPUT: 2},
             estimated={TokenKind.INPUT: Decimal("0.5")},
             unpriced={TokenKind.OUTPUT: 2},
@@ -184,6 +185,39 @@ def test_session_tags_arriving_later_move_a_request_to_another_counter() -> None
 
     assert difference[USAGE_KEY].requests == -1
     assert difference[replace(USAGE_KEY, session_tags=(("team", "search"),))].requests == 1
+
+
+FUNCTION = "arn:aws:lambda:us-east-1:111122223333:function:f"
+
+
+@pytest.mark.parametrize(
+    ("seen", "key"),
+    [
+        ({"source_identity": "ada"}, {"source_identity": "ada"}),
+        ({"project": "arn:p"}, {"project": "arn:p"}),
+        ({"issued_to": FUNCTION}, {"lambda_function": FUNCTION}),
+        ({"issued_to": "arn:aws:ec2:us-east-1:111122223333:instance/i-0abc"}, {}),
+    ],
+)
+@pytest.mark.parametrize("kinds", [{}, {TokenKind.INPUT: PricedKind(10, Decimal("0.5"))}])
+def test_what_only_cloudtrail_knows_of_the_caller_moves_a_request_when_it_arrives(
+    seen: dict[str, str], key: dict[str, str], kinds: dict[TokenKind, PricedKind]
+) -> None:
+    alone = invocation(observed=observed(kinds=kinds, **seen))
+    logged = invocation(metered=metered())
+    joined = replace(logged, observed=alone.observed)
+    caller = replace(USAGE_KEY, **key)  # type: ignore[arg-type]
+
+    assert changes([(None, logged), (logged, joined)]) == changes([(None, alone), (alone, joined)])
+    assert changes([(None, logged), (logged, joined)])[caller].units == {TokenKind.INPUT: 1000}
+
+
+def test_guardrail_units_are_counted_with_their_request() -> None:
+    counted = contribution(invocation(metered=metered(guardrail_units=(("topicPolicyUnits", 2),))))
+
+    assert counted is not None
+    assert counted.counters.guardrail_units == {"topicPolicyUnits": 2}
+    assert (counted.counters + counted.counters.negated()).is_zero()
 
 
 def test_the_principal_of_the_call_stands_in_where_the_log_names_none() -> None:
@@ -216,6 +250,9 @@ def test_a_request_belongs_to_the_utc_date_of_its_log_record(second: int, day: o
         {"inference_profile": PROFILE},
         {"request_metadata": (("team", "search"),)},
         {"session_tags": (("team", "search"),)},
+        {"source_identity": "ada"},
+        {"project": "arn:aws:bedrock-mantle:us-east-1:111122223333:project/p"},
+        {"lambda_function": "arn:aws:lambda:us-east-1:111122223333:function:f"},
     ],
 )
 def test_whatever_tells_two_invocations_apart_gives_them_two_counters(changed: dict[str, object]) -> None:

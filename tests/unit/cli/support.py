@@ -20,12 +20,14 @@ from adapters.invocations import DynamoInvocations
 from adapters.ledger_days import DynamoLedgerDays
 from adapters.policy import DynamoPolicy
 from attribution.adjustments import BREAKDOWN, adjust
-from attribution.allocation import CostCategory
 from attribution.charges import AllocatedCharge, Basis, CategoryValue, Confidence, Costs, Evidence
+from attribution.cost_categories import NO_EVIDENCE, by_evidence
 from attribution.days import make_day_version
 from attribution.deliveries import DayOfDelivery, DeliveryOutcome, DeliveryRecord, IngestedReport, RejectedRow
 from attribution.meters import Meter, TokenKind
 from attribution.periods import BillingPeriod
+from attribution.rules import Rules
+from attribution.usage import Usage
 from bedrock_costs.main import app
 
 REGION = "us-east-1"
@@ -35,7 +37,7 @@ OCTOBER = BillingPeriod(2026, 10)
 WRITTEN = "2026-10-04T06:00:00+00:00"
 CHANGED = datetime(2026, 10, 4, 7, 30, tzinfo=UTC)
 ADJUSTED = datetime(2026, 11, 23, 9, tzinfo=UTC)
-TEAM = CostCategory("team", ("team",))
+BY_TEAM = Rules.of([by_evidence("team", ("team",))])
 LOG_KEY = f"logs/AWSLogs/{ACCOUNT}/BedrockModelInvocationLogs/{REGION}/2026/10/01/00/20261001T000000000Z_abc.json.gz"
 MANIFEST_KEY = "cur/bill/metadata/BILLING_PERIOD=2026-10/bill-Manifest.json"
 
@@ -94,14 +96,20 @@ class Cloud:
         return DynamoInvocations(Table(self.dynamodb, "invocations"), 35, lambda: self.now)
 
     def put_day(
-        self, usage_date: date, basis: Basis, charges: Sequence[AllocatedCharge], categories: Sequence[CostCategory] = (TEAM,)
+        self,
+        usage_date: date,
+        basis: Basis,
+        charges: Sequence[AllocatedCharge],
+        rules: Rules = BY_TEAM,
+        counted: Sequence[Usage] = (),
     ) -> None:
         """Make a version of a day current."""
         days = DynamoLedgerDays(self.ledger, 760, lambda: self.now)
         origin = "" if basis is Basis.ESTIMATED else f"origin-{usage_date}"
-        day = make_day_version(usage_date, basis, charges, categories, origin=origin, usage=f"usage-{usage_date}")
+        day = make_day_version(usage_date, basis, charges, rules, origin=origin, usage=f"usage-{usage_date}", counted=counted)
         pointer = days.stage(day, "" if basis is Basis.ESTIMATED else f"{WRITTEN}#execution-1")
-        days.flip([pointer], replacing={})
+        days.flip([pointer], replacing=days.pointers(BillingPeriod.of(usage_date)))
+        days.retire(usage_date)
 
     def received(self, queue: str) -> list[dict[str, Any]]:
         """The messages on a queue, with their attributes."""
@@ -167,6 +175,7 @@ def make_cloud() -> Cloud:
 def charge(usage_date: date, team: str, cost: str, **changes: Any) -> AllocatedCharge:
     """An allocated charge; without a team, an unallocated one."""
     evidence = Evidence("session_tag", team) if team else None
+    confidence = Confidence.EXACT if team else Confidence.NONE
     made = AllocatedCharge(
         origin="o",
         usage_date=usage_date,
@@ -178,8 +187,7 @@ def charge(usage_date: date, team: str, cost: str, **changes: Any) -> AllocatedC
         meter=Meter("amazon.nova-pro", TokenKind.INPUT),
         iam_principal=f"arn:aws:iam::111122223333:role/{team or 'nobody'}",
         inference_profile="",
-        categories=(CategoryValue("team", team, evidence, reason="" if team else "no evidence of an owner"),),
-        confidence=Confidence.EXACT if team else Confidence.NONE,
+        categories=(CategoryValue("team", team, evidence, reason="" if team else NO_EVIDENCE, confidence=confidence),),
         currency="USD",
         units=Decimal(1000),
         requests=3,
@@ -233,7 +241,7 @@ def adjust_october(cloud: Cloud, refund: str = "-12.4", execution_id: str = "exe
     days = DynamoLedgerDays(cloud.ledger, 760, lambda: ADJUSTED)
     before = days.pointers(OCTOBER)
     charges = [*days.charges(on, before[on].version), charge(on, "", refund, line_item_type="Refund")]
-    day = make_day_version(on, Basis.FINAL, charges, (TEAM,), origin=f"origin of {execution_id}", usage="")
+    day = make_day_version(on, Basis.FINAL, charges, BY_TEAM, origin=f"origin of {execution_id}", usage="")
     pointer = days.stage(day, record.sequence)
     old, new = ({name: days.sums([p], name) for name in BREAKDOWN} for p in (before[on], pointer))
     days.flip([pointer], replacing=before, adjustment=adjust(record, before, [pointer], old, new))

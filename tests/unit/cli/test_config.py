@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 import yaml
 
+from adapters.budget_documents import BudgetDocument
 from adapters.policy import parse_policy
+from attribution.expressions import Subject
 from tests.unit.cli.support import Cloud, run
 
 POLICY = """\
@@ -38,10 +40,12 @@ def test_apply_puts_a_document_in_force_exactly_as_written(cloud: Cloud, policy:
     document = cloud.policy.document()
     assert ran.exit_code == 0
     assert "is in force: 1 cost category, 1 budget." in ran.out
-    assert document.cost_categories[0].accounts == {"012345678901": "platform"}
-    assert str(document.budgets[0].limit.amount) == "1000.10"
-    assert document.budgets[0].values == ("search", "no")
-    assert [str(t) for t in document.budgets[0].thresholds] == ["79.5", "100"]
+    assert document.plain()["cost_categories"][0]["accounts"] == {"012345678901": "platform"}
+    budget = document.budgets[0]
+    assert isinstance(budget, BudgetDocument)
+    assert str(budget.limit.amount) == "1000.10"
+    assert budget.values == ("search", "no")
+    assert [str(t) for t in budget.thresholds] == ["79.5", "100"]
 
 
 def test_applying_it_again_changes_nothing(cloud: Cloud, policy: Path) -> None:
@@ -52,6 +56,30 @@ def test_applying_it_again_changes_nothing(cloud: Cloud, policy: Path) -> None:
     assert first["version"] == second["version"]
 
 
+def test_another_order_of_patterns_is_another_policy(cloud: Cloud, policy: Path) -> None:
+    patterns = ["'*@example.com': everybody", "'ada@*': search"]
+    seen = []
+    for listed in (patterns, patterns[::-1]):
+        policy.write_text(f"cost_categories:\n  - name: team\n    session_names: {{{', '.join(listed)}}}\n")
+        seen.append(run("config", "apply", str(policy), output="json").json)
+
+    assert [ran["outcome"] for ran in seen] == ["applied", "applied"]
+    assert seen[0]["version"] != seen[1]["version"]
+    (category,) = cloud.policy.document().definitions()
+    assert category.categorize(Subject("1", iam_principal="arn:aws:sts::1:assumed-role/R/ada@example.com")).value == "search"
+
+
+def test_a_policy_with_thousands_of_rules_is_kept(cloud: Cloud) -> None:
+    leaves = [{"Dimensions": {"Key": "LINKED_ACCOUNT", "Values": [f"{n:012d}"]}} for n in range(500)]
+    rules = [{"Value": f"team {n}", "Rule": leaf} for n, leaf in enumerate(leaves)]
+    names = [f"C{n}" for n in range(15)]
+    definitions = [{"Name": name, "RuleVersion": "CostCategoryExpression.v1", "Rules": rules} for name in names]
+
+    cloud.policy.apply(parse_policy({"cost_categories": definitions}))
+
+    assert cloud.policy.document().category_names() == tuple(names)
+
+
 def test_what_show_prints_can_be_applied(cloud: Cloud, policy: Path) -> None:
     run("config", "apply", str(policy))
 
@@ -59,7 +87,7 @@ def test_what_show_prints_can_be_applied(cloud: Cloud, policy: Path) -> None:
 
     assert parse_policy(yaml.safe_load(shown.out)) == cloud.policy.document()
     assert parse_policy(run("config", "show", output="json").json["policy"]) == cloud.policy.document()
-    assert "budget,search monthly,team,1000.10 USD" in run("config", "show", output="csv").out
+    assert 'budget,search monthly,"team: search, no",1000.10 USD' in run("config", "show", output="csv").out
 
 
 def test_before_anything_is_applied_there_is_one_cost_category(cloud: Cloud) -> None:
@@ -100,7 +128,7 @@ def test_json_may_be_indented_with_tabs(tmp_path: Path) -> None:
             ":4: cost_categories.0.accounts.12: an account id is 12 digits",
         ),
         ("cost_categories:\n  - name: x\n    evidence: [hearsay]\n", ":2: cost_categories.0: unknown evidence"),
-        ("- a\n- b\n", ":1: document: write the keys cost_categories and budgets"),
+        ("- a\n- b\n", ":1: document: write the keys cost_categories, shared_charges and budgets"),
         ("cost_categories:\n  - x\n", ":2: cost_categories.0: write its keys"),
         ("cost_categories:\n  - name: x\n    keys: team\n", ":3: cost_categories.0.keys: write a list: [team]"),
         ("cost_categories:\n  - name: '#x'\n", ":2: cost_categories.0.name: begin with a letter or digit"),
@@ -137,6 +165,127 @@ def test_errors_name_the_file_and_the_line(tmp_path: Path, content: str, error: 
     assert ran.exit_code == 1
     assert error in ran.err
     assert str(file) in ran.err
+
+
+DEFINITION = """\
+{
+\t"CostCategory": {
+\t\t"Name": "Team", "RuleVersion": "CostCategoryExpression.v1",
+\t\t"Rules": [
+\t\t\t{"Value": "search", "Rule": {"Tags": {"Key": "team", "Values": ["search"]}}},
+\t\t\t{"Value": "ads", "Rule": {"And": [
+\t\t\t\t{"Dimensions": {"Key": "%s", "Values": ["222222222222"]}}]}}
+\t\t]
+\t}
+}
+"""
+
+
+def test_a_definition_as_aws_prints_it_may_lie_in_a_file_beside_the_policy(cloud: Cloud, policy: Path) -> None:
+    (policy.parent / "team.json").write_text(DEFINITION % "LINKED_ACCOUNT")
+    policy.write_text("cost_categories:\n  - file: team.json\n  - name: tenant\n")
+
+    ran = run("config", "apply", str(policy))
+
+    assert ran.exit_code == 0
+    assert cloud.policy.document().category_names() == ("Team", "tenant")
+    shown = run("config", "show")
+    assert parse_policy(yaml.safe_load(shown.out)) == cloud.policy.document()
+
+
+def test_an_error_in_a_definition_names_its_file_its_line_and_its_place_there(policy: Path) -> None:
+    (policy.parent / "team.json").write_text(DEFINITION % "SERVICE")
+    policy.write_text("cost_categories:\n  - file: team.json\n")
+
+    ran = run("config", "check", str(policy))
+
+    assert ran.exit_code == 1
+    assert "team.json:7: cost_categories.0: $.Rules[1].Rule.And[0].Dimensions.Key: 'SERVICE' cannot be used" in ran.err
+
+
+def test_a_definition_that_is_not_there_is_said_so(policy: Path) -> None:
+    policy.write_text("cost_categories:\n  - file: nowhere.json\n")
+
+    assert "nowhere.json cannot be read" in run("config", "check", str(policy)).err
+
+
+def test_show_lists_shared_charges_and_what_a_cost_category_looks_for(cloud: Cloud, policy: Path) -> None:
+    policy.write_text(
+        "cost_categories:\n  - name: team\n    keys: [squad]\n    rules:\n"
+        "      - {Value: x, Rule: {SessionTags: {Key: cost, Values: [a]}}}\n"
+        "shared_charges:\n  - {name: tax, record_types: [Tax], method: EVEN}\n"
+    )
+    run("config", "apply", str(policy))
+
+    rows = run("config", "show", output="csv").out.splitlines()
+
+    assert rows[1:] == ['cost_category,team,"cost, squad",', "shared_charge,tax,EVEN,"]
+
+
+SHARED = "shared_charges:\n  - name: tax\n    method: %s\n"
+
+
+@pytest.mark.parametrize(
+    ("content", "error"),
+    [
+        (SHARED % "EVEN", ":2: shared_charges.0: say which charges: record_types, features or where"),
+        (SHARED % "HALF", ":3: shared_charges.0.method"),
+        (SHARED % "FIXED" + "    record_types: [Tax]\n", ":2: shared_charges.0: the method FIXED needs targets"),
+        (
+            SHARED % "UNALLOCATED" + "    record_types: [Tax]\n    within: account\n",
+            "the method UNALLOCATED takes neither targets nor within",
+        ),
+        (
+            SHARED % "EVEN" + "    record_types: [Tax]\n    targets: [a]\n",
+            "targets are values of a cost category: name it in cost_categories",
+        ),
+        (
+            SHARED % "EVEN" + "    record_types: [Tax]\n    targets: [a]\n    within: account\n",
+            "targets are the owners wherever usage was: leave out within",
+        ),
+        (
+            SHARED % "EVEN" + "    record_types: [Tax]\n    targets: [a, a]\n    cost_categories: [team]\n",
+            "'a' is a target twice",
+        ),
+        (
+            SHARED % "EVEN" + "    record_types: [Tax]\n    percentages: ['100']\n",
+            "percentages are for the method FIXED, not for EVEN",
+        ),
+        (
+            SHARED % "FIXED"
+            + "    record_types: [Tax]\n    cost_categories: [team]\n    targets: [a, b]\n    percentages: ['50', '51']\n",
+            "the percentages add up to 101, not to 100",
+        ),
+        (
+            SHARED % "EVEN" + "    where: {Dimensions: {Key: SERVICE, Values: [x]}}\n",
+            ":4: shared_charges.0.where.Dimensions.Key: 'SERVICE' cannot be used",
+        ),
+        (
+            SHARED % "EVEN" + "    record_types: [Tax]\n    cost_categories: [tema]\n",
+            ":2: document: shared charge 'tax': there is no cost category 'tema'",
+        ),
+        (
+            "cost_categories:\n  - name: team\n    split_charges: [{source: a, targets: [b], method: EVEN}]\n"
+            + SHARED % "EVEN"
+            + "    record_types: [Tax]\n    cost_categories: [team]\n    targets: [a]\n",
+            ":5: document: shared charge 'tax': the target 'a' is the source of a split charge rule",
+        ),
+        (
+            "cost_categories:\n  - name: team\n    split_charges: [{source: a, targets: [a], method: EVEN}]\n",
+            ":2: cost_categories.0: 'a' is the source of a split charge rule and a target of one",
+        ),
+        ("cost_categories:\n  - name: account\n", ":2: document: cost category 'account': that is a dimension of every charge"),
+        ("incomplete_logging: guess\n", ":1: incomplete_logging: "),
+        ("account_names: {'1': x}\n", ":1: account_names.1: an account id is 12 digits"),
+    ],
+)
+def test_a_rule_that_cannot_be_used_is_named_with_its_line(policy: Path, content: str, error: str) -> None:
+    policy.write_text(content)
+
+    ran = run("config", "check", str(policy))
+
+    assert ran.exit_code == 1
+    assert error in ran.err
 
 
 def test_an_invalid_document_is_not_applied(cloud: Cloud, tmp_path: Path) -> None:

@@ -45,6 +45,8 @@ def test_every_command_explains_itself(path: tuple[str, ...], command: Any) -> N
 def test_the_commands_of_this_release() -> None:
     assert {" ".join(path) for path, command in COMMANDS if not hasattr(command, "commands")} == {
         "report",
+        "coverage",
+        "explain",
         "days",
         "request",
         "deliveries",
@@ -61,6 +63,9 @@ def test_the_commands_of_this_release() -> None:
         "config show",
         "config check",
         "config apply",
+        "directory list",
+        "directory show",
+        "directory state",
         "prices load",
         "prices sync",
         "prices show",

@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import csv
 import io
-from datetime import date
+from datetime import UTC, date, datetime
 from decimal import Decimal
 
 import pytest
 
-from attribution.allocation import CostCategory
+from adapters.day_parts import part_key
+from adapters.dynamodb import to_wire
+from adapters.ledger_days import DynamoLedgerDays
 from attribution.charges import COST_METRICS, Basis
+from attribution.cost_categories import by_evidence
+from attribution.days import sums_root
+from attribution.rules import Rules
+from bedrock_costs import stack
 from bedrock_costs.commands.report import Metric
-from tests.unit.cli.support import Cloud, adjust_october, charge, put_october, run
+from tests.unit.cli.support import OCTOBER, Cloud, adjust_october, charge, put_october, run
 
 TABLE = """\
 billed_cost of 2026-10 by team, USD
@@ -143,7 +149,7 @@ def test_currencies_are_never_added(cloud: Cloud) -> None:
 
 def test_a_day_from_before_the_cost_category_counts_as_unallocated(cloud: Cloud) -> None:
     on = date(2026, 10, 1)
-    cloud.put_day(on, Basis.BILLED, [charge(on, "search", "10")], categories=[CostCategory("tenant", ("tenant",))])
+    cloud.put_day(on, Basis.BILLED, [charge(on, "search", "10")], rules=Rules.of([by_evidence("tenant", ("tenant",))]))
 
     ran = run("report", "--period", "2026-10", output="json")
 
@@ -154,13 +160,13 @@ def test_a_day_from_before_the_cost_category_counts_as_unallocated(cloud: Cloud)
 def test_sums_that_do_not_add_up_are_not_shown(cloud: Cloud) -> None:
     on = date(2026, 10, 1)
     cloud.put_day(on, Basis.BILLED, [charge(on, "search", "10")])
-    item = next(i for i in cloud.dynamodb.scan(TableName="ledger")["Items"] if i["sk"]["S"] == "SUM#team#00000")
-    cloud.dynamodb.delete_item(TableName="ledger", Key={"pk": item["pk"], "sk": item["sk"]})
+    (pointer,) = DynamoLedgerDays(cloud.ledger, 760, lambda: cloud.now).pointers(OCTOBER).values()
+    cloud.dynamodb.delete_item(TableName="ledger", Key=to_wire(part_key(on, pointer.roots[sums_root("team")])))
 
     ran = run("report", "--period", "2026-10")
 
     assert (ran.exit_code, ran.out) == (1, "")
-    assert "1 sums by team expired while they were read" in ran.err
+    assert "1 parts of 2026-10-01 expired while they were read" in ran.err
 
 
 def test_an_empty_ledger_is_not_ready(cloud: Cloud) -> None:
@@ -232,3 +238,82 @@ def test_options_that_contradict_each_other(cloud: Cloud) -> None:
 
 def test_every_metric_of_the_ledger_can_be_reported() -> None:
     assert sorted(Metric) == sorted(COST_METRICS)
+
+
+FIRST = date(2026, 10, 1)
+
+
+@pytest.fixture
+def cloud_of_october(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> Cloud:
+    """The first of October is estimated one day and billed the next; it is the day after."""
+    monkeypatch.setattr(stack, "now", lambda: datetime(2026, 10, 3, 12, tzinfo=UTC))
+    cloud.now = datetime(2026, 10, 1, 18, tzinfo=UTC)
+    cloud.put_day(FIRST, Basis.ESTIMATED, [charge(FIRST, "search", "10")])
+    cloud.now = datetime(2026, 10, 2, 18, tzinfo=UTC)
+    cloud.put_day(FIRST, Basis.BILLED, [charge(FIRST, "search", "9")])
+    return cloud
+
+
+@pytest.mark.parametrize(
+    ("moment", "billed", "estimated"),
+    [
+        ("2026-10-01T18:00", "0", "10"),
+        ("2026-10-02T17:59:59", "0", "10"),
+        ("2026-10-02T20:00+02:00", "9", "0"),
+        ("2026-10-30", "9", "0"),
+    ],
+)
+def test_a_report_as_of_a_moment_is_what_the_ledger_said_then(
+    cloud_of_october: Cloud, moment: str, billed: str, estimated: str
+) -> None:
+    document = run("report", "--period", "2026-10", "--as-of", moment, output="json").json
+
+    (row,) = document["currencies"][0]["rows"]
+    assert (row["billed"], row["estimated"]) == (billed, estimated)
+    assert document["asked_as_of"] is not None
+
+
+def test_a_report_as_of_a_moment_says_so(cloud_of_october: Cloud) -> None:
+    out = run("report", "--period", "2026-10", "--as-of", "2026-10-02").out
+
+    assert "As the ledger stood on 2026-10-02 00:00 UTC, changed last on 2026-10-01 18:00 UTC." in out
+
+
+def test_adjustments_that_came_later_are_no_part_of_a_report_as_of_a_moment(cloud: Cloud) -> None:
+    put_october(cloud)
+    adjust_october(cloud)
+
+    def adjusted(*as_of: str) -> int:
+        return len(run("report", "--period", "2026-10", *as_of, output="json").json["adjustments"])
+
+    assert (adjusted(), adjusted("--as-of", "2026-11-20")) == (1, 0)
+
+
+def test_a_version_that_has_expired_is_named_with_what_is_still_known_of_it(cloud_of_october: Cloud) -> None:
+    ledger = cloud_of_october.ledger
+    for item in list(ledger.query("PERIOD#2026-10", "HISTORY#2026-10-01#2026-10-01")):
+        ledger.delete(pk="DAY#2026-10-01", sk=f"VERSION#{item['version']}")
+
+    ran = run("report", "--period", "2026-10", "--as-of", "2026-10-02")
+
+    assert ran.exit_code == 4
+    assert "what the ledger said of 1 day at 2026-10-02 00:00 UTC has expired" in ran.err
+    assert "2026-10-01: estimated on 2026-10-01 18:00 UTC, $10.00 in all" in ran.err
+
+
+def test_before_the_first_version_the_ledger_had_nothing(cloud: Cloud) -> None:
+    put_october(cloud)
+
+    ran = run("report", "--period", "2026-10", "--as-of", "2026-09-30")
+
+    assert ran.exit_code == 4
+    assert "the ledger had no day of 2026-10 at 2026-09-30 00:00 UTC" in ran.err
+
+
+def test_the_total_of_an_estimate_stays_known_after_its_parts_have_expired(cloud_of_october: Cloud) -> None:
+    ledger = cloud_of_october.ledger
+    (estimate, bill) = ledger.query("PERIOD#2026-10", "HISTORY#2026-10-01")
+    (header,) = ledger.query("DAY#2026-10-01", f"VERSION#{estimate['version']}")
+
+    assert "expires_at" not in bill
+    assert (estimate["expires_at"] - header["expires_at"]) / 86400 > 700

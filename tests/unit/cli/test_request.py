@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 
 import pytest
 
+from adapters.directory import DynamoDirectory
 from attribution.allocation import USAGE_NOT_LOGGED
 from attribution.charges import AllocatedCharge, Basis, CategoryValue, Evidence
 from attribution.meters import Meter, Routing, Tier, TokenKind
+from attribution.ports import MeteredHalf, ObservedHalf
+from attribution.tag_history import Attributes, History
 from attribution.usage import InvocationKey, Metered, Observed, PricedKind
 from tests.unit.cli.support import Cloud, charge, run
 
@@ -46,8 +49,8 @@ OBSERVED = Observed(
 
 @pytest.fixture
 def recorded(cloud: Cloud) -> Cloud:
-    cloud.invocations.record_metered(KEY, METERED)
-    cloud.invocations.record_observed(KEY, OBSERVED, awaits_session=False)
+    cloud.invocations.record_metered([MeteredHalf(KEY, METERED)])
+    cloud.invocations.record_observed([ObservedHalf(KEY, OBSERVED)])
     return cloud
 
 
@@ -96,7 +99,7 @@ def test_csv_has_a_row_for_each_token_kind(recorded: Cloud) -> None:
 
 
 def test_a_call_that_only_cloudtrail_has_seen(cloud: Cloud) -> None:
-    cloud.invocations.record_observed(KEY, OBSERVED, awaits_session=False)
+    cloud.invocations.record_observed([ObservedHalf(KEY, OBSERVED)])
 
     out = run("request", "111122223333/eu-west-1/5f3c0b9e", "--output", "table").out
 
@@ -109,7 +112,7 @@ def test_a_call_that_cloudtrail_counted_has_a_provisional_cost(cloud: Cloud) -> 
     half = replace(
         OBSERVED, kinds=kinds, price_source="a list", issued_to="arn:aws:lambda:::function:chat", has_bearer_token=True
     )
-    cloud.invocations.record_observed(KEY, half, awaits_session=False)
+    cloud.invocations.record_observed([ObservedHalf(KEY, half)])
 
     out = run("request", "111122223333/eu-west-1/5f3c0b9e", "--output", "table").out
     document = run("request", "111122223333/eu-west-1/5f3c0b9e").json
@@ -122,7 +125,7 @@ def test_a_call_that_cloudtrail_counted_has_a_provisional_cost(cloud: Cloud) -> 
 
 def test_a_call_that_no_log_covers_has_no_cost(cloud: Cloud) -> None:
     half = replace(OBSERVED, is_uncovered=True, iam_principal="", identity_name="jo", project="arn:project")
-    cloud.invocations.record_observed(KEY, half, awaits_session=False)
+    cloud.invocations.record_observed([ObservedHalf(KEY, half)])
 
     out = run("request", "111122223333/eu-west-1/5f3c0b9e", "--output", "table").out
     document = run("request", "111122223333/eu-west-1/5f3c0b9e").json
@@ -167,7 +170,7 @@ NOT_LOGGED = CategoryValue("team", "", reason=USAGE_NOT_LOGGED)
 
 
 def owner_of_a_call_without_evidence(cloud: Cloud, basis: Basis, *charges: AllocatedCharge) -> str:
-    cloud.invocations.record_metered(KEY, replace(METERED, request_metadata=()))
+    cloud.invocations.record_metered([MeteredHalf(KEY, replace(METERED, request_metadata=()))])
     cloud.put_day(DAY, basis, charges)
     out = run("request", "111122223333/eu-west-1/5f3c0b9e", "--output", "table").out
     return next(line.split("team", 1)[1].strip(" │") for line in out.splitlines() if line.strip(" │").startswith("team"))
@@ -192,7 +195,21 @@ def test_an_owner_that_the_bill_does_not_tell_is_said_to_be_unknown(
 ) -> None:
     said = owner_of_a_call_without_evidence(cloud, basis, billed(TAGGED), *others)
 
-    assert said == "not known from usage: the bill's tags may know"
+    assert said == "not known from usage and tags: the bill may know"
+
+
+@pytest.mark.parametrize("basis", [Basis.ESTIMATED, Basis.BILLED])
+def test_a_call_whose_owner_neither_it_nor_the_bill_tells_has_that_of_its_caller_s_tags_of_the_day(
+    cloud: Cloud, basis: Basis
+) -> None:
+    role = "arn:aws:iam::111122223333:role/app"
+    before = History(role).seen(Attributes((("team", "research"),)), AT - timedelta(days=1))
+    DynamoDirectory(cloud.ledger).record(None, before.seen(Attributes((("team", "growth"),)), AT + timedelta(days=2)))
+    disagreeing = billed(CategoryValue("team", "growth", Evidence("resource_tag", "growth")))
+
+    said = owner_of_a_call_without_evidence(cloud, basis, billed(TAGGED), disagreeing)
+
+    assert said.startswith("research (from principal tag in the directory; unless the bill's tags say")
 
 
 def test_a_call_that_the_bill_leaves_unallocated_is_so_too(cloud: Cloud) -> None:
@@ -202,14 +219,14 @@ def test_a_call_that_the_bill_leaves_unallocated_is_so_too(cloud: Cloud) -> None
 
 
 def test_guardrail_units_are_shown_beside_the_cost_of_the_model(cloud: Cloud) -> None:
-    cloud.invocations.record_metered(KEY, replace(METERED, guardrail_units=(("topicPolicyUnits", 2),)))
+    cloud.invocations.record_metered([MeteredHalf(KEY, replace(METERED, guardrail_units=(("topicPolicyUnits", 2),)))])
 
     assert run("request", "111122223333/eu-west-1/5f3c0b9e").json["metered"]["guardrail_units"] == {"topicPolicyUnits": 2}
     assert "topicPolicyUnits=2" in run("request", "111122223333/eu-west-1/5f3c0b9e", "--output", "table").out
 
 
 def test_a_call_of_which_only_a_part_was_counted_has_no_known_cost(cloud: Cloud) -> None:
-    cloud.invocations.record_metered(KEY, replace(METERED, flags=("unmeasured",)))
+    cloud.invocations.record_metered([MeteredHalf(KEY, replace(METERED, flags=("unmeasured",)))])
 
     assert run("request", "111122223333/eu-west-1/5f3c0b9e").json["metered"]["cost"] is None
     assert "nothing says all that was used" in run("request", "111122223333/eu-west-1/5f3c0b9e", "--output", "table").out

@@ -18,7 +18,8 @@ from urllib3 import PoolManager, Timeout
 from urllib3.exceptions import HTTPError, NewConnectionError, ReadTimeoutError
 
 from attribution.alerts import Alert
-from attribution.budgets import AlertState, percent_of
+from attribution.budgets import AlertState, Driver, NotificationType, ThresholdType, percent_of
+from attribution.canonical import number_text
 from attribution.errors import PolicyInvalid
 from attribution.ports import Posted
 
@@ -73,14 +74,15 @@ def render(alert: Alert) -> dict[str, object]:
         before = escape(money(alert.previous_actual or actual, currency))
         title = f"Correction: {name} is at {percent} % of its budget"
         story = (
-            f"We said {before}. With the bill it is *{spent_text}* of {limit_text}, below the threshold of "
-            f"{alert.threshold_percent} %. The alert is closed."
+            f"We said {before}. With the bill it is *{spent_text}* of {limit_text}, back across the threshold of "
+            f"{_threshold(alert)}. The alert is closed."
         )
     else:
         title = f"{percent} % of budget: {name}, {spent} of {limit}"
         again = "again " if alert.revision > 1 else ""
-        story = f"Actual spend is {again}above {alert.threshold_percent} % of the budget for {alert.key.period}."
-    scope = ", ".join(alert.values) or "everything"
+        what = "Forecast spend" if alert.notification.type is NotificationType.FORECASTED else "Actual spend"
+        how = alert.notification.comparison.value.lower().replace("_", " ")
+        story = f"{what} is {again}{how} {_threshold(alert)} for {alert.key.period}."
     blocks = [
         HeaderBlock(text=PlainTextObject(text=title[:_HEADER_LIMIT], emoji=False)),
         SectionBlock(text=MarkdownTextObject(text=story)),
@@ -89,15 +91,14 @@ def render(alert: Alert) -> dict[str, object]:
                 MarkdownTextObject(text=f"*Spent*\n{spent_text} ({percent} %)"),
                 MarkdownTextObject(text=_left(alert)),
                 MarkdownTextObject(text=f"*Basis*\n{escape(_basis(alert))}"),
-                MarkdownTextObject(text=f"*Counts*\n{escape(alert.dimension, _NAME_LIMIT)}: {escape(scope)}"),
+                MarkdownTextObject(text=f"*Counts*\n{escape(alert.scope)}"),
             ]
         ),
     ]
-    if alert.spend.drivers and len(alert.values) != 1:
-        lines = "\n".join(
-            f"• {escape(driver, _NAME_LIMIT)}: {escape(money(amount, currency))}" for driver, amount in alert.spend.drivers
-        )
-        blocks.append(SectionBlock(text=MarkdownTextObject(text=f"*Largest*\n{lines}")))
+    if alert.spend.drivers:
+        first = alert.spend.drivers[0].dimension
+        lines = "\n".join(_driver(d, currency) for d in alert.spend.drivers if d.dimension == first)
+        blocks.append(SectionBlock(text=MarkdownTextObject(text=f"*Grew most, by {escape(first, _NAME_LIMIT)}*\n{lines}")))
     notes = [
         f"{alert.key.period} · as of {alert.changed_at:%Y-%m-%d %H:%M} UTC",
         f"alert {alert.key} revision {alert.revision}",
@@ -106,6 +107,21 @@ def render(alert: Alert) -> dict[str, object]:
         notes.insert(0, "Possible repeat: nobody could confirm that the first message arrived.")
     blocks.append(ContextBlock(elements=[MarkdownTextObject(text=escape(note, 500)) for note in notes]))
     return {"text": escape(f"{title}. {_basis(alert)}.", 1000), "blocks": [block.to_dict() for block in blocks]}
+
+
+def _threshold(alert: Alert) -> str:
+    """The threshold as a person reads it, escaped."""
+    notification, currency = alert.notification, alert.limit.currency
+    amount = escape(money(notification.amount(alert.limit.amount), currency))
+    if notification.threshold_type is ThresholdType.ABSOLUTE_VALUE:
+        return amount
+    return f"{number_text(notification.threshold)} % of the budget ({amount})"
+
+
+def _driver(driver: Driver, currency: str) -> str:
+    change = money(driver.change, currency)
+    signed = change if driver.change < 0 else f"+{change}"
+    return f"• {escape(driver.name, _NAME_LIMIT)}: {escape(money(driver.amount, currency))} ({escape(signed)})"
 
 
 def _left(alert: Alert) -> str:

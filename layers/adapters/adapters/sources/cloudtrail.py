@@ -38,7 +38,8 @@ _LOGGED_CALLS = ("InvokeModel", "InvokeModelWithResponseStream", "Converse", "Co
 _UNCOVERED_CALLS = ("InvokeModelWithBidirectionalStream", "StartAsyncInvoke")
 _MANTLE_CALL = "CreateInference"
 _SESSIONS = ("AssumeRole", "AssumeRoleWithSAML", "AssumeRoleWithWebIdentity", "GetFederationToken")
-_CHANGES = {
+_IAM = "iam.amazonaws.com"
+_BEDROCK_CHANGES = {
     "PutModelInvocationLoggingConfiguration": Change.LOGGING_CHANGED,
     "DeleteModelInvocationLoggingConfiguration": Change.LOGGING_DELETED,
     "CreateInferenceProfile": Change.INFERENCE_PROFILES,
@@ -47,6 +48,18 @@ _CHANGES = {
     "UntagResource": Change.INFERENCE_PROFILES,
     "CreateModelInvocationJob": Change.BATCH_JOB,
 }
+_CHANGES: Mapping[str, Mapping[str, Change]] = {
+    **dict.fromkeys(_BEDROCK, _BEDROCK_CHANGES),
+    _MANTLE: dict.fromkeys(("CreateProject", "UpdateProject", "TagResource", "UntagResource"), Change.PROJECTS),
+    _IAM: dict.fromkeys(
+        ("CreateRole", "TagRole", "UntagRole", "DeleteRole", "CreateUser", "TagUser", "UntagUser", "DeleteUser"),
+        Change.PRINCIPALS,
+    ),
+    "organizations.amazonaws.com": dict.fromkeys(
+        ("TagResource", "UntagResource", "MoveAccount", "UpdateOrganizationalUnit"), Change.ACCOUNTS
+    ),
+    "account.amazonaws.com": {"PutAccountName": Change.ACCOUNTS},
+}
 # Only these carry session tags; the key id of other credentials would be of no use here.
 _WITH_SESSION = ("AssumedRole", "FederatedUser", "Role")
 _SESSION_ARN = re.compile(r"^arn:[^:]+:sts::\d{12}:(?:assumed-role/[^/]+|federated-user)/(?P<session>.+)$")
@@ -54,6 +67,8 @@ _TIERS = {"flex": Tier.FLEX, "priority": Tier.PRIORITY, "reserved": Tier.RESERVE
 _ANOTHER_ACCOUNTS_COPY = "0"
 _METADATA_LIMIT = 256
 _LONGEST_ID, _LONGEST_ARN = 256, 2048
+# Bytes: a model is part of keys of the tables, which hold 2,048 bytes.
+_LONGEST_MODEL = 1900
 _MOST_TOKENS = 10**12
 
 
@@ -114,6 +129,10 @@ class _Request(_Declared):
     incoming_transitive_tags: dict[str, object] | None = None
     resource_arn: str | None = msgspec.field(default=None, name="resourceARN")
     inference_profile_identifier: str | None = None
+    role_name: str | None = None
+    user_name: str | None = None
+    resource_id: str | None = None
+    account_id: str | None = None
 
 
 class _Credentials(_Declared):
@@ -175,13 +194,10 @@ class _File(msgspec.Struct):
 
 
 class Message(msgspec.Struct, frozen=True):
-    """A message about API calls: a CloudTrail record as EventBridge delivers it, the event of a trail file, or a request to
-    look again for the calls made with some credentials.
-    """
+    """A message about API calls: a CloudTrail record as EventBridge delivers it, or the event of a trail file."""
 
+    detail: msgspec.Raw
     detail_type: str = msgspec.field(default="", name="detail-type")
-    detail: msgspec.Raw = msgspec.field(default_factory=msgspec.Raw)
-    relink_access_key_id: str = ""
 
     @property
     def is_about_an_object(self) -> bool:
@@ -234,12 +250,9 @@ def folded(tag_keys: Sequence[str]) -> frozenset[str]:
 def read_message(body: str, name: str) -> Message:
     """A message's body; what is no message about API calls is rejected without a word of it."""
     try:
-        message = _message_decoder.decode(body)
+        return _message_decoder.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         raise InputRejected(name, "not a message about API calls") from None
-    if bool(bytes(message.detail)) == bool(message.relink_access_key_id):
-        raise InputRejected(name, "a message about API calls has either a detail or credentials to look for")
-    return message
 
 
 def parse_event(raw: bytes | str | msgspec.Raw, tag_keys: frozenset[str]) -> TrailEvent | None:
@@ -264,10 +277,10 @@ def projected(record: Mapping[str, Any]) -> dict[str, Any]:
 
 def _reader_of(head: _Head) -> Callable[[_Record, frozenset[str]], TrailEvent | None] | None:
     name = head.event_name
+    if name in _CHANGES.get(head.event_source or "", {}):
+        return _change
     if head.event_source in _BEDROCK:
-        if name in _LOGGED_CALLS or name in _UNCOVERED_CALLS:
-            return _call
-        return _change if name in _CHANGES else None
+        return _call if name in _LOGGED_CALLS or name in _UNCOVERED_CALLS else None
     if head.event_source == _MANTLE:
         return _call if name == _MANTLE_CALL else None
     return _session if head.event_source == _STS and name in _SESSIONS else None
@@ -294,7 +307,7 @@ def _call(record: _Record, tag_keys: frozenset[str]) -> ObservedCall:
     context = identity.session_context or _SessionContext()
     is_mantle = record.event_source == _MANTLE
     model_id, arn = (request.model if is_mantle else request.model_id) or "", identity.arn or ""
-    if max(len(model_id), len(arn)) > _LONGEST_ARN:
+    if len(arn) > _LONGEST_ARN or len(model_id.encode()) > _LONGEST_MODEL:
         raise InputRejected(_where(record), "the call's model or identity is longer than any ARN")
     session = _SESSION_ARN.match(arn)
     reference = model_reference(model_id)
@@ -307,7 +320,7 @@ def _call(record: _Record, tag_keys: frozenset[str]) -> ObservedCall:
         role=(context.session_issuer.arn if context.session_issuer else None) or "",
         session_name=session["session"] if session else "",
         source_identity=context.source_identity or "",
-        access_key_id=(identity.access_key_id or "") if identity.type in _WITH_SESSION else "",
+        access_key_id=_text(identity.access_key_id) if identity.type in _WITH_SESSION else "",
         error_code=record.error_code or "",
         event_id=record.event_id or "",
         revision=_revision(record, identity),
@@ -420,20 +433,36 @@ def _change(record: _Record, tag_keys: frozenset[str]) -> ObservedChange | None:
     if record.error_code:
         # It was refused, so nothing changed.
         return None
+    identity = record.identity or _Identity()
+    return ObservedChange(
+        change=_CHANGES[record.event_source or ""][record.event_name or ""],
+        event_name=record.event_name or "",
+        account_id=_text(record.recipient_account_id or identity.account_id),
+        region=_text(record.region),
+        resource=_changed(record)[:_LONGEST_ARN],
+        event_id=_text(record.event_id),
+        made_at=_time(record),
+    )
+
+
+def _changed(record: _Record) -> str:
+    """What a change is about: an ARN or an account id; empty where the record does not say."""
     request, response = record.request or _Request(), record.response or _Response()
+    if record.event_source == _IAM:
+        kind, name = ("role", request.role_name) if request.role_name else ("user", request.user_name)
+        identity = record.identity or _Identity()
+        account_id = record.recipient_account_id or identity.account_id
+        partition = (identity.arn or "").split(":")[1:2] or ["aws"]
+        return f"arn:{partition[0]}:iam::{account_id}:{kind}/{name}" if name and account_id else ""
     named = (
         response.job_arn,
         response.inference_profile_arn,
         request.resource_arn,
         request.inference_profile_identifier,
+        request.account_id,
+        request.resource_id,
+        _project(record),
+        # An account that renames itself need not name itself.
+        record.recipient_account_id if record.event_name == "PutAccountName" else None,
     )
-    identity = record.identity or _Identity()
-    return ObservedChange(
-        change=_CHANGES[record.event_name or ""],
-        event_name=record.event_name or "",
-        account_id=_text(record.recipient_account_id or identity.account_id),
-        region=_text(record.region),
-        resource=next((name for name in named if name), "")[:_LONGEST_ARN],
-        event_id=_text(record.event_id),
-        made_at=_time(record),
-    )
+    return next((name for name in named if name), "")

@@ -8,41 +8,46 @@ days in one transaction.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date
 
 from attribution.adjustments import BREAKDOWN, Adjustment, adjust, candidates
-from attribution.allocation import CostCategory, allocate_day, estimate_day, totals_by_currency
-from attribution.canonical import content_hash
-from attribution.charges import Basis
+from attribution.allocation import allocate_day, estimate_day, totals_by_currency
+from attribution.charges import Basis, OriginCharge
+from attribution.coverage import Coverage, add_up
+from attribution.day_directory import DayDirectory, directory_of_day, ids_named
 from attribution.days import DayPointer, DayVersion, make_day_version, usage_fingerprint
-from attribution.deliveries import DeliveryOutcome, DeliveryRecord, newest
-from attribution.directory import is_opaque
+from attribution.deliveries import DayOfDelivery, DeliveryOutcome, DeliveryRecord, newest
+from attribution.directory import resolved_usage
 from attribution.errors import ConservationViolated, LedgerConflict
 from attribution.periods import BillingPeriod
 from attribution.ports import (
     Announcements,
     Deliveries,
+    DirectoryOfDays,
+    DirectoryRequests,
     EstimatePrices,
     LedgerDays,
     OriginCharges,
     Policy,
-    ProfileTags,
     UsageCounters,
 )
+from attribution.rules import Rules
 from attribution.usage import Usage
 
 
 @dataclass(frozen=True, slots=True)
 class AllocatedDay:
     """What happened to a day. `flipped` are the days that readers now see in another version; `adjustment` is what that
-    changed in a month that was closed.
+    changed in a month that was closed. `coverage`, by currency, is that of a version that was written.
     """
 
     version: str
     basis: Basis
     flipped: tuple[date, ...]
     adjustment: Adjustment | None = None
+    coverage: Mapping[str, Coverage] = field(default_factory=dict)
+    first_category: str = ""
 
 
 def allocate_charges(
@@ -54,7 +59,8 @@ def allocate_charges(
     counters: UsageCounters,
     policy: Policy,
     prices: EstimatePrices,
-    profile_tags: ProfileTags,
+    directory: DirectoryOfDays,
+    directory_requests: DirectoryRequests,
     announcements: Announcements,
 ) -> AllocatedDay:
     """Make the current version of a day and, where it is a new one, let readers see it."""
@@ -63,11 +69,13 @@ def allocate_charges(
     current = pointers.get(usage_date)
     known = deliveries.of_period(period)
     pending, billing = _deliveries(known, period, usage_date, current)
-    usage, categories = counters.usage_of(usage_date), policy.cost_categories()
+    usage, rules = resolved_usage(counters.usage_of(usage_date), directory.find), policy.rules(usage_date)
+    charges = _charges(usage_date, billing, origin_charges) if billing else ()
+    added = _look_up(usage_date, usage, charges, rules, directory, directory_requests)
     if billing is None:
-        day = _estimate(usage_date, usage, categories, prices, profile_tags)
+        day = _estimate(usage_date, usage, rules, prices, added)
     else:
-        day = _allocate(usage_date, billing, usage, categories, origin_charges)
+        day = _allocate(usage_date, billing, charges, usage, rules, added)
 
     new: Sequence[DayPointer] = ()
     publishing = None
@@ -75,7 +83,7 @@ def allocate_charges(
         publishing = billing = _stage(day, pending, deliveries, days)
         new = _complete(publishing, pointers, days)
     elif current is None or current.version != day.version:
-        new = [_write(day, billing.sequence if billing else "", days)]
+        new = [days.stage(day, billing.sequence if billing else "")]
     adjustment = _adjustment(billing, known, pointers, new, days) if billing else None
     if new:
         days.flip(new, replacing=pointers, publishing=publishing, adjustment=adjustment)
@@ -86,7 +94,21 @@ def allocate_charges(
     _discard_overtaken(usage_date, known, deliveries, days)
     # Said on every delivery of the message, because an attempt that flipped may have ended before it could say so.
     announcements.days_changed(period, flipped or (usage_date,))
-    return AllocatedDay(day.version, day.basis, flipped, adjustment)
+    is_new = publishing is not None or bool(new)
+    return AllocatedDay(
+        version=day.version,
+        basis=day.basis,
+        flipped=flipped,
+        adjustment=adjustment,
+        coverage=_by_currency(day) if is_new else {},
+        first_category=next(iter(rules.names), ""),
+    )
+
+
+def _by_currency(day: DayVersion) -> dict[str, Coverage]:
+    """The day's coverage as a whole, of what it cost."""
+    costing = ((place, coverage) for place, coverage in day.coverage.items() if coverage.parts)
+    return {currency: coverage for (currency,), coverage in add_up(costing, lambda place: (place.currency,)).items()}
 
 
 def _deliveries(
@@ -108,69 +130,88 @@ def _deliveries(
     return pending, published
 
 
+def _look_up(
+    usage_date: date,
+    usage: Sequence[Usage],
+    charges: Sequence[OriginCharge],
+    rules: Rules,
+    directory: DirectoryOfDays,
+    requests: DirectoryRequests,
+) -> DayDirectory:
+    """What the directory adds to the day. What it does not know is asked for: the day is allocated again then."""
+    ids = ids_named((u.key for u in usage), charges)
+    known = directory.attributes_on(ids, usage_date)
+    unknown = [id for id in ids if id not in known]
+    if unknown:
+        requests.entries(unknown)
+    return directory_of_day(known, rules, charges)
+
+
 def _estimate(
     usage_date: date,
     usage: Sequence[Usage],
-    categories: Sequence[CostCategory],
+    rules: Rules,
     prices: EstimatePrices,
-    profile_tags: ProfileTags,
+    directory: DayDirectory,
 ) -> DayVersion:
     pricing = prices.pricing(sorted({(u.key.model, u.key.region) for u in usage}))
-    tags = profile_tags.tags(sorted({u.key.inference_profile for u in usage if is_opaque(u.key.inference_profile)}))
-    estimated = estimate_day(usage, categories, pricing=pricing, profile_tags=tags)
+    estimated = estimate_day(usage, rules, pricing=pricing, directory=directory)
     return make_day_version(
         usage_date,
         Basis.ESTIMATED,
         estimated,
-        categories,
+        rules,
         origin="",
         usage=usage_fingerprint(usage),
         pricing=pricing.fingerprint(estimated),
-        directory=content_hash(sorted(tags.items())) if tags else "",
+        directory=directory.fingerprint(),
+        counted=usage,
     )
 
 
-def _allocate(
-    usage_date: date,
-    billing: DeliveryRecord,
-    usage: Sequence[Usage],
-    categories: Sequence[CostCategory],
-    origin_charges: OriginCharges,
-) -> DayVersion:
+def _billed(usage_date: date, billing: DeliveryRecord) -> DayOfDelivery:
     billed = billing.day(usage_date)
     if billed is None:
         raise ConservationViolated(
             f"{usage_date} is billed in the ledger but missing from delivery {billing.execution_id}: replay that delivery"
         )
+    return billed
+
+
+def _charges(usage_date: date, billing: DeliveryRecord, origin_charges: OriginCharges) -> Sequence[OriginCharge]:
+    """The origin charges of a day, which sum to what their delivery recorded."""
+    billed = _billed(usage_date, billing)
     charges = origin_charges.read(usage_date, billed.origin)
     if totals_by_currency(charges) != dict(billed.totals):
         raise ConservationViolated(f"origin charges {billed.origin} of {usage_date} do not sum to what the delivery recorded")
-    allocated = allocate_day(charges, usage, categories)
+    return charges
+
+
+def _allocate(
+    usage_date: date,
+    billing: DeliveryRecord,
+    charges: Sequence[OriginCharge],
+    usage: Sequence[Usage],
+    rules: Rules,
+    directory: DayDirectory,
+) -> DayVersion:
+    allocated = allocate_day(charges, usage, rules, directory)
     return make_day_version(
         usage_date,
         billing.basis_of(usage_date),
         allocated,
-        categories,
-        origin=billed.origin,
+        rules,
+        origin=_billed(usage_date, billing).origin,
         usage=usage_fingerprint(usage),
+        directory=directory.fingerprint(),
+        counted=usage,
+        names_principals=any(charge.iam_principal for charge in charges),
     )
-
-
-def _write(day: DayVersion, sequence: str, days: LedgerDays) -> DayPointer:
-    """Write a version and read it back: what the store holds must sum to what was decided, before anybody can see it."""
-    pointer = days.stage(day, sequence)
-    totals, count = days.stored_totals(day.usage_date, day.version)
-    if totals != dict(day.totals) or count != len(day.charges):
-        raise ConservationViolated(
-            f"version {day.version} of {day.usage_date} holds {count} charges of {totals}, "
-            f"not the {len(day.charges)} of {dict(day.totals)} that were allocated"
-        )
-    return pointer
 
 
 def _stage(day: DayVersion, pending: DeliveryRecord, deliveries: Deliveries, days: LedgerDays) -> DeliveryRecord:
     """Write a day of a delivery that is not visible yet; returns its record with the day marked."""
-    _write(day, pending.sequence, days)
+    days.stage(day, pending.sequence)
     replaced = pending.staged.get(day.usage_date, day.version)
     if replaced != day.version:
         # Usage moved since. Before the record forgets that version; a delivery cannot become visible with one that expires.

@@ -1,81 +1,240 @@
-"""Compare every budget with what a billing period has spent so far, and raise, correct or leave its alerts."""
+"""Hold budgets against the ledger, and raise, correct or leave their alerts.
+
+Every budget is judged in the period that runs now and in each period that a changed usage day lies in. What a budget counts of
+one version of a day never changes, so it is summed once, for all budgets in one pass over the day's charges, and kept: however
+many values a dimension has, an evaluation reads one small item per day, and the charges of the days that changed.
+"""
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping
-from dataclasses import dataclass
-from datetime import date
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import date, datetime
 from decimal import Decimal
 
-from attribution.alerts import Alert, alert_key, next_alert, threshold_keys
-from attribution.budgets import Budget, Crossing, Spend, evaluate, top_drivers
-from attribution.charges import Basis
-from attribution.days import DayPointer, Sum
+from attribution.alerts import Alert, alert_key, crossing_key, next_alert
+from attribution.budget_periods import DAY, BudgetPeriod, TimeUnit, local_date
+from attribution.budgets import (
+    Budget,
+    Crossing,
+    DayAmount,
+    Evaluation,
+    crossings,
+    days_needed,
+    driver_spans,
+    evaluate,
+    known_days,
+    top_drivers,
+)
+from attribution.charges import AllocatedCharge, Basis
+from attribution.days import DayPointer
+from attribution.errors import LedgerConflict
 from attribution.money import ZERO, add
 from attribution.periods import BillingPeriod
-from attribution.ports import Alerts, Clock, LedgerDays, Policy
+from attribution.ports import Alerts, BudgetSums, Clock, LedgerDays, Policy
+from attribution.scopes import CHARGE_DIMENSIONS, Scope, dimensions_of, sum_drivers, sum_scopes
+
+DRIVER_DIMENSIONS = ("iam_principal", "model", "token_kind", "account")
+"""By which drivers are told, behind the cost categories: who, with which model, for what."""
+
+
+Target = tuple[Budget, BudgetPeriod]
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """Budgets held against the ledger. `days_summed` are those whose charges were read, because no sum was kept."""
+
+    evaluations: tuple[Evaluation, ...]
+    days_summed: int
+    # Budgets on a cost category by which some day of the period is not allocated yet.
+    not_evaluated: tuple[str, ...]
+    # Budgets without a limit in a period: a plan that begins later, or nothing yet to adjust a limit to.
+    without_limit: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class EvaluatedBudgets:
-    """What an evaluation found and changed."""
+    """What an evaluation found, and what it changed."""
 
     budgets: int
+    judged: Judged
     crossed: int
     changed: tuple[Alert, ...]
-    # Budgets on a dimension that some day of the period was not summed by.
-    not_evaluated: tuple[str, ...] = ()
+
+    @property
+    def evaluations(self) -> tuple[Evaluation, ...]:
+        return self.judged.evaluations
 
 
 def evaluate_budgets(
-    period: BillingPeriod, *, days: LedgerDays, policy: Policy, alerts: Alerts, clock: Clock
+    changed_days: Sequence[date],
+    *,
+    days: LedgerDays,
+    sums: BudgetSums,
+    policy: Policy,
+    alerts: Alerts,
+    clock: Clock,
 ) -> EvaluatedBudgets:
-    """Evaluate all budgets for one billing period.
+    """Evaluate all budgets after some ledger days changed; on schedule, none has.
 
     The alerts are read before the ledger: one that another evaluation changes in between, on fresher figures, is left alone.
     """
+    now = clock()
     budgets = policy.budgets()
-    before = {key: alerts.get(key) for b in budgets for key in threshold_keys(b, period)}
-    pointers = days.pointers(period)
-    # A day that was allocated before a cost category existed has no sums by it, and none is not zero.
-    known = {b.dimension for b in budgets if all(b.dimension in p.sum_chunks for p in pointers.values())}
-    by_dimension = {dimension: days.sums(list(pointers.values()), dimension) for dimension in sorted(known)}
-    crossed = 0
-    changed: list[Alert] = []
-    for budget in budgets:
-        if budget.dimension not in known:
-            continue
-        spend = spend_of(budget, pointers, by_dimension[budget.dimension])
-        # Those that tell come first: an attempt that ends in between must not leave a threshold covered by no message.
-        for crossing in sorted(evaluate(budget, period, spend), key=lambda c: c.told_by_another):
-            crossed += int(crossing.is_crossed)
-            alert = _update(crossing, before[alert_key(crossing)], alerts, clock)
-            if alert is not None:
-                changed.append(alert)
-    return EvaluatedBudgets(len(budgets), crossed, tuple(changed), tuple(b.name for b in budgets if b.dimension not in known))
+    targets = targets_of(budgets, changed_days, now)
+    before = alerts.get_many(alert_key(b, period, n) for b, period in targets for n in b.notifications)
+    ledger = _Ledger(days, sums, budgets)
+    judged = ledger.judge(targets, now)
+    found = [c for e in judged.evaluations for c in crossings(e)]
+    news = [c for c in found if next_alert(c, before.get(crossing_key(c)), now) is not None]
+    dimensions = [*policy.rules(now.date()).names, *DRIVER_DIMENSIONS]
+    explained = ledger.with_drivers(news, dimensions, now)
+    changed = [alert for c in explained if (alert := _update(c, before.get(crossing_key(c)), alerts, now))]
+    return EvaluatedBudgets(len({b.name for b, _ in targets}), judged, sum(c.is_crossed for c in found), tuple(changed))
 
 
-def spend_of(budget: Budget, pointers: Mapping[date, DayPointer], sums: Mapping[date, Mapping[tuple[str, str], Sum]]) -> Spend:
-    """What counts towards a budget: the days of the period in the budget's metric and currency, billed and estimated apart."""
-    billed, estimated = ZERO, ZERO
-    by_value: dict[str, Decimal] = defaultdict(lambda: ZERO)
-    for usage_date, values in sums.items():
-        for (value, currency), day_sum in values.items():
-            if currency != budget.limit.currency or (budget.values and value not in budget.values):
-                continue
-            amount: Decimal = getattr(day_sum.costs, budget.metric)
-            by_value[value] = add(by_value[value], amount)
-            if pointers[usage_date].basis is Basis.ESTIMATED:
-                estimated = add(estimated, amount)
-            else:
-                billed = add(billed, amount)
-    return Spend(billed, estimated, top_drivers(by_value.items()))
+def judge_budgets(budgets: Sequence[Budget], *, days: LedgerDays, sums: BudgetSums, clock: Clock) -> Judged:
+    """Budgets in the periods that run now, for somebody who asks; no alert comes of it."""
+    now = clock()
+    return _Ledger(days, sums, budgets).judge(targets_of(budgets, (), now), now)
 
 
-def _update(crossing: Crossing, current: Alert | None, alerts: Alerts, clock: Clock) -> Alert | None:
-    following = next_alert(crossing, current, clock())
+def targets_of(budgets: Iterable[Budget], changed_days: Sequence[date], now: datetime) -> list[Target]:
+    """Each budget that has not ended, with the periods to judge it in."""
+    return [(b, period) for b in budgets if not b.is_expired(now) for period in _periods(b, changed_days, now)]
+
+
+def _names(targets: Iterable[Target]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(budget.name for budget, _ in targets))
+
+
+def _periods(budget: Budget, changed_days: Iterable[date], now: datetime) -> list[BudgetPeriod]:
+    """The period that runs now, and those of changed days that have begun; of days also yesterday, complete by now."""
+    today = local_date(now, budget.zone)
+    days = (today, *changed_days, *((today - DAY,) if budget.time_unit is TimeUnit.DAILY else ()))
+    periods = {p for day in days if (p := budget.period_of(day)) is not None and p.starts_at(budget.zone) <= now}
+    return sorted(periods)
+
+
+def _update(crossing: Crossing, current: Alert | None, alerts: Alerts, now: datetime) -> Alert | None:
+    following = next_alert(crossing, current, now)
     if following is None:
         return None
     # Another evaluation may have raised it in the meantime; then it is that one's to tell.
     return following if alerts.put(following, replacing=current) else None
+
+
+class _Ledger:
+    """What budgets count of ledger days: kept sums, and the charges of days of which none is kept."""
+
+    def __init__(self, days: LedgerDays, sums: BudgetSums, budgets: Iterable[Budget]) -> None:
+        self._days = days
+        self._sums = sums
+        self._scopes: dict[str, Scope] = {b.scope.digest: b.scope for b in budgets}
+        self._categories = {
+            digest: {name for name in dimensions_of(scope.filter) if name not in CHARGE_DIMENSIONS}
+            for digest, scope in self._scopes.items()
+        }
+        self._pointers: dict[BillingPeriod, Mapping[date, DayPointer]] = {}
+        self._days_summed = 0
+
+    def judge(self, targets: Sequence[Target], now: datetime) -> Judged:
+        """Hold budgets against the ledger."""
+        amounts = self._amounts(targets, now)
+        counted = {(b, p): known_days(b, p, amounts[b.scope.digest]) for b, p in targets}
+        judged = {(b, p): evaluate(b, p, days, now) for (b, p), days in counted.items() if days is not None}
+        return Judged(
+            tuple(evaluation for evaluation in judged.values() if evaluation is not None),
+            self._days_summed,
+            _names(target for target, days in counted.items() if days is None),
+            _names(target for target, evaluation in judged.items() if evaluation is None),
+        )
+
+    def _amounts(self, targets: Sequence[Target], now: datetime) -> Mapping[str, Mapping[date, DayAmount | None]]:
+        """What each scope counts of every ledger day that its budgets look at, by the scope's digest.
+
+        None where nobody knows: a day that was allocated before a cost category existed says nothing of it, which is not zero.
+        """
+        needed: dict[date, set[str]] = defaultdict(set)
+        for budget, period in targets:
+            for day in _span(days_needed(budget, period, now), period.last_day):
+                needed[day].add(budget.scope.digest)
+        pointers = self._current(needed)
+        kept = self._sums.read(list(pointers.values()))
+        amounts: dict[str, dict[date, DayAmount | None]] = {digest: {} for digest in self._scopes}
+        for day, pointer in sorted(pointers.items()):
+            known = {digest for digest in needed[day] if all(map(pointer.is_summed_by, self._categories[digest]))}
+            sums = kept.get(day, {})
+            if missing := known - sums.keys():
+                sums = self._sum(pointer, sums, missing)
+            for digest in needed[day]:
+                is_estimated = pointer.basis is Basis.ESTIMATED
+                amounts[digest][day] = DayAmount(sums[digest], is_estimated) if digest in known else None
+        return amounts
+
+    def _sum(self, pointer: DayPointer, kept: Mapping[str, Decimal], missing: Iterable[str]) -> Mapping[str, Decimal]:
+        """Sum a day for scopes of which no sum is kept, and keep it: an attempt that ends in between goes on from there."""
+        self._days_summed += 1
+        summed = sum_scopes(self._charges(pointer), [self._scopes[digest] for digest in sorted(missing)])
+        sums = {digest: amount for digest, amount in kept.items() if digest in self._scopes} | summed
+        self._sums.keep(pointer, sums)
+        return sums
+
+    def _charges(self, pointer: DayPointer) -> Iterator[AllocatedCharge]:
+        count = 0
+        for charge in self._days.charges(pointer.usage_date, pointer.version):
+            count += 1
+            yield charge
+        if count != pointer.charge_count:
+            raise LedgerConflict(
+                f"version {pointer.version} of {pointer.usage_date} has {count} charges left of {pointer.charge_count}: "
+                "it expired while it was read; read the day again"
+            )
+
+    def _current(self, wanted: Iterable[date]) -> dict[date, DayPointer]:
+        """The pointers of those of the days that the ledger has."""
+        months: dict[BillingPeriod, set[date]] = defaultdict(set)
+        for day in wanted:
+            months[BillingPeriod.of(day)].add(day)
+        for month in months.keys() - self._pointers.keys():
+            self._pointers[month] = self._days.pointers(month)
+        return {day: p for month, days in months.items() for day, p in self._pointers[month].items() if day in days}
+
+    def with_drivers(self, news: Sequence[Crossing], dimensions: Sequence[str], now: datetime) -> Iterator[Crossing]:
+        """The crossings with the names behind their spend: those that tell first, so that an attempt that ends in between never
+        leaves a threshold that no message covers.
+        """
+        told = {(c.budget.name, c.period): c.evaluation for c in news}
+        by_day: dict[date, set[str]] = defaultdict(set)
+        spans = {target: driver_spans(e.period, now) for target, e in told.items()}
+        for target, evaluation in told.items():
+            for day in (*spans[target][0], *spans[target][1]):
+                by_day[day].add(evaluation.budget.scope.digest)
+        pointers = self._current(by_day)
+        known = [d for d in dimensions if d in CHARGE_DIMENSIONS or all(p.is_summed_by(d) for p in pointers.values())]
+        daily = {
+            day: sum_drivers(self._charges(pointer), [self._scopes[digest] for digest in sorted(by_day[day])], known)
+            for day, pointer in pointers.items()
+        }
+        explained = {}
+        for target, evaluation in told.items():
+            digest = evaluation.budget.scope.digest
+            amounts, before = (_added([daily[d][digest] for d in span if d in daily]) for span in spans[target])
+            drivers = top_drivers(amounts, before, known)
+            explained[target] = replace(evaluation, spend=replace(evaluation.spend, drivers=drivers))
+        for crossing in sorted(news, key=lambda c: c.told_by_another):
+            yield replace(crossing, evaluation=explained[crossing.budget.name, crossing.period])
+
+
+def _span(first: date, last: date) -> Iterator[date]:
+    return (first + i * DAY for i in range((last - first).days + 1))
+
+
+def _added(parts: Iterable[Mapping[tuple[str, str], Decimal]]) -> dict[tuple[str, str], Decimal]:
+    sums: dict[tuple[str, str], Decimal] = {}
+    for part in parts:
+        for name, amount in part.items():
+            sums[name] = add(sums.get(name, ZERO), amount)
+    return sums

@@ -12,12 +12,14 @@ from attribution.directory import is_opaque, resolved
 from attribution.errors import InputRejected
 from attribution.meters import Meter, Tier, TokenKind
 from attribution.models import model_reference
-from attribution.ports import Directory, Invocations, MeteredRecord, Prices, Quarantine, Recorded
+from attribution.ports import Directory, Invocations, MeteredHalf, MeteredRecord, Prices, Quarantine, Recorded
 from attribution.prices import LONG_CONTEXT, PriceList, Rates, is_long_context
-from attribution.usage import Metered, PricedKind
+from attribution.usage import InvocationKey, Metered, PricedKind
 
 # Notices that one input may leave. An object that is no log at all has as many broken lines as it has lines.
 MOST_NOTICES = 100
+# Halves that are written at once. Memory holds no more of an input, however long it is.
+HALVES_AT_ONCE = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +59,7 @@ def record_invocations(
     outcome: Counter[str] = Counter()
     pricing = Pricing(prices, directory)
     notices = _Notices(quarantine)
+    halves: dict[InvocationKey, MeteredHalf] = {}
     for record in records:
         if record is None:
             outcome["ignored"] += 1
@@ -66,14 +69,28 @@ def record_invocations(
         elif record.timestamp < oldest:
             outcome["too_old"] += 1
         else:
-            metered = pricing.metered(record)
-            written = invocations.record_metered(record.key, metered)
-            if written.conflicts:
-                reason = f"request {record.key} was already recorded with other values: the first stands"
-                notices.put(InputRejected(record.log_object, reason))
-            outcome.update(_named(written, metered))
+            # Of two records of one request, the first stands: they are not written at once.
+            if len(halves) == HALVES_AT_ONCE or record.key in halves:
+                outcome.update(_written(halves.values(), invocations, notices))
+                halves.clear()
+            halves[record.key] = MeteredHalf(record.key, pricing.metered(record))
+    outcome.update(_written(halves.values(), invocations, notices))
     notices.close()
     return RecordedInvocations(**outcome)
+
+
+def _written(halves: Iterable[MeteredHalf], invocations: Invocations, notices: _Notices) -> Counter[str]:
+    """Write the halves; the first that cannot be written raises its error, once all others are."""
+    outcome: Counter[str] = Counter()
+    batch = list(halves)
+    for (key, metered), written in zip(batch, invocations.record_metered(batch), strict=True):
+        if isinstance(written, Exception):
+            raise written
+        if written.conflicts:
+            reason = f"request {key} was already recorded with other values: the first stands"
+            notices.put(InputRejected(metered.log_object, reason))
+        outcome.update(_named(written, metered))
+    return outcome
 
 
 def _named(written: Recorded, metered: Metered) -> list[str]:

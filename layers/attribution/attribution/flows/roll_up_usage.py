@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import date
 
 from attribution.ports import AllocationQueue, UsageCounters
-from attribution.usage import Counters, Invocation, UsageKey, changes, contribution
+from attribution.usage import Change, Counters, Invocation, UsageKey, changes, difference
 
 # DynamoDB takes 100 actions in one transaction; one of them moves the checkpoint.
 MAX_COUNTERS_PER_TRANSACTION = 99
@@ -45,39 +45,31 @@ def roll_up_usage(
 ) -> RolledUp:
     """Apply the records after the checkpoint, in transactions of consecutive records, then ask for their days."""
     checkpoint = counters.checkpoint(stream, shard)
-    fresh = [r for r in records if r.sequence > checkpoint]
+    moves = [(record.sequence, Change.of(record.old, record.new)) for record in records]
+    fresh = [move for move in moves if move[0] > checkpoint]
     for batch in _transactions(fresh):
-        differences = changes((r.old, r.new) for r in batch)
-        through = batch[-1].sequence
+        through, _ = batch[-1]
+        differences = difference(change for _, change in batch)
         counters.apply(stream, shard, after=checkpoint, through=through, differences=differences)
         checkpoint = through
-    days = _days(records)
+    days = tuple(sorted({usage.key.usage_date for _, change in moves for usage in change if usage}))
     # Also for records that were applied before: the attempt that applied them may have ended before it could ask.
     queue.usage_changed(days)
     return RolledUp(applied=len(fresh), skipped=len(records) - len(fresh), days=days)
 
 
-def _transactions(records: Sequence[StreamRecord]) -> list[list[StreamRecord]]:
-    batches: list[list[StreamRecord]] = []
+def _transactions(moves: Sequence[tuple[str, Change]]) -> list[list[tuple[str, Change]]]:
+    """Consecutive changes by their sequence numbers, as many at a time as one transaction takes."""
+    batches: list[list[tuple[str, Change]]] = []
     keys: set[UsageKey] = set()
-    for record in records:
-        touched = set(changes([(record.old, record.new)]))
-        if not batches or len(keys | touched) > MAX_COUNTERS_PER_TRANSACTION:
+    for move in moves:
+        touched = move[1].keys() - keys
+        if not batches or len(keys) + len(touched) > MAX_COUNTERS_PER_TRANSACTION:
             batches.append([])
-            keys = set()
+            keys, touched = set(), move[1].keys()
         keys |= touched
-        batches[-1].append(record)
+        batches[-1].append(move)
     return batches
-
-
-def _days(records: Sequence[StreamRecord]) -> tuple[date, ...]:
-    found = set()
-    for record in records:
-        for image in (record.old, record.new):
-            usage = contribution(image) if image else None
-            if usage:
-                found.add(usage.key.usage_date)
-    return tuple(sorted(found))
 
 
 def recount(invocations: Sequence[Invocation]) -> dict[UsageKey, Counters]:

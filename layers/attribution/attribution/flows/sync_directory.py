@@ -1,4 +1,5 @@
-"""Bring up to date what the ledger knows of prices and models: the price list, the models behind ARNs, what the bill paid.
+"""Bring up to date what the ledger knows of prices, models and owners: the price list, the models behind ARNs and their tags,
+tags of roles, users, projects and accounts, what the bill paid.
 
 What cannot be read leaves what was known before in force. Whatever was recorded without a price and has one now is asked to be
 priced, found through the usage counters: also what an attempt that ended early left behind.
@@ -6,13 +7,13 @@ priced, found through the usage counters: also what an attempt that ended early 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 
 from attribution.calibration import LOOK_BACK_DAYS, Observation, Place, calibrate, observe
 from attribution.days import DayPointer
-from attribution.directory import INFERENCE_PROFILE, DirectoryEntry, entry_of, gone, is_opaque, region_of_arn, resolved_key
+from attribution.directory import INFERENCE_PROFILE, entry_of, gone, is_opaque, kind_of, region_of_arn, resolved_key
 from attribution.errors import InputRejected, PriceListUnavailable
 from attribution.meters import TokenKind
 from attribution.periods import BillingPeriod
@@ -21,18 +22,25 @@ from attribution.ports import (
     CalibrationStore,
     DayRequests,
     Directory,
+    DirectoryRequests,
     EstimatePrices,
+    Histories,
     LedgerDays,
     OriginCharges,
     PriceOffers,
     PriceStore,
     Quarantine,
+    ReadAttributes,
     RepriceQueue,
     UnpricedUsage,
     UsageCounters,
 )
 from attribution.prices import OfferReading, Price, PriceList, PriceOrigin, contradictions, price_units
+from attribution.tag_history import ACCOUNT, PRINCIPALS, PROJECT, Attributes, History, first_day_changed, identity_of
 from attribution.usage import Usage, UsageKey
+
+# AWS Organizations answers a few questions a second, and needs about five for an account.
+ENTRIES_AT_ONCE = 25
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,52 +89,140 @@ def price_list_age(readings: Iterable[OfferReading], codes: Sequence[str], now: 
 
 
 @dataclass(frozen=True, slots=True)
-class SyncedModels:
-    """What asking Bedrock brought: things that exist, that are gone, and ARNs in usage that nobody could explain."""
+class SyncedEntries:
+    """What asking AWS brought: things that exist, those among them that have other attributes than before, and those that are
+    gone.
 
-    seen: int
-    gone: int
+    `unexplained` are ARNs in usage whose model nobody could tell, `unreadable` says why things could not be read. `days` are
+    asked to be allocated again.
+    """
+
+    seen: int = 0
+    changed: int = 0
+    gone: int = 0
     unexplained: tuple[str, ...] = ()
+    unreadable: Mapping[str, str] = field(default_factory=dict)
+    days: tuple[date, ...] = ()
 
 
-def sync_models(
-    *, models: BedrockModels, directory: Directory, days: LedgerDays, counters: UsageCounters, since: date, now: datetime
-) -> SyncedModels:
-    """Bring the directory of inference profiles up to date, and explain the ARNs in usage that are not in it."""
-    known = {entry.arn: entry for entry in directory.of_kind(INFERENCE_PROFILE)}
-    seen = set()
-    for described in models.inference_profiles():
-        directory.put(entry_of(described, known.get(described.arn), now))
-        seen.add(described.arn)
-    missing = [e for e in known.values() if e.arn not in seen and not e.deleted_at and region_of_arn(e.arn) == models.region]
-    # A listing may lag behind; what it lacks is asked for by name before it counts as gone.
-    outcomes = [sync_model(entry.arn, models=models, directory=directory, now=now) for entry in missing]
-    named = {u.key.model for u in _unpriced_usage(days, counters, since, now) if is_opaque(u.key.model)}
-    unknown = sorted(named - directory.find(named).keys())
-    outcomes += [sync_model(arn, models=models, directory=directory, now=now) for arn in unknown]
-    return SyncedModels(
-        seen=len(seen) + sum(outcome.seen for outcome in outcomes),
-        gone=sum(outcome.gone for outcome in outcomes),
-        unexplained=tuple(arn for outcome in outcomes for arn in outcome.unexplained),
-    )
+@dataclass(frozen=True, slots=True)
+class DirectorySync:
+    """What bringing entries up to date needs. `account_id` is the account whose roles, users and resources can be read."""
+
+    models: BedrockModels
+    directory: Directory
+    attributes: ReadAttributes
+    histories: Histories
+    days: LedgerDays
+    queue: DayRequests
+    account_id: str
+    since: date
+    moment: datetime
+
+    def profiles(self, named: Iterable[str]) -> SyncedEntries:
+        """Bring every inference profile up to date, and explain the ARNs in usage (`named`) that are not in the directory."""
+        known = {entry.arn: entry for entry in self.directory.of_kind(INFERENCE_PROFILE)}
+        listed: list[_Reading] = []
+        for described in self.models.inference_profiles():
+            self.directory.put(entry_of(described, known.get(described.arn), self.moment))
+            listed.append(_Reading(described.arn, Attributes(described.tags, described.name)))
+        seen = {reading.id for reading in listed}
+        # A listing may lag behind; what it lacks is asked for by name before it counts as gone.
+        here = [e.arn for e in known.values() if not e.deleted_at and region_of_arn(e.arn) == self.models.region]
+        wanted = {*named}
+        rest = {arn for arn in here if arn not in seen} | (wanted - self.directory.find(wanted).keys())
+        return self._record([*listed, *(self._read(arn) for arn in sorted(rest))])
+
+    def entries(self, ids: Iterable[str], *, changed_at: datetime | None = None, event: str = "") -> SyncedEntries:
+        """Bring these entries up to date. `changed_at` is when CloudTrail saw an `event` that changed them.
+
+        A role, a user or an account that an event names and nothing else does is left out: no usage was seen of it.
+        """
+        readings = []
+        for id in ids:
+            identity = identity_of(id)
+            is_asked_for = event == "" or (identity is not None and identity.kind not in (*PRINCIPALS, ACCOUNT))
+            if is_asked_for or self.histories.history(id) is not None:
+                readings.append(self._read(id))
+        return self._record(readings, changed_at=changed_at, event=event)
+
+    def _read(self, id: str) -> _Reading:
+        """What AWS says of a thing now; for what leads to a model, the directory's entry is brought up to date, too."""
+        identity = identity_of(id)
+        try:
+            if identity is None:
+                raise PermissionError("it is nothing that the directory can look up")
+            if identity.kind != ACCOUNT and identity.account_id != self.account_id:
+                raise PermissionError(f"it belongs to account {identity.account_id}, and this stack reads its own")
+            if identity.kind in (*PRINCIPALS, PROJECT, ACCOUNT):
+                return _Reading(id, self.attributes.read(identity))
+            return self._read_model(id)
+        except PermissionError as error:
+            return _Reading(id, None, refused=str(error), is_unexplained=kind_of(id) != "")
+
+    def _read_model(self, arn: str) -> _Reading:
+        described = self.models.describe(arn)
+        before = self.directory.find([arn]).get(arn)
+        if described is None:
+            if before is not None:
+                self.directory.put(gone(before, self.moment))
+            return _Reading(arn, None, is_unexplained=before is None)
+        entry = entry_of(described, before, self.moment)
+        self.directory.put(entry)
+        return _Reading(arn, Attributes(described.tags, described.name), is_unexplained=not entry.model)
+
+    def _record(self, readings: Sequence[_Reading], *, changed_at: datetime | None = None, event: str = "") -> SyncedEntries:
+        histories = [(reading, self.histories.history(reading.id)) for reading in readings]
+        updates = [(before, self._after(reading, before, changed_at, event)) for reading, before in histories]
+        first_days = [first_day_changed(before or History(after.id), after) for before, after in updates]
+        changed = [day for day in first_days if day is not None]
+        days = tuple(p.usage_date for p in _pointers(self.days, max(self.since, min(changed)), self.moment)) if changed else ()
+        # Also before anything is recorded: an attempt that ends in between finds nothing changed when it comes again. Both
+        # requests are one message, unless the recording takes long.
+        self.queue.requested(days)
+        for before, after in updates:
+            self.histories.record(before, after)
+        self.queue.requested(days)
+        return SyncedEntries(
+            seen=sum(reading.attributes is not None for reading in readings),
+            changed=len(changed),
+            gone=sum(after.deleted_at is not None and not (before and before.deleted_at) for before, after in updates),
+            unexplained=tuple(reading.id for reading in readings if reading.is_unexplained),
+            unreadable={reading.id: reading.refused for reading in readings if reading.refused},
+            days=days,
+        )
+
+    def _after(self, reading: _Reading, before: History | None, changed_at: datetime | None, event: str) -> History:
+        history = before or History(reading.id)
+        if reading.refused:
+            return history.refused(reading.refused)
+        if reading.attributes is None:
+            return history.gone(changed_at or self.moment)
+        return history.seen(reading.attributes, self.moment, changed_at=changed_at, event=event)
 
 
-def sync_model(arn: str, *, models: BedrockModels, directory: Directory, now: datetime) -> SyncedModels:
-    """Bring the entry of one ARN up to date; what does not exist any more keeps what it stood for."""
-    before: DirectoryEntry | None = directory.find([arn]).get(arn)
-    try:
-        described = models.describe(arn)
-    except PermissionError:
-        # Another account's, or a permission that is missing: nothing is known of it now.
-        return SyncedModels(0, 0, (arn,))
-    if described is not None:
-        entry = entry_of(described, before, now)
-        directory.put(entry)
-        return SyncedModels(1, 0, () if entry.model else (arn,))
-    if before is None:
-        return SyncedModels(0, 0, (arn,))
-    directory.put(gone(before, now))
-    return SyncedModels(0, 1)
+@dataclass(frozen=True, slots=True)
+class _Reading:
+    """What became of looking one thing up: its attributes, None where it does not exist, or why it may not be read."""
+
+    id: str
+    attributes: Attributes | None
+    refused: str = ""
+    is_unexplained: bool = False
+
+
+def opaque_models(*, days: LedgerDays, counters: UsageCounters, since: date, now: datetime) -> set[str]:
+    """The ARNs in usage without a price that did not say which model they stand for."""
+    return {u.key.model for u in _unpriced_usage(days, counters, since, now) if is_opaque(u.key.model)}
+
+
+def request_all_entries(*, histories: Histories, requests: DirectoryRequests) -> int:
+    """Ask for everything that is known to be brought up to date, in parts that are read within one message; how many parts."""
+    ids = list(histories.known_ids())
+    parts = [ids[start : start + ENTRIES_AT_ONCE] for start in range(0, len(ids), ENTRIES_AT_ONCE)]
+    for part in parts:
+        requests.entries(part)
+    return len(parts)
 
 
 def request_pricing(

@@ -37,6 +37,7 @@ from tests.fakes import (
     FakeCostReports,
     FakeDeliveries,
     FakeDirectory,
+    FakeDirectoryRequests,
     FakeFanOut,
     FakeLedgerDays,
     FakeOriginCharges,
@@ -44,7 +45,7 @@ from tests.fakes import (
     FakePrices,
     FakeUsageCounters,
 )
-from tests.unit.attribution.examples import DAY, TEAM, USAGE_KEY, origin_charge
+from tests.unit.attribution.examples import BY_TEAM, DAY, USAGE_KEY, origin_charge
 
 NOVEMBER = BillingPeriod(2026, 11)
 DAYS = tuple(DAY + timedelta(days=n) for n in range(3))
@@ -77,9 +78,10 @@ class Ledger:
         self.deliveries = FakeDeliveries(self.crashes)
         self.days = FakeLedgerDays(self.deliveries, FakeClock(), self.crashes)
         self.counters = FakeUsageCounters()
-        self.policy = FakePolicy([TEAM])
+        self.policy = FakePolicy(BY_TEAM)
         self.prices = FakePrices()
         self.directory = FakeDirectory()
+        self.directory_requests = FakeDirectoryRequests()
         self.announcements = FakeAnnouncements(self.crashes)
         self.queue = FakeAllocationQueue(self.crashes)
 
@@ -141,7 +143,8 @@ class Ledger:
             counters=self.counters,
             policy=self.policy,
             prices=self.prices,
-            profile_tags=self.directory,
+            directory=self.directory,
+            directory_requests=self.directory_requests,
             announcements=self.announcements,
         )
 
@@ -201,16 +204,24 @@ class Ledger:
         billed = billed_days(NOVEMBER, FIRST_WRITTEN + timedelta(days=number), LAG) if newest else ()
         if newest is None or usage_date not in billed:
             pricing = self.prices.pricing((u.key.model, u.key.region) for u in used)
-            charges = estimate_day(used, [TEAM], pricing=pricing)
+            charges = estimate_day(used, BY_TEAM, pricing=pricing)
             priced_with = pricing.fingerprint(charges)
             return make_day_version(
-                usage_date, Basis.ESTIMATED, charges, [TEAM], origin="", usage=fingerprint, pricing=priced_with
+                usage_date, Basis.ESTIMATED, charges, BY_TEAM, origin="", usage=fingerprint, pricing=priced_with, counted=used
             )
         day = newest.day(usage_date)
         assert day is not None
-        allocated = allocate_day(self.origin_charges.read(usage_date, day.origin), used, [TEAM])
-        basis = Basis.FINAL if day.is_final else Basis.BILLED
-        return make_day_version(usage_date, basis, allocated, [TEAM], origin=day.origin, usage=fingerprint)
+        charges_billed = self.origin_charges.read(usage_date, day.origin)
+        return make_day_version(
+            usage_date,
+            Basis.FINAL if day.is_final else Basis.BILLED,
+            allocate_day(charges_billed, used, BY_TEAM),
+            BY_TEAM,
+            origin=day.origin,
+            usage=fingerprint,
+            counted=used,
+            names_principals=any(charge.iam_principal for charge in charges_billed),
+        )
 
 
 def charges_of(usage_date: date, revision: int, is_final: bool = False) -> list[OriginCharge]:

@@ -9,13 +9,12 @@ from decimal import Decimal
 from attribution.allocation import estimate_day
 from attribution.calibration import Calibration, Pricing
 from attribution.charges import Basis, Costs, PriceBasis
-from attribution.directory import Described, entry_of
 from attribution.meters import Meter, TokenKind
 from attribution.money import total
 from attribution.prices import Price, PriceList
 from attribution.usage import Counters, Usage
 from tests.fakes import FakePrices
-from tests.unit.attribution.examples import DAY, NOON, PROFILE, SONNET, TEAM, USAGE_KEY
+from tests.unit.attribution.examples import BY_TEAM, DAY, NOON, PROFILE, SONNET, USAGE_KEY
 from tests.unit.attribution.flows.ledger import Content, Ledger
 
 METER = Meter(SONNET, TokenKind.INPUT)
@@ -106,7 +105,7 @@ def test_units_without_a_price_stay_unpriced_beside_calibrated_ones() -> None:
     )
     pricing = Pricing(PriceList([LIST_PRICE]), {(METER, "us-east-1"): CALIBRATION})
 
-    estimated = estimate_day([Usage(USAGE_KEY, counters)], [TEAM], pricing=pricing)
+    estimated = estimate_day([Usage(USAGE_KEY, counters)], BY_TEAM, pricing=pricing)
 
     assert {c.meter.token_kind: (c.price_basis, c.feature) for c in estimated} == {
         TokenKind.INPUT: (PriceBasis.CALIBRATED, "inference"),
@@ -122,8 +121,7 @@ def test_an_estimate_is_allocated_by_the_tags_of_the_profile_that_was_called() -
     )
     untagged = made.allocate(DAY).version
 
-    described = Described(PROFILE, (BASE,), "checkout", (("Team", "checkout"), ("color", "red")))
-    made.directory.put(entry_of(described, None, NOON))
+    made.directory.tag(PROFILE, NOON, Team="checkout", color="red")
     tagged = made.allocate(DAY).version
     again = made.allocate(DAY)
 

@@ -12,7 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from attribution.charges import Basis, Costs, OriginCharge, sum_costs
-from tests.unit.attribution.examples import TEAM, origin_charge
+from attribution.cost_categories import by_evidence
+from attribution.rules import Rules
+from tests.unit.attribution.examples import origin_charge
 from tests.unit.attribution.flows.ledger import DAYS, Ledger, Message
 from tests.unit.attribution.strategies import origin_charges
 
@@ -132,7 +134,7 @@ def test_an_attempt_that_ends_anywhere_leaves_the_new_bill_with_its_adjustment_o
 
 def test_other_rules_and_other_usage_move_owners_of_a_closed_month_and_adjust_nothing() -> None:
     ledger = closed()
-    ledger.policy.categories = [replace(TEAM, keys=("squad",))]
+    ledger.policy.defined_rules = Rules.of([by_evidence("team", ("squad",))])
     ledger.use(DAYS[0], "search", 400)
 
     assert ledger.allocate(DAYS[0]).flipped == (DAYS[0],)

@@ -11,12 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from attribution.alerts import Alert, AlertKey, Delivery, DeliveryStatus, next_alert
-from attribution.budgets import Crossing, Spend
 from attribution.flows.deliver_alerts import LEASE, MAX_ATTEMPTS, DeliveredAlert, deliver_alert
 from attribution.ports import Posted
 from tests.fakes import Crash, Crashes, FakeAlertRetries, FakeAlerts, FakeChannel, FakeClock
 from tests.unit.attribution.test_alerts import crossing, raised
-from tests.unit.attribution.test_budgets import NOVEMBER, budget
 
 KEY = raised().key
 
@@ -216,7 +214,7 @@ def test_an_alert_that_is_gone_is_nobodys() -> None:
 
 def test_the_message_has_the_figures_of_its_revision() -> None:
     made = world()
-    corrected = next_alert(Crossing(budget(), NOVEMBER, Decimal(80), Spend(Decimal(790)), False), made.alert, made.clock())
+    corrected = next_alert(crossing("790"), made.alert, made.clock())
     assert corrected is not None
     made.alerts.put(corrected, replacing=made.alert)
 

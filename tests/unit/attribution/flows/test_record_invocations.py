@@ -119,7 +119,7 @@ def test_a_model_without_a_price_for_long_contexts_has_one_price() -> None:
 
 
 def entry(model: str = SONNET, tier: Tier = Tier.STANDARD) -> DirectoryEntry:
-    return DirectoryEntry(PROFILE, model, Routing.REGIONAL, tier, "search", (), NOON, NOON)
+    return DirectoryEntry(PROFILE, model, Routing.REGIONAL, tier, NOON, NOON)
 
 
 def test_an_application_inference_profile_is_priced_as_the_model_that_the_directory_names() -> None:

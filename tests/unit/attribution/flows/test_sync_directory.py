@@ -15,25 +15,30 @@ from attribution.days import DayPointer
 from attribution.directory import Described, entry_of
 from attribution.errors import InputRejected, PriceListUnavailable
 from attribution.flows.sync_directory import (
+    DirectorySync,
+    SyncedEntries,
     calibrate_estimates,
+    opaque_models,
     price_list_age,
+    request_all_entries,
     request_pricing,
-    sync_model,
-    sync_models,
     sync_prices,
 )
 from attribution.meters import Meter, TokenKind
 from attribution.ports import UnpricedUsage
 from attribution.prices import Price, PriceOrigin, PublishedOffer
+from attribution.tag_history import Attributes
 from attribution.usage import Counters
 from tests.fakes import (
     Crash,
     Crashes,
     FakeAllocationQueue,
+    FakeAttributes,
     FakeBedrockModels,
     FakeClock,
     FakeDeliveries,
     FakeDirectory,
+    FakeDirectoryRequests,
     FakeLedgerDays,
     FakeOriginCharges,
     FakePriceOffers,
@@ -137,6 +142,7 @@ class World:
         self.prices = FakePrices()
         self.directory = FakeDirectory()
         self.models = FakeBedrockModels()
+        self.attributes = FakeAttributes()
         self.reprice_queue = FakeRepriceQueue(self.crashes)
         self.days_queue = FakeAllocationQueue(self.crashes)
 
@@ -152,10 +158,15 @@ class World:
     def _pointer(self, day: date, basis: Basis, origin: str) -> DayPointer:
         return DayPointer(day, f"v-{day}", basis, {}, {"origin": origin}, NOW)
 
-    def sync_models(self) -> Any:
-        return sync_models(
-            models=self.models, directory=self.directory, days=self.days, counters=self.counters, since=SINCE, now=NOW
-        )
+    def sync(self, now: datetime = NOW) -> DirectorySync:
+        return DirectorySync(
+            models=self.models, directory=self.directory, attributes=self.attributes, histories=self.directory, days=self.days,
+            queue=self.days_queue, account_id="111122223333", since=SINCE, moment=now,
+        )  # fmt: skip
+
+    def sync_models(self) -> SyncedEntries:
+        named = opaque_models(days=self.days, counters=self.counters, since=SINCE, now=NOW)
+        return self.sync().profiles(named)
 
     def request_pricing(self) -> tuple[UnpricedUsage, ...]:
         return request_pricing(
@@ -177,7 +188,8 @@ def test_every_profile_is_in_the_directory_with_its_model_and_tags() -> None:
     assert world.sync_models().seen == 2
 
     found = world.directory.find([PROFILE])[PROFILE]
-    assert (found.model, found.name, found.tags, found.deleted_at) == (SONNET, "checkout", (("team", "checkout"),), None)
+    assert (found.model, found.deleted_at) == (SONNET, None)
+    assert world.directory.attributes_on([PROFILE], DAY) == {PROFILE: Attributes((("team", "checkout"),), "checkout")}
 
 
 def test_a_profile_that_is_gone_keeps_what_it_stood_for() -> None:
@@ -225,15 +237,143 @@ def test_an_arn_that_was_priced_is_not_asked_for() -> None:
 
 def test_one_arn_is_brought_up_to_date_by_itself() -> None:
     world = World()
-    models = FakeBedrockModels(described())
+    world.models = FakeBedrockModels(described())
 
-    first = sync_model(PROFILE, models=models, directory=world.directory, now=NOW)
-    del models.existing[PROFILE]
-    second = sync_model(PROFILE, models=models, directory=world.directory, now=NOW + timedelta(days=1))
-    unknown = sync_model(OTHER, models=models, directory=world.directory, now=NOW)
+    first = world.sync().entries([PROFILE])
+    del world.models.existing[PROFILE]
+    second = world.sync(NOW + timedelta(days=1)).entries([PROFILE])
+    unknown = world.sync().entries([OTHER])
 
     assert (first.seen, second.gone, unknown.unexplained) == (1, 1, (OTHER,))
     assert world.directory.find([PROFILE])[PROFILE].model == SONNET
+
+
+# Tags and names -------------------------------------------------------------------------------------------------------
+
+SEARCH = "arn:aws:iam::111122223333:role/search"
+ELSEWHERE = "it belongs to account 999988887777, and this stack reads its own"
+SEARCH_TEAM, ADS_TEAM = Attributes((("team", "search"),), "search"), Attributes((("team", "ads"),), "search")
+
+
+def test_a_role_that_was_asked_for_is_read_and_the_days_it_may_concern_are_allocated_again() -> None:
+    world = World()
+    world.use(DAY)
+    world.bill(DAY + timedelta(days=1), [origin_charge()])
+    world.attributes.existing[SEARCH] = SEARCH_TEAM
+
+    outcome = world.sync().entries([SEARCH])
+
+    assert (outcome.seen, outcome.changed, outcome.days) == (1, 1, (DAY, DAY + timedelta(days=1)))
+    assert world.directory.attributes_on([SEARCH], DAY) == {SEARCH: SEARCH_TEAM}
+    assert set(world.days_queue.days) == {DAY, DAY + timedelta(days=1)}
+
+
+def test_a_reading_that_finds_nothing_new_asks_for_no_day() -> None:
+    world = World()
+    world.use(DAY)
+    world.attributes.existing[SEARCH] = SEARCH_TEAM
+    world.sync().entries([SEARCH])
+    known = world.directory.histories[SEARCH]
+
+    later = world.sync(NOW + timedelta(days=1)).entries([SEARCH])
+
+    assert (later.changed, later.days) == (0, ())
+    assert world.directory.histories[SEARCH].entries == known.entries
+
+
+def test_a_change_concerns_the_days_from_its_event_on() -> None:
+    world = World()
+    world.use(DAY)
+    world.use(NOW.date() - timedelta(days=2))
+    world.use(NOW.date())
+    world.attributes.existing[SEARCH] = SEARCH_TEAM
+    world.sync(NOW - timedelta(days=9)).entries([SEARCH])
+    world.attributes.existing[SEARCH] = ADS_TEAM
+
+    outcome = world.sync().entries([SEARCH], changed_at=NOW - timedelta(days=2), event="TagRole")
+
+    assert outcome.days == (NOW.date() - timedelta(days=2), NOW.date())
+    assert world.directory.attributes_on([SEARCH], DAY)[SEARCH] == SEARCH_TEAM
+    assert world.directory.attributes_on([SEARCH], NOW.date())[SEARCH] == ADS_TEAM
+
+
+def test_an_event_about_a_role_that_no_usage_names_is_left_out() -> None:
+    world = World()
+    world.attributes.existing[SEARCH] = SEARCH_TEAM
+
+    outcome = world.sync().entries([SEARCH, "444455556666"], changed_at=NOW, event="TagRole")
+
+    assert (outcome.seen, world.attributes.asked, world.directory.histories) == (0, [], {})
+
+
+def test_an_event_about_a_profile_that_is_not_known_yet_explains_it() -> None:
+    world = World()
+    world.models = FakeBedrockModels(described())
+
+    world.sync().entries([PROFILE], changed_at=NOW - timedelta(minutes=1), event="CreateInferenceProfile")
+
+    assert world.directory.find([PROFILE])[PROFILE].model == SONNET
+
+
+@pytest.mark.parametrize(
+    ("id", "reason"),
+    [
+        ("arn:aws:iam::999988887777:role/search", ELSEWHERE),
+        ("arn:aws:bedrock-mantle:us-east-1:999988887777:project/p", ELSEWHERE),
+        ("999988887777", "it is no account of this organization"),
+        ("arn:aws:iam::999988887777:root", "it is nothing that the directory can look up"),
+    ],
+)
+def test_what_cannot_be_read_is_recorded_with_the_reason(id: str, reason: str) -> None:
+    world = World()
+    world.attributes.forbidden[id] = reason
+
+    outcome = world.sync().entries([id])
+
+    assert outcome.unreadable == {id: reason}
+    assert world.directory.histories[id].unreadable == reason
+    assert world.directory.attributes_on([id], DAY) == {id: Attributes()}
+
+
+def test_a_role_that_is_gone_keeps_its_tags_and_is_not_read_again() -> None:
+    world = World()
+    world.attributes.existing[SEARCH] = SEARCH_TEAM
+    world.sync(NOW - timedelta(days=1)).entries([SEARCH])
+    del world.attributes.existing[SEARCH]
+
+    outcome = world.sync().entries([SEARCH])
+
+    assert (outcome.gone, world.sync().entries([SEARCH]).gone) == (1, 0)
+    assert world.directory.attributes_on([SEARCH], NOW.date())[SEARCH] == SEARCH_TEAM
+    requests = FakeDirectoryRequests()
+    assert request_all_entries(histories=world.directory, requests=requests) == 0
+
+
+def test_everything_that_is_known_is_asked_for_in_parts() -> None:
+    world = World()
+    for number in range(60):
+        world.directory.tag(f"arn:aws:iam::111122223333:role/r{number}", NOW)
+    requests = FakeDirectoryRequests()
+
+    assert request_all_entries(histories=world.directory, requests=requests) == 3
+    assert sorted(id for part in requests.asked for id in part) == sorted(world.directory.histories)
+
+
+@pytest.mark.parametrize("point", range(6))
+def test_an_attempt_that_ends_anywhere_and_its_repeat_record_the_change_and_ask_for_its_days(point: int) -> None:
+    world = World()
+    world.directory = FakeDirectory(crashes=world.crashes)
+    world.use(DAY)
+    world.attributes.existing[SEARCH] = SEARCH_TEAM
+    world.crashes.after_points = point
+
+    with pytest.raises(Crash):
+        world.sync().entries([SEARCH])
+    world.crashes.after_points = None
+    world.sync().entries([SEARCH])
+
+    assert world.directory.attributes_on([SEARCH], DAY)[SEARCH] == SEARCH_TEAM
+    assert set(world.days_queue.days) == {DAY}
 
 
 # Pricing --------------------------------------------------------------------------------------------------------------

@@ -1,0 +1,81 @@
+"""Our allocation as a contender of `bench.allocate`: a billed day from its stored inputs to a version that readers see."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from adapters import wiring
+from adapters.codec import decompress_lines, origin_from_json
+from adapters.dynamodb import Table
+from adapters.ledger_days import DynamoLedgerDays
+from adapters.usage_counters import DynamoUsageCounters
+from attribution.allocation import allocate_day
+from attribution.charges import Basis
+from attribution.cost_categories import by_evidence
+from attribution.days import make_day_version, usage_fingerprint
+from attribution.periods import BillingPeriod
+from attribution.rules import Rules
+from bench.dynamodb_server import TABLE
+from bench.measuring import peak_megabytes
+from bench.usage_day import CATEGORY, DAY, FIRST_ACCOUNT
+
+READ, ALLOCATE, WRITE = "read", "allocate", "write"
+
+
+@dataclass(slots=True)
+class Told:
+    """What a contender says: seconds by step, CPU of all of them, peak memory, and what each owner pays in every metric."""
+
+    seconds: dict[str, float] = field(default_factory=dict)
+    cpu: float = 0.0
+    peak_megabytes: float = 0.0
+    counters: int = 0
+    allocated: int = 0
+    owners: dict[str, list[str]] = field(default_factory=dict)
+
+    @contextmanager
+    def step(self, name: str) -> Iterator[None]:
+        started = time.perf_counter()
+        yield
+        self.seconds[name] = time.perf_counter() - started
+
+    def print(self) -> None:
+        """For the process that started this one."""
+        self.peak_megabytes = peak_megabytes()
+        print(json.dumps(asdict(self)))
+
+
+def allocate(charges_path: Path, *, is_rule_changed: bool) -> Told:
+    """What the function does with a day, without its queue; as another rule would have it where `is_rule_changed`."""
+    table = Table(wiring.client("dynamodb"), TABLE)
+    days = DynamoLedgerDays(table, 760, wiring.clock)
+    accounts = ((FIRST_ACCOUNT, "platform"),) if is_rule_changed else ()
+    rules = Rules.of([by_evidence(CATEGORY, (CATEGORY,), accounts)])
+    told = Told()
+    started = time.process_time()
+    with told.step(READ):
+        charges = [origin_from_json(stored) for stored in decompress_lines(charges_path.read_bytes())]
+        usage = DynamoUsageCounters(table, 760, wiring.clock).usage_of(DAY)
+    with told.step(ALLOCATE):
+        allocated = allocate_day(charges, usage, rules)
+        day = make_day_version(DAY, Basis.BILLED, allocated, rules, origin="origin", usage=usage_fingerprint(usage))
+    with told.step(WRITE):
+        current = days.pointers(BillingPeriod.of(DAY))
+        if DAY not in current or current[DAY].version != day.version:
+            days.flip([days.stage(day, "sequence")], replacing=current)
+            days.retire(DAY)
+    told.cpu = time.process_time() - started
+    told.counters, told.allocated = len(usage), len(allocated)
+    for (owner, currency), day_sum in day.sums[CATEGORY].items():
+        told.owners[f"{owner} {currency}"] = [f"{amount.normalize():f}" for amount in day_sum.costs.amounts()]
+    return told
+
+
+if __name__ == "__main__":
+    allocate(Path(sys.argv[1]), is_rule_changed="rule" in sys.argv[2:]).print()

@@ -1,0 +1,134 @@
+"""The rules by which a day is allocated, as one value: together with a day's inputs they decide its version."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, fields, is_dataclass, replace
+from enum import StrEnum
+
+from attribution.canonical import content_hash
+from attribution.charges import CategoryValue
+from attribution.cost_categories import CostCategory, EvidenceRule, in_order_of_reference
+from attribution.expressions import Dimension, Source, Subject, leaves
+from attribution.shared_charges import SharedChargeRule
+
+# AWS compares the account's name also where a rule looks for a part of the account.
+_ASK_FOR_NAMES: frozenset[tuple[Source, str]] = frozenset(
+    ((Source.DIMENSIONS, Dimension.LINKED_ACCOUNT_NAME), (Source.DIMENSIONS, Dimension.LINKED_ACCOUNT))
+)
+_Asked = tuple[tuple[Source, str], ...]
+
+
+class IncompleteLogging(StrEnum):
+    """What becomes of what the bill counted and no log recorded: it stays unallocated unless the charge itself says who owns
+    it, or it is spread over those who were logged.
+    """
+
+    UNALLOCATED = "unallocated"
+    SPREAD = "spread"
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """Everything that decides who pays. Make it with `of`, which puts the cost categories in the order they are decided in."""
+
+    categories: tuple[CostCategory, ...] = ()
+    shared_charges: tuple[SharedChargeRule, ...] = ()
+    incomplete_logging: IncompleteLogging = IncompleteLogging.UNALLOCATED
+    account_names: Mapping[str, str] = field(default_factory=dict)
+    # By cost category, what its rules look at, and what they decided where they saw the same.
+    _decided: dict[str, tuple[_Asked | None, dict[tuple[str | bool | None, ...], CategoryValue]]] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
+
+    @classmethod
+    def of(
+        cls,
+        categories: Iterable[CostCategory],
+        shared_charges: Iterable[SharedChargeRule] = (),
+        incomplete_logging: IncompleteLogging = IncompleteLogging.UNALLOCATED,
+        account_names: Mapping[str, str] | None = None,
+    ) -> Rules:
+        """The rules; cost categories that ask for each other in a circle are an error."""
+        ordered = in_order_of_reference(list(categories))
+        return cls(ordered, tuple(shared_charges), incomplete_logging).with_account_names(account_names or {})
+
+    def with_account_names(self, names: Mapping[str, str]) -> Rules:
+        """The rules with these names, too, where none is stated yet. Names that no rule asks for are left out: a new one would
+        make new versions of days for nothing.
+        """
+        if not self.ask_for_account_names:
+            return self
+        return replace(self, account_names={**names, **self.account_names})
+
+    def asked(self) -> frozenset[tuple[Source, str]]:
+        """Everything that the rules look at."""
+        of_categories = (asked for category in self.categories for asked in category.asked())
+        of_shared = ((leaf.source, leaf.key) for rule in self.shared_charges for leaf in leaves(rule.charges))
+        return frozenset((*of_categories, *of_shared))
+
+    @property
+    def ask_for_account_names(self) -> bool:
+        """Whether any rule looks at the name of an account."""
+        return bool(self.asked() & _ASK_FOR_NAMES)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of the cost categories."""
+        return tuple(category.name for category in self.categories)
+
+    def account_name(self, account_id: str) -> str:
+        """The name of an account; empty where none is known."""
+        return self.account_names.get(account_id, "")
+
+    def fingerprint(self) -> str:
+        """The hash of everything in them."""
+        return content_hash(_plain(self))
+
+    def decide(self, subject: Subject, reason: str, *, is_shared: bool) -> tuple[CategoryValue, ...]:
+        """The value of every cost category for a share of a charge, and the shared-charge rule where it has none."""
+        decided = []
+        for category in self.categories:
+            value = self._decide(category, subject, reason, is_shared)
+            if value.value:
+                subject.categories[category.name] = value.value
+            decided.append(value)
+        if not self.shared_charges or all(value.value for value in decided):
+            return tuple(decided)
+        return tuple(value if value.value else self._shared(value, subject) for value in decided)
+
+    def _decide(self, category: CostCategory, subject: Subject, reason: str, is_shared: bool) -> CategoryValue:
+        """There may be hundreds of rules, but a day's shares differ in little that they look at: each case is decided once."""
+        if category.name not in self._decided:
+            self._decided[category.name] = (_looked_at(category), {})
+        asked, values = self._decided[category.name]
+        if asked is None:
+            return category.categorize(subject, reason, is_shared=is_shared)
+        seen = (reason, is_shared, *(subject.read(source, key) for source, key in asked))
+        if seen not in values:
+            values[seen] = category.categorize(subject, reason, is_shared=is_shared)
+        return values[seen]
+
+    def _shared(self, value: CategoryValue, subject: Subject) -> CategoryValue:
+        for rule in self.shared_charges:
+            if rule.is_for(value.category) and rule.charges.holds(subject):
+                what = value.reason if subject.record_type == "Usage" else f"{subject.record_type}: shared by a rule"
+                reason = what if rule.method else f"{rule.name}: left unallocated by rule"
+                return CategoryValue(value.category, "", reason=reason, rule=rule.name)
+        return value
+
+
+def _looked_at(category: CostCategory) -> _Asked | None:
+    """Everything that the rules of a category can tell two subjects apart by; None where they look at all that there is."""
+    asked = category.asked()
+    if any(isinstance(rule, EvidenceRule) for rule in category.rules) or any(not key for _, key in asked):
+        return None
+    if asked & _ASK_FOR_NAMES:
+        asked |= _ASK_FOR_NAMES
+    return tuple(sorted(asked))
+
+
+def _plain(value: object) -> object:
+    if is_dataclass(value) and not isinstance(value, type):
+        return [type(value).__name__, *(_plain(getattr(value, f.name)) for f in fields(value) if f.compare)]
+    return [_plain(item) for item in value] if isinstance(value, tuple) else value
