@@ -17,7 +17,7 @@ from random import Random
 from statistics import median
 from time import process_time
 
-from attribution.anomalies import Anomaly, Cause, KnownDays, Monitor, Spent, detect, root_causes
+from attribution.anomalies import Anomaly, Cause, KnownDays, Monitor, Series, Spent, detect, root_causes
 
 FIRST = date(2026, 8, 3)
 DAYS = 80
@@ -71,7 +71,11 @@ class Plant:
             "iam_principal": self.principals,
             "model": self.models,
         }
-        return anomaly.first_day <= last and anomaly.last_day >= self.first and anomaly.value in moved[anomaly.dimension]
+        return (
+            anomaly.first_day <= last
+            and anomaly.last_day >= self.first
+            and anomaly.series.value in moved[anomaly.series.dimension]
+        )
 
 
 def usual(random: Random) -> Organisation:
@@ -157,7 +161,9 @@ def find(organisation: Organisation, until: date) -> list[Anomaly]:
         anomaly
         for monitor in monitors
         for value, amounts in sorted(organisation.series(monitor.dimension).items())
-        for anomaly in detect(monitor, value, {d: a for d, a in amounts.items() if d <= until}, known)
+        for anomaly in detect(
+            monitor, Series(monitor.dimension, value), {d: a for d, a in amounts.items() if d <= until}, known
+        )
     ]
 
 
@@ -168,7 +174,7 @@ def first_cause(organisation: Organisation, anomaly: Anomaly) -> Cause | None:
         sums: dict[Cause, Spent] = {}
         for day in days:
             for cause, amount in organisation.days[day].items():
-                if organisation.value(cause, anomaly.dimension) == anomaly.value:
+                if organisation.value(cause, anomaly.series.dimension) == anomaly.series.value:
                     sums[cause] = sums.get(cause, Spent()) + amount
         return sums
 

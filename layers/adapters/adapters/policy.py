@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from datetime import date
+from decimal import Decimal
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError, model_validator
@@ -28,6 +29,7 @@ from adapters.cost_category_documents import (
 )
 from adapters.dynamodb import Item, Table
 from adapters.validation import AWS_DEFINITION, SHORT_FORM, wrong_fields
+from attribution.anomalies import Monitor
 from attribution.budgets import Budget
 from attribution.canonical import content_hash, pairs
 from attribution.charges import SplitMethod
@@ -191,6 +193,20 @@ AnyBudget = Annotated[
 ]
 
 
+class AnomalyMonitorDocument(_Document):
+    """What is watched for anomalies: every value of a dimension or cost category, or some of them, each by itself."""
+
+    name: Name
+    dimension: Name
+    values: tuple[Annotated[str, Field(max_length=2048)], ...] = ()
+    minimum_impact: Annotated[Decimal, Field(ge=0, allow_inf_nan=False)] = Decimal(50)
+    minimum_percent: Annotated[Decimal, Field(ge=0, allow_inf_nan=False)] = Decimal(40)
+
+    def monitor(self) -> Monitor:
+        """The monitor as the core has it."""
+        return Monitor(self.name, self.dimension, self.values, self.minimum_impact, self.minimum_percent)
+
+
 def _inherited_keys(category: CostCategory) -> Iterator[str]:
     """The keys whose values a cost category takes over as its own."""
     for rule in category.rules:
@@ -208,6 +224,7 @@ class PolicyDocument(_Document):
     incomplete_logging: IncompleteLogging = IncompleteLogging.UNALLOCATED
     account_names: dict[Annotated[str, Field(pattern=r"^\d{12}$")], Annotated[str, Field(min_length=1, max_length=100)]] = {}
     budgets: Annotated[tuple[AnyBudget, ...], Field(max_length=MAX_BUDGETS)] = ()
+    anomaly_monitors: Annotated[tuple[AnomalyMonitorDocument, ...], Field(max_length=100)] | None = None
 
     @model_validator(mode="after")
     def _consistent(self) -> PolicyDocument:
@@ -215,6 +232,7 @@ class PolicyDocument(_Document):
             ("cost category", [(c.name, day_of(c.effective_start)) for c in self.cost_categories]),
             ("shared charge", [(s.name, None) for s in self.shared_charges]),
             ("budget", [(b.name, None) for b in self.budgets]),
+            ("anomaly monitor", [(m.name, None) for m in self.anomaly_monitors or ()]),
         ]
         for kind, names in defined:
             repeated = sorted({name for name, start in names if names.count((name, start)) > 1})
@@ -225,6 +243,7 @@ class PolicyDocument(_Document):
                 raise ValueError(f"cost category {name!r}: that is a dimension of every charge; choose another name")
         self._check_references()
         self._check_shared_charges()
+        self._check_monitors()
         build_budgets(self.budgets, self.vocabulary())
         return self
 
@@ -258,6 +277,21 @@ class PolicyDocument(_Document):
                         f"shared charge {shared.name!r}: the target {target!r} is the source of a split charge rule, and would "
                         "keep what it gets"
                     )
+
+    def _check_monitors(self) -> None:
+        known = [*self.category_names(), *DIMENSIONS]
+        for monitor in self.anomaly_monitors or ():
+            if monitor.dimension not in known:
+                raise ValueError(
+                    f"anomaly monitor {monitor.name!r}: there is no dimension {monitor.dimension!r}; "
+                    f"choose from {', '.join(known)}"
+                )
+
+    def monitors(self) -> tuple[Monitor, ...]:
+        """What is watched for anomalies: unless it says otherwise, every cost category, principal and model."""
+        if self.anomaly_monitors is not None:
+            return tuple(document.monitor() for document in self.anomaly_monitors)
+        return tuple(Monitor(name, name) for name in (*self.category_names(), "iam_principal", "model"))
 
     def category_names(self) -> tuple[str, ...]:
         """The cost categories by name, in the document's order."""
@@ -339,3 +373,7 @@ class DynamoPolicy:
         """The budgets, in the document's order."""
         document = self.document()
         return build_budgets(document.budgets, document.vocabulary())
+
+    def monitors(self) -> Sequence[Monitor]:
+        """What is watched for anomalies, in the document's order."""
+        return self.document().monitors()

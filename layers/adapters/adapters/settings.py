@@ -105,6 +105,10 @@ class EvaluateBudgets(Ledger, WorkBucket):
     alerts_table: Name
 
 
+class DetectAnomalies(Ledger, WorkBucket):
+    """Nothing but where the ledger is, and where notices of broken messages go."""
+
+
 class DeliverAlerts(WorkBucket):
     alerts_table: Name
     ledger_retention_days: int = Field(ge=30)

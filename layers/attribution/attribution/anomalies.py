@@ -44,8 +44,8 @@ _DAY = timedelta(days=1)
 class Monitor:
     """What is watched: every value of one dimension or cost category (of `values` alone, if any), each by itself.
 
-    An anomaly's total impact has to reach both minimums, an amount in `currency` and a percentage of what was expected (AWS's
-    own default is 40 %); where nothing was expected, the amount alone.
+    An anomaly's total impact has to reach both minimums, an amount in the currency of the spend and a percentage of what was
+    expected (AWS's own default is 40 %); where nothing was expected, the amount alone.
     """
 
     name: str
@@ -53,11 +53,18 @@ class Monitor:
     values: tuple[str, ...] = ()
     minimum_impact: Decimal = Decimal(50)
     minimum_percent: Decimal = Decimal(40)
-    currency: str = "USD"
-    route: str = ""
 
     def watches(self, value: str) -> bool:
         return not self.values or value in self.values
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Series:
+    """What is held against its own past: the daily spend of one value of a dimension in one currency."""
+
+    dimension: str
+    value: str
+    currency: str = "USD"
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,9 +89,7 @@ class Anomaly:
     """
 
     monitor: str
-    dimension: str
-    value: str
-    currency: str
+    series: Series
     days: tuple[AnomalousDay, ...]
     is_open: bool
     is_new_normal: bool = False
@@ -104,6 +109,11 @@ class Anomaly:
     @property
     def total_expected(self) -> Decimal:
         return total(d.expected for d in self.days)
+
+    @property
+    def total_upper(self) -> Decimal:
+        """Up to what the spend of its days would have been expected."""
+        return total(d.upper for d in self.days)
 
     @property
     def total_impact(self) -> Decimal:
@@ -137,29 +147,42 @@ class KnownDays:
     first_open: date
 
 
+@dataclass(frozen=True, slots=True)
+class JudgedDays:
+    """Days that people have judged; none of them is anomalous.
+
+    What is `planned` is an exception, and no part of the past that later days are held against; what is `usual` is.
+    """
+
+    planned: Collection[date] = ()
+    usual: Collection[date] = ()
+
+
+NOT_JUDGED = JudgedDays()
+
+
 def detect(
-    monitor: Monitor, value: str, amounts: Mapping[date, Decimal], known: KnownDays, planned: Collection[date] = ()
+    monitor: Monitor, series: Series, amounts: Mapping[date, Decimal], known: KnownDays, judged: JudgedDays = NOT_JUDGED
 ) -> list[Anomaly]:
     """The anomalies of one value, oldest first; none before `HISTORY_DAYS` days are known.
 
-    `amounts` are what it spent by day; a known day that is not among them is one of nothing. `planned` days are known to
-    people: they are never anomalous, and no part of the past either.
+    `amounts` are what it spent by day; a known day that is not among them is one of nothing.
     """
     days = sorted(known.days)
     if not days:
         return []
-    watch = _Watch(monitor, value, first_weekday=days[0].weekday())
-    watched_from = days[-1] - (WATCHED_DAYS - 1) * _DAY
+    watch = _Watch(monitor, series, first_weekday=days[0].weekday())
+    watched_from = first_watched(days[-1])
     day = days[0]
     while day <= days[-1]:
         if day in known.days:
-            is_judged = day >= watched_from and day not in planned
+            is_planned = day in judged.planned
             watch.see(
                 day,
                 amounts.get(day, ZERO),
-                is_judged=is_judged,
+                is_watched=day >= watched_from and not is_planned and day not in judged.usual,
                 is_complete=day < known.first_open,
-                is_planned=day in planned,
+                is_planned=is_planned,
             )
         else:
             watch.miss()
@@ -167,12 +190,17 @@ def detect(
     return watch.anomalies()
 
 
+def first_watched(last: date) -> date:
+    """The first day that is judged where `last` is the last day that is known."""
+    return last - (WATCHED_DAYS - 1) * _DAY
+
+
 class _Watch:
     """One value, day after day: its past as it is expected to go on, and the anomalies so far."""
 
-    def __init__(self, monitor: Monitor, value: str, first_weekday: int) -> None:
+    def __init__(self, monitor: Monitor, series: Series, first_weekday: int) -> None:
         self._monitor = monitor
-        self._value = value
+        self._series = series
         self._first_weekday = first_weekday
         self._past: list[Decimal] = []
         self._known = 0
@@ -184,12 +212,12 @@ class _Watch:
         """A day that nothing is known of goes on as the past does."""
         self._past.append(self._expected()[0])
 
-    def see(self, day: date, amount: Decimal, *, is_judged: bool, is_complete: bool, is_planned: bool) -> None:
+    def see(self, day: date, amount: Decimal, *, is_watched: bool, is_complete: bool, is_planned: bool) -> None:
         """A day that is known, complete or not."""
         if is_planned:
             self._past.append(min(amount, self._expected()[0]))
             return
-        if is_judged and self._known >= HISTORY_DAYS and self._is_anomalous(day, amount):
+        if is_watched and self._known >= HISTORY_DAYS and self._is_anomalous(day, amount):
             self._clean = 0
             if len(self._running) >= NEW_NORMAL_DAYS:
                 self._adapt()
@@ -241,9 +269,7 @@ class _Watch:
         if not self._running:
             return
         monitor = self._monitor
-        anomaly = Anomaly(
-            monitor.name, monitor.dimension, self._value, monitor.currency, tuple(self._running), is_open, is_new_normal
-        )
+        anomaly = Anomaly(monitor.name, self._series, tuple(self._running), is_open, is_new_normal)
         if anomaly.reaches(monitor.minimum_impact, monitor.minimum_percent):
             self._found.append(anomaly)
         self._running, self._clean = [], 0
@@ -329,4 +355,4 @@ def sum_causes(parts: Iterable[tuple[Cause, Spent]]) -> dict[Cause, Spent]:
 
 def name_of(anomaly: Anomaly) -> str:
     """A stable name: the same as long as the anomaly begins on the same day."""
-    return f"{anomaly.dimension}={anomaly.value}#{anomaly.first_day.isoformat()}"
+    return f"{anomaly.series.dimension}={anomaly.series.value}#{anomaly.first_day.isoformat()}"

@@ -14,6 +14,7 @@ from attribution.charges import AllocatedCharge, Basis, Costs
 from attribution.coverage import Coverage, Place, cover, verify_coverage
 from attribution.money import ZERO, add
 from attribution.rules import Rules
+from attribution.shared_charges import USAGE_RECORD_TYPES
 from attribution.usage import Usage
 
 # Part of every version: raise it when the same inputs are to be allocated differently.
@@ -36,24 +37,34 @@ DIMENSIONS: Mapping[str, Callable[[AllocatedCharge], str]] = {
 }
 
 
+def usage_cost(charge: AllocatedCharge) -> Decimal:
+    """What a charge adds to the cost of usage: its net billed cost, nothing where it is no record of usage."""
+    return charge.costs.net_billed_cost if charge.line_item_type in USAGE_RECORD_TYPES else ZERO
+
+
 @dataclass(frozen=True, slots=True)
 class Sum:
-    """A day (or a part of one) summed: costs by metric, tokens and other units by kind, requests."""
+    """A day (or a part of one) summed: costs by metric, tokens and other units by kind, requests.
+
+    `usage_cost` is the net billed cost of usage alone: tax, credits and fees come when AWS books them, not when somebody
+    spends.
+    """
 
     costs: Costs = field(default_factory=Costs)
     units: Mapping[str, Decimal] = field(default_factory=dict)
     requests: int = 0
+    usage_cost: Decimal = ZERO
 
     def __add__(self, other: Sum) -> Sum:
         units = dict(self.units)
         for kind, count in other.units.items():
             units[kind] = add(units.get(kind, ZERO), count)
-        return Sum(self.costs + other.costs, units, self.requests + other.requests)
+        return Sum(self.costs + other.costs, units, self.requests + other.requests, add(self.usage_cost, other.usage_cost))
 
     @classmethod
     def of(cls, charge: AllocatedCharge) -> Sum:
         units = {charge.meter.token_kind.value: charge.units} if charge.units is not None else {}
-        return cls(charge.costs, units, charge.requests)
+        return cls(charge.costs, units, charge.requests, usage_cost(charge))
 
 
 CHARGES_ROOT = "charges"

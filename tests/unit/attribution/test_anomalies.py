@@ -18,8 +18,10 @@ from attribution.anomalies import (
     AnomalousDay,
     Anomaly,
     Cause,
+    JudgedDays,
     KnownDays,
     Monitor,
+    Series,
     Spent,
     detect,
     name_of,
@@ -29,6 +31,7 @@ from attribution.anomalies import (
 
 FIRST = date(2026, 9, 7)
 MONITOR = Monitor("teams", "team")
+SEARCH_TEAM = Series("team", "search")
 
 
 def days_of(amounts: Sequence[int | str]) -> dict[date, Decimal]:
@@ -37,7 +40,7 @@ def days_of(amounts: Sequence[int | str]) -> dict[date, Decimal]:
 
 def found(amounts: Sequence[int | str], *, open_days: int = 0, monitor: Monitor = MONITOR) -> list[Anomaly]:
     days = days_of(amounts)
-    return detect(monitor, "search", days, KnownDays(days.keys(), FIRST + timedelta(len(amounts) - open_days)))
+    return detect(monitor, SEARCH_TEAM, days, KnownDays(days.keys(), FIRST + timedelta(len(amounts) - open_days)))
 
 
 def test_a_steady_series_has_no_anomaly() -> None:
@@ -111,14 +114,14 @@ def test_an_impact_of_exactly_the_minimum_counts() -> None:
 
 def test_the_impact_of_several_days_is_cumulative_and_the_worst_day_is_the_maximum() -> None:
     day = AnomalousDay(FIRST, Decimal(60), Decimal(10), Decimal(20))
-    anomaly = Anomaly("m", "team", "search", "USD", (day, replace(day, day=FIRST + timedelta(1))), is_open=True)
+    anomaly = Anomaly("m", SEARCH_TEAM, (day, replace(day, day=FIRST + timedelta(1))), is_open=True)
 
     assert (anomaly.total_impact, anomaly.max_impact) == (Decimal(100), Decimal(50))
 
 
 def test_both_minimums_have_to_be_reached() -> None:
     day = AnomalousDay(FIRST, Decimal(420), Decimal(300), Decimal(310))
-    anomaly = Anomaly("m", "team", "search", "USD", (day,), is_open=True)
+    anomaly = Anomaly("m", SEARCH_TEAM, (day,), is_open=True)
 
     assert anomaly.reaches(Decimal(100), Decimal(40))
     assert not anomaly.reaches(Decimal(100), Decimal(50))
@@ -129,15 +132,24 @@ def test_planned_days_are_neither_anomalous_nor_a_part_of_the_past() -> None:
     days = days_of([100] * 30 + [400] * 3 + [150])
     planned = {FIRST + timedelta(30 + i) for i in range(3)}
 
-    [anomaly] = detect(MONITOR, "search", days, KnownDays(days.keys(), FIRST + timedelta(99)), planned)
+    [anomaly] = detect(MONITOR, SEARCH_TEAM, days, KnownDays(days.keys(), FIRST + timedelta(99)), JudgedDays(planned))
 
     assert [(d.day, d.expected) for d in anomaly.days] == [(FIRST + timedelta(33), Decimal(100))]
+
+
+def test_usual_days_are_a_part_of_the_past_and_planned_days_are_not() -> None:
+    days = days_of([100] * 30 + [400] * 7 + [420])
+    judged = {FIRST + timedelta(30 + i) for i in range(7)}
+    known = KnownDays(days.keys(), FIRST + timedelta(99))
+
+    assert detect(MONITOR, SEARCH_TEAM, days, known, JudgedDays(usual=judged)) == []
+    assert detect(MONITOR, SEARCH_TEAM, days, known, JudgedDays(planned=judged)) != []
 
 
 def test_a_day_that_the_ledger_does_not_have_is_not_a_day_of_nothing() -> None:
     days = {day: amount for day, amount in days_of([100] * 60).items() if not 30 <= (day - FIRST).days < 50}
 
-    assert detect(MONITOR, "search", days, KnownDays(days.keys(), FIRST + timedelta(60))) == []
+    assert detect(MONITOR, SEARCH_TEAM, days, KnownDays(days.keys(), FIRST + timedelta(60))) == []
 
 
 def test_a_monitor_may_watch_some_values_alone() -> None:
@@ -159,7 +171,7 @@ amounts = st.lists(st.decimals(0, 10_000, places=2), min_size=HISTORY_DAYS + 1, 
 def test_anomalies_are_apart_in_order_and_above_what_was_expected(series: list[Decimal]) -> None:
     days = {FIRST + timedelta(i): a for i, a in enumerate(series)}
 
-    anomalies = detect(MONITOR, "search", days, KnownDays(days.keys(), FIRST + timedelta(len(series))))
+    anomalies = detect(MONITOR, SEARCH_TEAM, days, KnownDays(days.keys(), FIRST + timedelta(len(series))))
 
     told = [d for a in anomalies for d in a.days]
     assert [d.day for d in told] == sorted({d.day for d in told})
@@ -175,20 +187,21 @@ def test_the_same_days_in_any_order_give_the_same_anomalies(series: list[Decimal
     shuffled = dict(sorted(days.items(), key=lambda _: random.random()))
 
     first_open = FIRST + timedelta(len(series))
-    assert detect(MONITOR, "s", days, KnownDays(days.keys(), first_open)) == detect(
-        MONITOR, "s", shuffled, KnownDays(set(shuffled), first_open)
+    assert detect(MONITOR, SEARCH_TEAM, days, KnownDays(days.keys(), first_open)) == detect(
+        MONITOR, SEARCH_TEAM, shuffled, KnownDays(set(shuffled), first_open)
     )
 
 
 @settings(deadline=None, max_examples=40)
 @given(amounts, st.data())
-def test_a_planned_day_is_never_told(series: list[Decimal], data: st.DataObject) -> None:
+def test_a_day_that_people_judged_is_never_told(series: list[Decimal], data: st.DataObject) -> None:
     days = {FIRST + timedelta(i): a for i, a in enumerate(series)}
-    planned = data.draw(st.sets(st.sampled_from(sorted(days))))
+    planned, usual = (data.draw(st.sets(st.sampled_from(sorted(days)))) for _ in range(2))
+    judged = JudgedDays(planned, usual)
 
-    anomalies = detect(MONITOR, "s", days, KnownDays(days.keys(), FIRST + timedelta(len(series))), planned)
+    anomalies = detect(MONITOR, SEARCH_TEAM, days, KnownDays(days.keys(), FIRST + timedelta(len(series))), judged)
 
-    assert not planned & {d.day for a in anomalies for d in a.days}
+    assert not (planned | usual) & {d.day for a in anomalies for d in a.days}
 
 
 # What it comes from
