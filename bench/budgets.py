@@ -21,7 +21,7 @@ from itertools import product
 from pathlib import Path
 from typing import Any, cast
 
-from adapters.alerts import DynamoAlerts
+from adapters.alerts import DynamoOutbox
 from adapters.budget_sums import DynamoBudgetSums
 from adapters.dynamodb import Table, from_wire, to_wire
 from adapters.ledger_days import DynamoLedgerDays
@@ -185,7 +185,7 @@ def run(case: Case) -> list[dict[str, Any]]:
             days=DynamoLedgerDays(table, 760, lambda: NOW),
             sums=DynamoBudgetSums(table, lambda: NOW),
             policy=policies,
-            alerts=DynamoAlerts(Table(cast(Any, memory), "alerts"), 760, lambda: NOW),
+            alerts=DynamoOutbox(Table(cast(Any, memory), "alerts"), 760, lambda: NOW),
             clock=lambda: NOW,
         )
         assert len(outcome.evaluations) == case.budgets

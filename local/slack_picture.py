@@ -65,6 +65,17 @@ h2 { font-size: 18px; line-height: 1.33; font-weight: 900; margin: 6px 0 4px; }
 .fields { display: grid; grid-template-columns: 1fr 1fr; gap: 8px 16px; margin-bottom: 8px; }
 .context { color: #616061; font-size: 13px; line-height: 1.4; }
 .context span + span::before { content: "\\2002"; }
+.actions { display: flex; flex-wrap: wrap; gap: 8px; margin: 2px 0 10px; }
+.button { border: 1px solid #c9c9ca; border-radius: 8px; padding: 4px 12px; font-weight: 700; font-size: 15px; }
+.button.primary { background: #007a5a; border-color: #007a5a; color: #fff; }
+.button.menu::after { content: " ⌄"; color: #616061; }
+.chart { border: 1px solid #e3e3e4; border-radius: 8px; padding: 10px 12px 6px; margin: 0 0 10px; }
+.chart figcaption { font-weight: 700; font-size: 13px; margin-bottom: 4px; }
+.chart svg { display: block; width: 100%; }
+.legend { color: #616061; font-size: 12px; }
+.legend i { display: inline-block; width: 10px; height: 3px; margin: 0 4px 3px 8px; }
+.edited { color: #616061; font-size: 12px; }
+.reply { border-left: 3px solid #e3e3e4; margin-left: 30px; }
 b { font-weight: 700; }
 code { font: 12px/1.5 Menlo, Consolas, monospace; color: #e01e5a; background: #f7f7f8; border: 1px solid #e3e3e4;
   border-radius: 3px; padding: 1px 3px; }
@@ -105,7 +116,7 @@ def _marked_up(text: str) -> str:
 def _control(content: str) -> str:
     """`<https://…|label>` as a link that leads nowhere, since a picture cannot be followed; `<!here>` as its name."""
     target, _, label = content.partition("|")
-    shown = label or target.removeprefix("!")
+    shown = label or ("@owners" if target.startswith("!subteam^") else target.removeprefix("!"))
     return f"<a>{html.escape(html.unescape(shown), quote=False)}</a>"
 
 
@@ -130,7 +141,58 @@ def _context(block: Node) -> str:
     return f'<div class="context">{elements}</div>'
 
 
-RENDERERS: dict[str, Callable[[Node], str]] = {"header": _header, "section": _section, "context": _context}
+def _actions(block: Node) -> str:
+    return f'<div class="actions">{"".join(map(_element, block["elements"]))}</div>'
+
+
+def _element(node: Node) -> str:
+    if node["type"] == "static_select":
+        return f'<span class="button menu">{_text(node["placeholder"])}</span>'
+    style = " primary" if node.get("style") == "primary" else ""
+    return f'<span class="button{style}">{_text(node["text"])}</span>'
+
+
+COLOURS = ("#0b5c4a", "#c0392b", "#616061")
+CHART_WIDTH, CHART_HEIGHT, CHART_FOOT = 440, 110, 16
+
+
+def _chart(block: Node) -> str:
+    """Slack's line chart: every series on one scale from zero."""
+    drawn = block["chart"]
+    top = max((point["value"] for series in drawn["series"] for point in series["data"]), default=0) or 1
+    labels = drawn["axis_config"]["categories"]
+    step = CHART_WIDTH / max(len(labels) - 1, 1)
+
+    def y(value: float) -> float:
+        return CHART_HEIGHT - 6 - value / top * (CHART_HEIGHT - 16)
+
+    lines = []
+    for series, colour in zip(drawn["series"], COLOURS, strict=False):
+        points = " ".join(f"{i * step:.1f},{y(point['value']):.1f}" for i, point in enumerate(series["data"]))
+        lines.append(f'<polyline points="{points}" fill="none" stroke="{colour}" stroke-width="2.5"/>')
+    foot = CHART_HEIGHT + CHART_FOOT - 4
+    marks = f'<text x="0" y="{foot}">{html.escape(labels[0])}</text>'
+    marks += f'<text x="{CHART_WIDTH}" y="{foot}" text-anchor="end">{html.escape(labels[-1])}</text>'
+    title = f"{block['title']} ({drawn['axis_config']['y_label']})"
+    legend = "".join(
+        f'<i style="background: {colour}"></i>{html.escape(series["name"])}'
+        for series, colour in zip(drawn["series"], COLOURS, strict=False)
+    )
+    return (
+        f'<figure class="chart"><figcaption>{html.escape(title)}</figcaption>'
+        f'<svg viewBox="-2 0 {CHART_WIDTH + 4} {CHART_HEIGHT + CHART_FOOT}" font-size="11" fill="#616061">'
+        f"{''.join(lines)}{marks}</svg>"
+        f'<div class="legend">{legend}</div></figure>'
+    )
+
+
+RENDERERS: dict[str, Callable[[Node], str]] = {
+    "header": _header,
+    "section": _section,
+    "context": _context,
+    "actions": _actions,
+    "data_visualization": _chart,
+}
 
 
 def _block(block: Node) -> str:
@@ -144,9 +206,12 @@ def _message(post: Node) -> str:
     payload = post["payload"]
     at = datetime.fromisoformat(post["at"])
     body = "".join(map(_block, payload.get("blocks") or ())) or f"<div>{formatted(payload['text'])}</div>"
+    is_reply = " reply" if payload.get("thread_ts") else ""
+    edited = ' <span class="edited">(edited)</span>' if post.get("method") == "chat.update" else ""
     return (
-        f'<div class="message"><div class="avatar">{AVATAR}</div><div class="content">'
-        f'<div class="sender"><b>{SENDER}</b><span class="app">APP</span> <time>{at:%H:%M}</time></div>{body}</div></div>'
+        f'<div class="message{is_reply}"><div class="avatar">{AVATAR}</div><div class="content">'
+        f'<div class="sender"><b>{SENDER}</b><span class="app">APP</span> <time>{at:%H:%M}</time>{edited}</div>'
+        f"{body}</div></div>"
     )
 
 

@@ -1,4 +1,4 @@
-"""A Slack incoming webhook on loopback: checks Block Kit, answers as Slack does, keeps every post, shows it as text.
+"""Slack on loopback, a webhook and the Web API: checks Block Kit, answers as Slack does, keeps every post, shows it.
 
 Promises: a message that Slack would refuse for its size or shape is refused here with the same status
 and body; any answer of Slack's can be scripted for coming requests; nothing secret (the token in the
@@ -18,12 +18,14 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any
+
+from local.slack_workspace import SlackWorkspace, arguments_of
 
 # Limits of Block Kit, in characters or elements.
 BLOCKS = 50
@@ -41,6 +43,17 @@ IMAGE_TEXT = 2000
 MARKDOWN = 12_000
 TABLE_ROWS = 100
 TABLE_CELLS = 20
+OPTIONS = 100
+OPTION_TEXT = 75
+OPTION_VALUE = 150
+CHART_TITLE = 50
+CHARTS = 2
+CHART_SERIES = 6
+CHART_CATEGORIES = 20
+CHART_LABEL = 20
+CONFIRM_TITLE = 100
+CONFIRM_TEXT = 300
+ACTION_ID = 255
 # 40,000 is documented, but `msg_blocks_too_long` has been seen from here on.
 ALL_BLOCKS = 13_200
 MESSAGE_TEXT = 40_000
@@ -78,6 +91,26 @@ def redirect(location: str) -> Answer:
     return Answer("redirect", 302, "", (("Location", location),))
 
 
+def api_error(error: str) -> Answer:
+    """The Web API's way to refuse."""
+    return Answer(error, 200, json.dumps({"ok": False, "error": error}))
+
+
+def api_rate_limited(retry_after: int = 1) -> Answer:
+    """The Web API's way to ask for time."""
+    return Answer("ratelimited", 429, '{"ok":false,"error":"ratelimited"}', (("Retry-After", str(retry_after)),))
+
+
+def done_and_fatal() -> Answer:
+    """It was carried out, and Slack says that it failed in a way that may have succeeded."""
+    return Answer("fatal_error", 200, '{"ok":false,"error":"fatal_error"}', delivers=True)
+
+
+def reset_before() -> Answer:
+    """The connection breaks before Slack has taken anything."""
+    return Answer("reset_before", resets=True)
+
+
 def accept_then_reset() -> Answer:
     """The message is in the channel, but the sender never learns it: the ambiguous failure."""
     return Answer("accept_then_reset", delivers=True, resets=True)
@@ -99,26 +132,42 @@ class Post:
     answer: str
     delivered: bool
     problems: list[str] = field(default_factory=list)
+    method: str = "webhook"
 
 
 class SlackReceiver:
-    """A context manager: the webhook listens inside the `with` block."""
+    """A context manager: it listens inside the `with` block; `receive` answers without a socket, too."""
 
-    def __init__(self, record: Path | None = None, on_delivered: Callable[[Post], None] | None = None) -> None:
+    def __init__(
+        self,
+        record: Path | None = None,
+        on_delivered: Callable[[Post], None] | None = None,
+        now: Callable[[], datetime] | None = None,
+    ) -> None:
+        self._now = now or (lambda: datetime.now(UTC))
         self.posts: list[Post] = []
         self._record = record
         self._on_delivered = on_delivered
         self._script: deque[Answer] = deque()
         self._lock = threading.Lock()
         self._path = f"/services/T00000000/B00000000/{secrets.token_hex(12)}"
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler_for(self))
-        self._server.daemon_threads = True
-        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
+        self.workspace = SlackWorkspace(problems_of, now=self._now)
+        self._server: ThreadingHTTPServer | None = None
+        self._thread: threading.Thread | None = None
 
     @property
     def url(self) -> str:
         """The webhook's URL; its last part is the secret."""
-        return f"http://127.0.0.1:{self._server.server_port}{self._path}"
+        return f"{self._origin}{self._path}"
+
+    @property
+    def api_url(self) -> str:
+        """The address of the Web API."""
+        return f"{self._origin}/api"
+
+    @property
+    def _origin(self) -> str:
+        return f"http://127.0.0.1:{self._server.server_port if self._server else 0}"
 
     @property
     def delivered(self) -> list[Post]:
@@ -131,37 +180,46 @@ class SlackReceiver:
         with self._lock:
             self._script.extend(answers)
 
+    def forget_script(self) -> None:
+        """Check every coming request."""
+        with self._lock:
+            self._script.clear()
+
     def __enter__(self) -> SlackReceiver:
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler_for(self))
+        self._server.daemon_threads = True
+        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
         self._thread.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
+        if self._server is not None and self._thread is not None:
+            self._server.shutdown()
+            self._server.server_close()
+            self._thread.join()
 
     def receive(self, path: str, headers: dict[str, str], body: bytes) -> Answer:
         """Decide, record, and return the answer to send."""
-        try:
-            payload: Any = json.loads(body)
-        except ValueError:
-            payload = None
-        problems: list[str] = []
+        place, _, query = path.partition("?")
+        is_api = place.startswith("/api/")
+        payload = _payload(query, body, is_api=is_api)
         with self._lock:
-            if path != self._path:
-                answer = no_service()
-            elif self._script:
-                answer = self._script.popleft()
+            scripted = self._script.popleft() if self._script and (is_api or place == self._path) else None
+            if is_api:
+                answer, problems = self._called(place.removeprefix("/api/"), headers, payload, scripted)
+            elif place != self._path:
+                answer, problems = no_service(), []
             else:
-                answer, problems = judge(payload)
+                answer, problems = (scripted, []) if scripted else judge(payload)
             post = Post(
-                at=datetime.now(UTC).isoformat(timespec="milliseconds"),
+                at=self._now().isoformat(timespec="milliseconds"),
                 headers={name: value for name, value in headers.items() if name.lower() not in SECRET_HEADERS},
                 payload=payload,
                 status=None if answer.resets else answer.status,
                 answer=answer.name,
                 delivered=answer.delivers,
                 problems=problems,
+                method=place.removeprefix("/api/") if is_api else "webhook",
             )
             self.posts.append(post)
             if self._record is not None:
@@ -170,6 +228,28 @@ class SlackReceiver:
         if post.delivered and self._on_delivered is not None:
             self._on_delivered(post)
         return answer
+
+    def _called(
+        self, method: str, headers: dict[str, str], arguments: Any, scripted: Answer | None
+    ) -> tuple[Answer, list[str]]:
+        """The Web API's answer; a scripted one is carried out first where it says so."""
+        if scripted is not None and not scripted.delivers:
+            return scripted, []
+        authorization = next((value for name, value in headers.items() if name.lower() == "authorization"), "")
+        result, problems = self.workspace.call(method, authorization, arguments)
+        changes = result["ok"] and method.startswith("chat.")
+        if scripted is not None:
+            return replace(scripted, delivers=changes), problems
+        return Answer("ok" if result["ok"] else result["error"], 200, json.dumps(result), delivers=changes), problems
+
+
+def _payload(query: str, body: bytes, *, is_api: bool) -> Any:
+    if is_api:
+        return arguments_of(query, body)
+    try:
+        return json.loads(body)
+    except ValueError:
+        return None
 
 
 def _handler_for(receiver: SlackReceiver) -> type[BaseHTTPRequestHandler]:
@@ -196,6 +276,8 @@ def _handler_for(receiver: SlackReceiver) -> type[BaseHTTPRequestHandler]:
                 self.end_headers()
                 self.wfile.write(content)
 
+        do_GET = do_POST
+
         def log_message(self, format: str, *args: Any) -> None:
             """The standard handler logs the request line, which holds the secret."""
 
@@ -207,6 +289,12 @@ def _handler_for(receiver: SlackReceiver) -> type[BaseHTTPRequestHandler]:
 
 
 # Checking a message.
+
+
+def problems_of(payload: Any) -> tuple[str, list[str]]:
+    """Slack's error for a message, empty for none; and for the developer what is wrong with it."""
+    answer, problems = judge(payload)
+    return ("" if answer.delivers else answer.name), problems
 
 
 def judge(payload: Any) -> tuple[Answer, list[str]]:
@@ -235,6 +323,9 @@ def block_problems(blocks: Any) -> list[str]:
     if not isinstance(blocks, list):
         return ["blocks is not a list"]
     problems = list(_count("blocks", blocks, BLOCKS))
+    charts = sum(isinstance(block, dict) and block.get("type") == "data_visualization" for block in blocks)
+    if charts > CHARTS:
+        problems.append(f"blocks: {charts} of at most {CHARTS} charts")
     identities = [block.get("block_id") for block in blocks if isinstance(block, dict) and block.get("block_id")]
     if len(identities) != len(set(identities)):
         problems.append("blocks: two have the same block_id")
@@ -313,6 +404,40 @@ def _element(where: str, node: Any) -> Iterator[str]:
         yield from _text(f"{where}.text", node.get("text"), BUTTON_TEXT, plain=True)
         yield from _length(f"{where}.value", node.get("value", "-"), BUTTON_VALUE)
         yield from _length(f"{where}.url", node.get("url", "-"), URL)
+        yield from _length(f"{where}.action_id", node.get("action_id", "-"), ACTION_ID)
+        if "confirm" in node:
+            yield from _confirm(f"{where}.confirm", node["confirm"])
+    elif node["type"] == "static_select":
+        yield from _text(f"{where}.placeholder", node.get("placeholder"), IMAGE_TEXT, plain=True)
+        yield from _count(f"{where}.options", node.get("options"), OPTIONS)
+        for index, option in enumerate(node.get("options") or []):
+            yield from _text(f"{where}.options[{index}].text", option.get("text"), OPTION_TEXT, plain=True)
+            yield from _length(f"{where}.options[{index}].value", option.get("value"), OPTION_VALUE)
+
+
+def _confirm(where: str, node: Any) -> Iterator[str]:
+    yield from _text(f"{where}.title", node.get("title"), CONFIRM_TITLE, plain=True)
+    yield from _text(f"{where}.text", node.get("text"), CONFIRM_TEXT)
+
+
+def _chart(where: str, block: dict[str, Any]) -> Iterator[str]:
+    yield from _length(f"{where}.title", block.get("title"), CHART_TITLE)
+    drawn = block.get("chart") or {}
+    if drawn.get("type") not in ("line", "bar", "area"):
+        yield f"{where}.chart: a line, bar or area chart"
+        return
+    axis = (drawn.get("axis_config") or {}).get("categories")
+    yield from _count(f"{where}.chart.axis_config.categories", axis, CHART_CATEGORIES)
+    for label in axis or []:
+        yield from _length(f"{where}.chart.axis_config.categories", label, CHART_LABEL)
+    yield from _count(f"{where}.chart.series", drawn.get("series"), CHART_SERIES)
+    for index, series in enumerate(drawn.get("series") or []):
+        here = f"{where}.chart.series[{index}]"
+        yield from _length(f"{here}.name", series.get("name"), CHART_LABEL)
+        if [point.get("label") for point in series.get("data") or []] != list(axis or []):
+            yield f"{here}: one point for each category, in their order"
+        if not all(isinstance(point.get("value"), int | float) for point in series.get("data") or []):
+            yield f"{here}: values are numbers"
 
 
 def _image(where: str, block: dict[str, Any]) -> Iterator[str]:
@@ -345,6 +470,7 @@ CHECKS: dict[Any, Callable[[str, dict[str, Any]], Iterator[str]]] = {
     "image": _image,
     "markdown": _markdown,
     "table": _table,
+    "data_visualization": _chart,
     "divider": _nothing,
     "rich_text": _nothing,
 }
@@ -459,8 +585,19 @@ def _shown_otherwise(block: dict[str, Any], width: int) -> list[str]:
             return [_shown_element(block)]
         case "markdown":
             return _wrapped(str(block["text"]), width)
+        case "data_visualization":
+            return _shown_chart(block)
         case _:
             return _wrapped(_cell(block), width)
+
+
+def _shown_chart(block: dict[str, Any]) -> list[str]:
+    """Each series with its first and last point; the terminal draws no lines."""
+    lines = [f"[chart: {block['title']}]"]
+    for series in block["chart"]["series"]:
+        first, last = series["data"][0], series["data"][-1]
+        lines.append(f"  {series['name']}: {first['value']:,} on {first['label']}, {last['value']:,} on {last['label']}")
+    return lines
 
 
 RENDERERS: dict[str, Callable[[dict[str, Any], int], list[str]]] = {

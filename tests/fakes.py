@@ -13,7 +13,7 @@ from decimal import Decimal
 from typing import Any
 
 from attribution.adjustments import Adjustment
-from attribution.alerts import Alert, AlertKey
+from attribution.alerts import Alert, AlertKey, DeliveryStatus
 from attribution.anomalies import Monitor, Series
 from attribution.anomaly_tracking import Change, Feedback, TrackedAnomaly
 from attribution.budgets import Budget
@@ -30,6 +30,7 @@ from attribution.deliveries import (
     ReportKind,
     content_of,
 )
+from attribution.digests import Digest, DigestKey
 from attribution.directory import Described, DirectoryEntry, kind_of, region_of_arn
 from attribution.errors import DeliveryIncomplete, InputRejected, LedgerConflict
 from attribution.periods import BillingPeriod
@@ -38,13 +39,13 @@ from attribution.ports import (
     ListedManifest,
     MeteredHalf,
     ObservedHalf,
-    Posted,
     SessionLink,
     StoredObject,
     TrailEvent,
     UnpricedUsage,
 )
 from attribution.prices import OfferReading, Price, PriceList, PublishedOffer, changed_prices
+from attribution.routes import Route, Traffic, Viewer
 from attribution.rules import Rules
 from attribution.tag_history import Attributes, History, Identity
 from attribution.usage import Counters, Invocation, InvocationKey, Metered, Observed, Pairs, Usage, UsageKey, with_session_tags
@@ -808,30 +809,83 @@ class FakeAnnouncements:
             self.changed |= set(days)
 
 
-class FakeAlerts:
-    """`Alerts`: a conditional put per alert, and its stream of changed keys."""
+def _nothing() -> None:
+    """What happens in between, unless a test says otherwise."""
+
+
+class FakeOutbox:
+    """`Outbox`: conditional writes by version, its stream of what became pending, and its index of what is due."""
 
     def __init__(self, crashes: Crashes | None = None) -> None:
-        self.items: dict[AlertKey, Alert] = {}
-        self.stream: list[AlertKey] = []
-        self.before_put: Callable[[], None] = lambda: None
+        self.items: dict[AlertKey | DigestKey, Alert | Digest] = {}
+        self.channels: dict[str, Traffic] = {}
+        self.stream: list[AlertKey | DigestKey] = []
+        self.before_put: Callable[[], None] = _nothing
         self._crashes = crashes or Crashes()
 
-    def get(self, key: AlertKey) -> Alert | None:
+    def find(self, key: AlertKey | DigestKey) -> Alert | Digest | None:
         return self.items.get(key)
 
-    def get_many(self, keys: Iterable[AlertKey]) -> Mapping[AlertKey, Alert]:
-        return {key: self.items[key] for key in keys if key in self.items}
+    def get(self, key: AlertKey) -> Alert | None:
+        found = self.items.get(key)
+        return found if isinstance(found, Alert) else None
 
-    def put(self, alert: Alert, *, replacing: Alert | None) -> bool:
-        callback, self.before_put = self.before_put, lambda: None
+    def get_many(self, keys: Iterable[AlertKey]) -> Mapping[AlertKey, Alert]:
+        return {key: found for key in keys if (found := self.get(key)) is not None}
+
+    def digest(self, key: DigestKey) -> Digest | None:
+        found = self.items.get(key)
+        return found if isinstance(found, Digest) else None
+
+    def put(self, alert: Alert, *, replacing: Alert | None) -> Alert | None:
+        stored = self._write([(alert, replacing)])
+        return stored[0] if stored and isinstance(stored[0], Alert) else None
+
+    def replace(self, notice: Alert | Digest, *, replacing: Alert | Digest) -> Alert | Digest | None:
+        stored = self._write([(notice, replacing)])
+        return stored[0] if stored else None
+
+    def add_digest(self, digest: Digest) -> bool:
+        return bool(self._write([(digest, None)]))
+
+    def collect(self, alert: Alert, digest: Digest, *, replacing: Alert, extending: Digest | None) -> bool:
+        return bool(self._write([(alert, replacing), (digest, extending)]))
+
+    def _write(self, writes: Sequence[tuple[Alert | Digest, Alert | Digest | None]]) -> list[Alert | Digest]:
+        callback, self.before_put = self.before_put, _nothing
         callback()
+        stored: list[Alert | Digest] = []
         with self._crashes.write():
-            if self.items.get(alert.key) != replacing:
+            for notice, replacing in writes:
+                current = self.items.get(notice.key)
+                if (current.version if current else None) != (replacing.version if replacing else None):
+                    return []
+                stored.append(replace(notice, version=replacing.version + 1 if replacing else 1))
+            for notice in stored:
+                self.items[notice.key] = notice
+                if notice.delivery.status is DeliveryStatus.PENDING:
+                    self.stream.append(notice.key)
+        return stored
+
+    def traffic(self, channel: str) -> Traffic | None:
+        return self.channels.get(channel)
+
+    def put_traffic(self, channel: str, traffic: Traffic, *, replacing: Traffic | None) -> bool:
+        with self._crashes.write():
+            if self.channels.get(channel) != replacing:
                 return False
-            self.items[alert.key] = alert
-            self.stream.append(alert.key)
+            self.channels[channel] = traffic
         return True
+
+    def due(self, now: datetime) -> Sequence[AlertKey | DigestKey]:
+        return [key for key, at in self._due_times().items() if at <= now]
+
+    def open(self) -> Sequence[AlertKey | DigestKey]:
+        return list(self._due_times())
+
+    def _due_times(self) -> dict[AlertKey | DigestKey, datetime]:
+        times = {n.key: n.due_at if isinstance(n, Alert) else n.delivery.wait_until for n in self.items.values()}
+        return {key: at for key, at in sorted(times.items(), key=str) if at is not None}
 
 
 @dataclass(slots=True)
@@ -839,31 +893,23 @@ class FakeAlertRetries:
     """`AlertRetries`: what comes back, and when."""
 
     clock: FakeClock
-    due: list[tuple[datetime, AlertKey]] = field(default_factory=list)
+    due: list[tuple[datetime, AlertKey | DigestKey]] = field(default_factory=list)
 
-    def retry(self, key: AlertKey, *, after_seconds: int) -> None:
+    def retry(self, key: AlertKey | DigestKey, *, after_seconds: int) -> None:
         if not 0 <= after_seconds <= 900:
             raise ValueError(f"SQS delays by 0 to 900 seconds, not {after_seconds}")
         self.due.append((self.clock() + timedelta(seconds=after_seconds), key))
 
 
-class FakeChannel:
-    """`Channel`: people's view of it in `received`, and a plan of what goes wrong with each post; then all goes well."""
+class FakeRoutes:
+    """`Routes`."""
 
-    def __init__(self, plan: Sequence[str] = ()) -> None:
-        self.received: list[Alert] = []
-        self._plan = list(plan)
+    def __init__(self, *routes: Route, viewers: Sequence[Viewer] = ()) -> None:
+        self._routes = routes
+        self._viewers = viewers
 
-    def post(self, alert: Alert) -> Posted:
-        outcome = self._plan.pop(0) if self._plan else "sent"
-        if outcome in ("sent", "acknowledgement lost", "crash after"):
-            self.received.append(alert)
-        if outcome.startswith("crash"):
-            raise Crash
-        if outcome in ("acknowledgement lost", "connection lost"):
-            return Posted(False, is_ambiguous=True, error="timed out")
-        if outcome == "rate limited":
-            return Posted(False, retry_after_seconds=30, error="429")
-        if outcome == "refused":
-            return Posted(False, error="no such channel")
-        return Posted(True)
+    def routes(self) -> Sequence[Route]:
+        return self._routes
+
+    def viewers(self) -> Sequence[Viewer]:
+        return self._viewers

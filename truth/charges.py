@@ -40,6 +40,8 @@ TAX_RATE: Mapping[str, tuple[str, Decimal]] = {
 }
 CREDIT = Decimal("-250.00")
 REFUND = Decimal("-37.41")
+GUARDRAILS = ("guardrail-content", "guardrail-topic")
+GUARDRAIL_TEAM, GUARDRAIL_REASON = "platform", "guardrail"
 
 _EDP_QUANTUM = Decimal("0.000000001")
 _CENT = Decimal("0.01")
@@ -265,8 +267,8 @@ def _provisioned_throughput(days: list[datetime]) -> Iterator[Charge]:
 def _platform_features(days: list[datetime], rng: random.Random) -> Iterator[Charge]:
     skus = other_skus()
     features = (
-        ("guardrail-content", PLATFORM, _BEDROCK, "ApplyGuardrail", 20_000, 40_000, "guardrail"),
-        ("guardrail-topic", PLATFORM, _BEDROCK, "ApplyGuardrail", 10_000, 20_000, "guardrail"),
+        (GUARDRAILS[0], PLATFORM, _BEDROCK, "ApplyGuardrail", 20_000, 40_000, GUARDRAIL_REASON),
+        (GUARDRAILS[1], PLATFORM, _BEDROCK, "ApplyGuardrail", 10_000, 20_000, GUARDRAIL_REASON),
         ("agentcore-runtime", RESEARCH, _AGENTCORE, "InvokeAgentRuntime", 20, 30, ""),
         ("agentcore-runtime", PLATFORM, _AGENTCORE, "InvokeAgentRuntime", 5, 20, "agentcore"),
     )
@@ -279,7 +281,7 @@ def _platform_features(days: list[datetime], rng: random.Random) -> Iterator[Cha
                 account,
                 product,
                 operation=operation,
-                team="platform",
+                team=GUARDRAIL_TEAM,
                 reason=reason,
             )
 

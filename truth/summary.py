@@ -7,14 +7,17 @@ says so. Usage has an owner or a reason why it has none; discounts, tax, credits
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from decimal import Decimal, localcontext
 from typing import TYPE_CHECKING, Any
 
-from truth.organisation import ACCOUNTS, PRINCIPALS, PROFILES, PROJECTS
+from truth.catalogue import other_skus
+from truth.charges import GUARDRAIL_REASON, GUARDRAIL_TEAM, GUARDRAILS
+from truth.organisation import ACCOUNTS, PLATFORM, PRINCIPALS, PROFILES, PROJECTS
 
 if TYPE_CHECKING:
+    from truth.catalogue import Sku
     from truth.charges import Charge
     from truth.company import Month
     from truth.requests import Request
@@ -169,6 +172,10 @@ def discounts_by_team(month: Month, central: Mapping[str, str]) -> dict[str, Dec
         day, account = request.time.date().isoformat(), request.principal.account.account_id
         for sku, quantity in request.usage():
             usage[day, account, sku.region, sku.usage_type][team] += sku.billed_cost(quantity)
+        for sku in guardrail_units_of(request):
+            of_charge = usage[day, account, sku.region, sku.usage_type]
+            of_charge[team] += sku.billed_cost(1)
+            of_charge[UNALLOCATED] -= sku.billed_cost(1)
     billed = [charge for charge in month.charges if is_billed(charge, restated=False) and charge.product.is_bedrock]
     for charge in billed:
         if charge.line_item_type == "Usage":
@@ -181,6 +188,17 @@ def discounts_by_team(month: Month, central: Mapping[str, str]) -> dict[str, Dec
             for team, cost in weights.items():
                 by_team[team] += (charge.cost * cost / sum(weights.values())).quantize(Decimal("1E-24"))
     return dict(sorted(by_team.items()))
+
+
+def guardrail_units_of(request: Request) -> Iterator[Sku]:
+    """The usage types of the guardrail units, one of each, that the log of a blocked request counts and names an owner for.
+
+    The company's guardrail charges name nobody: a tag of the caller, which only a bill would carry, is no evidence for them.
+    """
+    at_guardrail = request.principal.account is PLATFORM and request.principal.region == "us-east-1"
+    if request.is_guardrail_blocked and at_guardrail and request.evidence in ("request_metadata", "session_tag"):
+        for name in GUARDRAILS:
+            yield other_skus()[f"{name}/us-east-1"]
 
 
 def _place(charge: Charge) -> tuple[str, ...]:
@@ -223,6 +241,8 @@ class _Accumulator:
         self._add_row("Usage", Sums.uncommitted(cost, Decimal(0) if is_marketplace else list_cost), is_bedrock=True)
         reason = "gateway_without_metadata" if request.tenant else "principal_without_evidence"
         self._add_usage(day, request.team, request.evidence, cost, reason)
+        for sku in guardrail_units_of(request):
+            self._own_guardrail_unit(day, request, sku.billed_cost(1))
         if request.tenant and request.metadata:
             self.tenants[day][request.tenant.name] += cost
 
@@ -231,6 +251,17 @@ class _Accumulator:
         if charge.product.is_bedrock and charge.line_item_type == "Usage":
             day = charge.time.date().isoformat()
             self._add_usage(day, charge.team or UNALLOCATED, charge.evidence, charge.cost, charge.reason)
+
+    def _own_guardrail_unit(self, day: str, request: Request, cost: Decimal) -> None:
+        """A unit of the day's guardrail charge is this request's: the log counts it, the charge names nobody."""
+        for sums, before, after in (
+            (self.owned[day], GUARDRAIL_TEAM, request.team),
+            (self.evidence, "none", request.evidence),
+            (self.allocatable[day], UNALLOCATED, request.team),
+        ):
+            sums[before] -= cost
+            sums[after] += cost
+        self.reasons[GUARDRAIL_REASON] -= cost
 
     def _add_row(self, line_item_type: str, sums: Sums, is_bedrock: bool) -> None:
         self.everything[line_item_type] += sums

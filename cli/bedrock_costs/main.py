@@ -20,6 +20,7 @@ from bedrock_costs.commands.directory import commands as directory_commands
 from bedrock_costs.commands.explain import explain
 from bedrock_costs.commands.prices import commands as prices_commands
 from bedrock_costs.commands.quarantine import quarantine
+from bedrock_costs.commands.recount import recount
 from bedrock_costs.commands.replay import commands as replay_commands
 from bedrock_costs.commands.report import report
 from bedrock_costs.commands.request import request
@@ -78,6 +79,7 @@ for command in (
     quarantine,
     status,
     backfill,
+    recount,
 ):
     app.command()(command)
 app.add_typer(anomalies_commands, name="anomalies")

@@ -118,11 +118,13 @@ def _load(path: Path) -> tuple[Node, Any]:
         # JSON may be indented with tabs, which YAML refuses; inside its strings there are none.
         text = text.replace("\t", " ")
     try:
-        root = yaml.compose(text, yaml.BaseLoader)
+        # libyaml where it is there: cost categories of hundreds of rules take a minute without.
+        loader = getattr(yaml, "CBaseLoader", yaml.BaseLoader)
+        root = yaml.compose(text, loader)
         if root is None:
             raise Failure(f"{path} is empty", fix="Begin with what `bedrock-costs config show` prints.")
         _refuse_ambiguity(path, root, set())
-        return root, yaml.load(text, yaml.BaseLoader)  # noqa: S506 - builds nothing but text, lists and mappings
+        return root, yaml.load(text, loader)  # noqa: S506 - builds nothing but text, lists and mappings
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line = f":{mark.line + 1}" if mark else ""
@@ -148,7 +150,7 @@ def _refuse_ambiguity(path: Path, node: Node, seen: set[int]) -> None:
             if key.value in keys:
                 raise Failure(f"{path}:{line}: {key.value}: the key is given twice", fix="Keep one of them.")
             keys.add(key.value)
-            if value.value in _NOTHING and getattr(value, "style", None) is None:
+            if value.value in _NOTHING and not getattr(value, "style", None):
                 raise Failure(f"{path}:{line}: {key.value}: the key has no value", fix="Give it one, or leave the key out.")
             _refuse_ambiguity(path, value, seen)
 

@@ -18,11 +18,12 @@ if TYPE_CHECKING:
     from adapters.deliveries import DynamoDeliveries
     from adapters.directory import DynamoDirectory
     from adapters.dynamodb import Table
+    from adapters.invocation_audit import DynamoInvocationScan, DynamoInvocationStream
     from adapters.invocations import DynamoInvocations
     from adapters.ledger_days import DynamoLedgerDays
     from adapters.policy import DynamoPolicy
     from adapters.prices import DynamoPrices
-    from adapters.queues import SqsDirectoryTasks
+    from adapters.queues import SqsAllocationQueue, SqsDirectoryTasks
     from adapters.usage_counters import DynamoUsageCounters
     from adapters.work_bucket import S3OriginCharges
 
@@ -104,10 +105,24 @@ class Stack:
     @property
     def stored_tag_keys(self) -> list[str] | None:
         """The keys of request metadata and session tags that the stack stores; None where it does not say."""
-        for parameter in self._description.get("Parameters", []):
-            if parameter["ParameterKey"] == "AllocationTagKeys":
-                return [key.strip() for key in parameter["ParameterValue"].split(",") if key.strip()]
-        return None
+        stated = self.parameter("AllocationTagKeys")
+        return None if stated is None else [key.strip() for key in stated.split(",") if key.strip()]
+
+    def parameter(self, name: str) -> str | None:
+        """A parameter of the stack; None where it does not say."""
+        found = (p["ParameterValue"] for p in self._description.get("Parameters", []) if p["ParameterKey"] == name)
+        return next(found, None)
+
+    def parameter_in_days(self, name: str) -> int:
+        """A parameter that counts days."""
+        stated = self.parameter(name)
+        if stated is None or not stated.isdecimal():
+            raise Failure(
+                f"stack {self.name!r} has no parameter {name}",
+                "It was deployed from another template.",
+                "Deploy the current template, or name another stack with --stack-name.",
+            )
+        return int(stated)
 
     @property
     def trail_location(self) -> Location | None:
@@ -183,6 +198,12 @@ class Stack:
 
         return DynamoPolicy(self.ledger)
 
+    def usage_counters(self) -> DynamoUsageCounters:
+        """Usage counters. What corrects them lives as long as they do."""
+        from adapters.usage_counters import DynamoUsageCounters
+
+        return DynamoUsageCounters(self.ledger, self.parameter_in_days("LedgerRetentionDays"), now)
+
     def prices(self) -> DynamoPrices:
         """Known prices."""
         from adapters.prices import DynamoPrices
@@ -201,12 +222,38 @@ class Stack:
 
         return SqsDirectoryTasks(self.client("sqs"), self.output("DirectoryQueue"))
 
+    @cached_property
+    def _invocations(self) -> Table:
+        from adapters.dynamodb import Table
+
+        return Table(self.client("dynamodb"), self.output("InvocationsTable"))
+
     def invocations(self) -> DynamoInvocations:
         """Single requests, for reading: the time to live is for writers."""
-        from adapters.dynamodb import Table
         from adapters.invocations import DynamoInvocations
 
-        return DynamoInvocations(Table(self.client("dynamodb"), self.output("InvocationsTable")), 0, now)
+        return DynamoInvocations(self._invocations, 0, now)
+
+    def invocation_scan(self) -> DynamoInvocationScan:
+        """All requests."""
+        from adapters.invocation_audit import DynamoInvocationScan
+        from adapters.invocations import invocation_from_image
+
+        return DynamoInvocationScan(self._invocations, invocation_from_image)
+
+    def invocation_stream(self, arn: str) -> DynamoInvocationStream:
+        """The changes of requests that are not counted yet."""
+        from adapters.invocation_audit import DynamoInvocationStream
+        from adapters.invocations import invocation_from_image
+
+        checkpoint = self.usage_counters().checkpoint
+        return DynamoInvocationStream(self.client("dynamodbstreams"), arn, invocation_from_image, checkpoint)
+
+    def allocation_queue(self) -> SqsAllocationQueue:
+        """Where the stack is asked to allocate days again."""
+        from adapters.queues import SqsAllocationQueue
+
+        return SqsAllocationQueue(self.client("sqs"), self.output("AllocationQueue"), 1, now)
 
     def dead_letter_queues(self) -> dict[str, str]:
         """The queues that keep what could not be handled, by the name they have in the template, with their URLs."""

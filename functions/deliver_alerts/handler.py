@@ -1,8 +1,8 @@
-"""Deliver alerts to Slack.
+"""Deliver alerts and digests to Slack, and by mail what Slack does not take.
 
-Trigger  the stream of Alerts (items whose message is pending); an SQS queue for those that wait to be tried again.
-Effect   one Slack message per revision of an alert, and the record of it.
-Retry    safe: a message is claimed before it is sent; one that may have arrived is repeated once, labelled.
+Trigger  the stream of Alerts (items whose delivery is pending); an SQS queue for those that wait, and for a regular sweep.
+Effect   one message per budget and period that is changed in place, or one per news through a webhook; and the record of it.
+Retry    safe: a request is claimed before it is made; a message in doubt is looked for, or else repeated once, labelled.
 """
 
 from __future__ import annotations
@@ -17,27 +17,36 @@ from adapters.contracts import AlertRetry, read
 from adapters.messages import process_messages
 from adapters.observability import count, logger, metrics
 from adapters.settings import DeliverAlerts, load
-from attribution.alerts import AlertKey
-from attribution.flows.deliver_alerts import deliver_alert
+from attribution.alerts import Step
+from attribution.flows.deliver_alerts import NoticeKey, deliver_notice, sweep
 
 settings = load(DeliverAlerts)
-alerts = wiring.alerts(settings.alerts_table, settings.ledger_retention_days)
-channel = wiring.slack(settings)
+outbox = wiring.outbox(settings)
+routes = wiring.policy(settings)
+channels = wiring.slack_channels(settings)
 retries = wiring.alert_retries(settings)
 quarantine = wiring.quarantine(settings)
 redelivery = wiring.redelivery()
 
 
-def deliver(key: AlertKey) -> None:
-    outcome = deliver_alert(key, alerts=alerts, channel=channel, retries=retries, clock=wiring.clock)
-    count("AlertsSent", int(outcome.status == "sent"))
+def deliver(key: NoticeKey) -> None:
+    outcome = deliver_notice(key, outbox=outbox, routes=routes, channels=channels, retries=retries, clock=wiring.clock)
+    count("AlertsSent", int(outcome.step in (Step.POST, Step.REPLY, Step.MAIL)))
+    count("AlertsUpdated", int(outcome.step is Step.UPDATE))
+    count("AlertsRepeated", int(outcome.is_repeat))
+    count("AlertsCollected", int(outcome.status == "collected"))
+    count("AlertsDiverted", int(outcome.is_diverted))
     count("AlertsFailed", int(outcome.status == "failed"))
-    logger.info("alert handled", alert=str(key), status=outcome.status)
+    logger.info("alert handled", alert=str(key), status=outcome.status, step=outcome.step or "", error=outcome.error)
 
 
 def deliver_again(body: str, name: str) -> None:
-    message = read(AlertRetry, body, name)
-    deliver(AlertKey(message.budget, message.period, message.kind, message.threshold))
+    key = read(AlertRetry, body, name).key
+    if key is not None:
+        deliver(key)
+        return
+    found = sweep(outbox=outbox, retries=retries, clock=wiring.clock)
+    logger.info("alerts swept", due=len(found))
 
 
 @logger.inject_lambda_context

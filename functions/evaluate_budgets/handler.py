@@ -22,7 +22,7 @@ settings = load(EvaluateBudgets)
 days = wiring.ledger_days(settings)
 sums = wiring.budget_sums(settings)
 policy = wiring.policy(settings)
-alerts = wiring.alerts(settings.alerts_table, settings.ledger_retention_days)
+alerts = wiring.outbox(settings)
 quarantine = wiring.quarantine(settings)
 redelivery = wiring.redelivery()
 

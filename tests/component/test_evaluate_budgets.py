@@ -11,8 +11,10 @@ from typing import Any
 
 import pytest
 
+from adapters.ledger_days import DynamoLedgerDays
 from adapters.packing import pack_metered, unpack_metered
 from adapters.policy import DynamoPolicy, parse_policy
+from attribution.periods import BillingPeriod
 from tests.support.stack import FAILED_NONE, Stack, failed, load_event, messages, windowed
 
 FUNCTION = "evaluate_budgets"
@@ -35,18 +37,22 @@ def apply(stack: Stack, limit: str, **more: Any) -> None:
 
 
 def alerts(stack: Stack) -> dict[str, tuple[str, str, int]]:
-    found = stack.items("AlertsTable")
-    return {i["threshold"]: (i["state"], i["delivery_status"], int(i["revision"])) for i in found}
+    found = [(item, item["alert"]) for item in stack.items("AlertsTable")]
+    return {
+        alert["crossed"][-1]["name"] if alert["crossed"] else "": (item["state"], item["delivery_status"], int(alert["news"]))
+        for item, alert in found
+    }
 
 
 def test_the_sample_event_raises_the_alert_of_a_threshold_that_is_crossed(spent: Stack) -> None:
     answer = spent.run(FUNCTION, load_event(FUNCTION))
 
     assert answer == FAILED_NONE
-    assert alerts(spent) == {"80": ("alarm", "pending", 1)}
+    assert alerts(spent) == {"ACTUAL#80": ("alarm", "pending", 1)}
     (item,) = spent.items("AlertsTable")
-    assert (item["billed"], str(item["estimated"])) == (0, "0.202389")
-    assert [driver[0] for driver in item["drivers"]] == ["token_kind", "token_kind"]
+    figures = item["alert"]["figures"]
+    assert (figures["billed"], figures["estimated"]) == ("0", "0.202389")
+    assert [driver["name"].split()[0] for driver in figures["drivers"]] == ["token_kind", "token_kind"]
     assert spent.metrics()["AlertsChanged"] == 1
 
 
@@ -69,13 +75,13 @@ def test_a_repeated_event_changes_nothing(spent: Stack) -> None:
 
 def test_the_schedule_evaluates_the_period_that_runs_now(spent: Stack) -> None:
     spent.run(FUNCTION, messages(FUNCTION, [SCHEDULED]))
-    assert set(alerts(spent)) == {"80"}
+    assert set(alerts(spent)) == {"ACTUAL#80"}
 
     spent.now = datetime(2026, 11, 1, tzinfo=UTC)
     spent.run(FUNCTION, messages(FUNCTION, [SCHEDULED]))
 
     assert spent.said("budgets evaluated")[-1]["thresholds_crossed"] == 0
-    assert {i["period"] for i in spent.items("AlertsTable")} == {"2026-10"}
+    assert {i["alert"]["key"]["period"] for i in spent.items("AlertsTable")} == {"2026-10"}
 
 
 def test_what_budgets_count_of_a_day_is_kept_and_read_the_next_time(spent: Stack) -> None:
@@ -87,12 +93,12 @@ def test_what_budgets_count_of_a_day_is_kept_and_read_the_next_time(spent: Stack
     assert kept["pk"] == "SPEND#2026-10-05"
 
 
-def test_of_two_thresholds_that_are_crossed_together_the_higher_one_tells(spent: Stack) -> None:
+def test_two_thresholds_that_are_crossed_together_are_one_alert(spent: Stack) -> None:
     apply(spent, "0.10")
 
     spent.run(FUNCTION, load_event(FUNCTION))
 
-    assert alerts(spent) == {"80": ("alarm", "covered", 1), "100": ("alarm", "pending", 1)}
+    assert alerts(spent) == {"ACTUAL#100": ("alarm", "pending", 1)}
 
 
 def test_an_alert_whose_spend_turns_out_lower_is_corrected_once(spent: Stack) -> None:
@@ -110,7 +116,7 @@ def test_an_alert_whose_spend_turns_out_lower_is_corrected_once(spent: Stack) ->
     for _ in range(2):
         spent.run(FUNCTION, load_event(FUNCTION))
 
-    assert alerts(spent) == {"80": ("recovered", "pending", 2)}
+    assert alerts(spent) == {"": ("recovered", "pending", 2)}
 
 
 def test_a_budget_in_awss_words_counts_by_several_dimensions_at_once(spent: Stack) -> None:
@@ -138,14 +144,11 @@ def test_a_budget_in_awss_words_counts_by_several_dimensions_at_once(spent: Stac
     spent.run(FUNCTION, load_event(FUNCTION))
 
     (item,) = spent.items("AlertsTable")
-    assert (item["pk"], item["sk"]) == ("Search, output#2026-10-05", "ACTUAL#100")
-    assert item["estimated"] == sum(
-        Decimal(value["costs"]["billed_cost"])
-        for sums in spent.items("LedgerTable")
-        if sums["sk"].startswith("SUM#token_kind#")
-        for value in sums["values"]
-        if value["value"] == "output"
-    )
+    assert item["pk"] == "ALERT#Search, output#2026-10-05"
+    days = DynamoLedgerDays(spent.table("LedgerTable"), 760, lambda: spent.now)
+    (pointer,) = days.pointers(BillingPeriod(2026, 10)).values()
+    by_kind = days.sums([pointer], "token_kind")[pointer.usage_date]
+    assert Decimal(item["alert"]["figures"]["estimated"]) == by_kind["output", "USD"].costs.billed_cost
 
 
 @pytest.mark.parametrize(
@@ -166,7 +169,7 @@ def test_a_malformed_message_is_quarantined_and_its_neighbours_are_done(spent: S
     (notice,) = spent.notices()
     assert notice["source"] == "message m0"
     assert "CANARY" not in json.dumps(notice) + spent.log.getvalue()
-    assert set(alerts(spent)) == {"80"}
+    assert set(alerts(spent)) == {"ACTUAL#80"}
 
 
 def test_only_the_message_that_failed_is_returned(spent: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -183,22 +186,21 @@ def test_only_the_message_that_failed_is_returned(spent: Stack, monkeypatch: pyt
 
     assert spent.invoke(handler, messages(FUNCTION, bodies)) == failed("m0")
 
-    assert set(alerts(spent)) == {"80"}
+    assert set(alerts(spent)) == {"ACTUAL#80"}
 
 
 def test_two_evaluations_at_once_raise_one_alert(spent: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
     slow = spent.handler(FUNCTION)
-    original = slow.alerts.get
+    original = slow.alerts.get_many
 
-    def overtaken(key: Any) -> Any:
-        current = original(key)
-        if current is None:
-            monkeypatch.undo()
-            spent.run(FUNCTION, load_event(FUNCTION))
+    def overtaken(keys: Any) -> Any:
+        current = original(keys)
+        monkeypatch.undo()
+        spent.run(FUNCTION, load_event(FUNCTION))
         return current
 
-    monkeypatch.setattr(slow.alerts, "get", overtaken)
+    monkeypatch.setattr(slow.alerts, "get_many", overtaken)
 
     assert spent.invoke(slow, load_event(FUNCTION)) == FAILED_NONE
 
-    assert alerts(spent) == {"80": ("alarm", "pending", 1)}
+    assert alerts(spent) == {"ACTUAL#80": ("alarm", "pending", 1)}

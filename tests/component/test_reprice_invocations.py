@@ -13,9 +13,9 @@ from adapters.concurrency import results
 from adapters.directory import DynamoDirectory
 from adapters.invocations import DynamoInvocations
 from attribution.directory import Described, entry_of
-from attribution.flows.roll_up_usage import recount
 from attribution.meters import TokenKind
 from attribution.ports import MeteredHalf, ObservedHalf, UnpricedUsage
+from attribution.recounts import recount
 from attribution.usage import PricedKind
 from tests.support import inputs
 from tests.support.bedrock import foundation_model

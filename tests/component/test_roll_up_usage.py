@@ -13,8 +13,8 @@ from moto import mock_aws
 from adapters.invocations import invocation_from_image
 from adapters.usage_counters import DynamoUsageCounters
 from attribution.errors import LedgerConflict
-from attribution.flows.roll_up_usage import recount
 from attribution.meters import Routing, Tier, TokenKind
+from attribution.recounts import recount
 from attribution.usage import Counters, Usage, UsageKey
 from tests.support import inputs
 from tests.support.stack import FAILED_NONE, NOW, Stack, load_event, messages, windowed

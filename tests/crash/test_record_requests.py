@@ -19,8 +19,8 @@ from moto.dynamodb.models import dynamodb_backends
 from moto.s3.models import s3_backends
 
 from adapters.usage_counters import DynamoUsageCounters
-from attribution.flows.roll_up_usage import recount
 from attribution.meters import TokenKind
+from attribution.recounts import recount
 from tests.crash.faults import Crash, Mode
 from tests.crash.world import Work, World
 from tests.support import inputs

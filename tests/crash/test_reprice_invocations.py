@@ -16,10 +16,10 @@ from moto.dynamodb.models import dynamodb_backends
 from adapters.invocations import DynamoInvocations
 from adapters.prices import DynamoPrices
 from adapters.usage_counters import DynamoUsageCounters
-from attribution.flows.roll_up_usage import recount
 from attribution.meters import Meter, TokenKind
 from attribution.ports import MeteredHalf, ObservedHalf
 from attribution.prices import Price
+from attribution.recounts import recount
 from attribution.usage import Counters, Invocation, InvocationKey, PricedKind, UsageKey
 from tests.crash.faults import Crash, Mode
 from tests.crash.world import World

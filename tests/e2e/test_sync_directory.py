@@ -11,8 +11,8 @@ import pytest
 from adapters.invocations import invocation_from_image
 from adapters.prices import DynamoPrices
 from adapters.wiring import clock
-from attribution.flows.roll_up_usage import recount
 from attribution.periods import BillingPeriod
+from attribution.recounts import recount
 from local import demo, deployment, emulator, pipeline
 from local.pipeline import Pipeline
 from tests.e2e.test_usage_to_slack import without_zeros

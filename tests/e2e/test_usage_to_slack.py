@@ -19,8 +19,8 @@ from adapters.policy import parse_policy
 from attribution.allocation import totals_by_currency
 from attribution.canonical import number_text
 from attribution.charges import Basis, sum_costs
-from attribution.flows.roll_up_usage import recount
 from attribution.periods import BillingPeriod
+from attribution.recounts import recount
 from attribution.usage import Counters, UsageKey
 from local import demo, pipeline, state
 from local.pipeline import COST_REPORT_PREFIX, COST_REPORTS, INVOCATION_LOGS, Pipeline

@@ -5,32 +5,34 @@ from __future__ import annotations
 import json
 import re
 import shutil
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from adapters.channels import slack
-from attribution.alerts import Alert, AlertKey
-from attribution.budgets import AlertState, Driver, Notification, Spend
+from adapters.channels.slack_messages import Look, alert_message
+from attribution.alerts import Alert, AlertKey, AlertState, Driver, Figures, Subject, Threshold, ThresholdKind
 from attribution.money import Money
 from local import slack_picture
 from local.slack_picture import PictureError, chosen, formatted, page
 
+AT = datetime(2026, 10, 5, 15, 0, tzinfo=UTC)
 ALERT = Alert(
-    key=AlertKey("search <team>", "2026-10", "ACTUAL", "80"),
+    key=AlertKey("search <team>", "2026-10"),
+    subject=Subject("team: search", "billed_cost"),
+    figures=Figures(
+        Money(Decimal(1200)), Decimal("811.41"), Decimal("163.92"), (Driver("a&b", Decimal("975.33")),),
+        daily=tuple((date(2026, 10, day), Decimal(day)) for day in range(1, 6)),
+    ),
     state=AlertState.ALARM,
-    revision=1,
-    limit=Money(Decimal(1200)),
-    notification=Notification(Decimal(80)),
-    spend=Spend(Decimal("811.41"), Decimal("163.92"), (Driver("team", "a&b", Decimal("975.33"), Decimal(0)),)),
-    metric="billed_cost",
-    scope="everything",
-    channel="",
-    changed_at=datetime(2026, 10, 5, 15, 0, tzinfo=UTC),
-)
+    crossed=(Threshold(ThresholdKind.ACTUAL, "ACTUAL#80", "above 80 % of the budget", Decimal(960)),),
+    seen=("ACTUAL#80",),
+    raised_at=AT,
+    changed_at=AT,
+)  # fmt: skip
+LOOK = Look(has_buttons=True, has_charts=True, report_url="https://costs.example/{budget}")
 
 
 def post(payload: Any, *, at: str = "2026-10-05T15:00:40.000+00:00", delivered: bool = True) -> dict[str, Any]:
@@ -38,7 +40,7 @@ def post(payload: Any, *, at: str = "2026-10-05T15:00:40.000+00:00", delivered: 
 
 
 def test_every_block_of_an_alert_is_shown_with_its_values_as_text() -> None:
-    shown = page([post(slack.render(ALERT))])
+    shown = page([post(alert_message(ALERT, LOOK))])
 
     assert "<h2>81 % of budget: search &lt;team&gt;, $975.33 of $1,200.00</h2>" in shown
     assert "<b>Spent</b><br>$975.33 (81 %)" in shown
@@ -47,7 +49,7 @@ def test_every_block_of_an_alert_is_shown_with_its_values_as_text() -> None:
 
 
 def test_the_page_loads_nothing_and_runs_nothing() -> None:
-    shown = page([post(slack.render(ALERT)), post({"text": "<https://example.com/x|a link> <!here>"})])
+    shown = page([post(alert_message(ALERT, LOOK)), post({"text": "<https://example.com/x|a link> <!here>"})])
 
     assert "a link" in shown
     assert "here" in shown

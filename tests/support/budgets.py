@@ -12,13 +12,13 @@ from adapters.budget_documents import AwsBudgetDocument, BudgetDocument, build_b
 from adapters.budget_filters import Vocabulary
 from attribution.alerts import Alert
 from attribution.allocation import estimate_day
-from attribution.budgets import AlertState, Budget
+from attribution.budgets import Budget
 from attribution.charges import Basis
 from attribution.days import make_day_version
 from attribution.flows.evaluate_budgets import EvaluatedBudgets, evaluate_budgets
 from attribution.meters import TokenKind
 from attribution.usage import Counters, Usage
-from tests.fakes import FakeAlerts, FakeBudgetSums, FakeClock, FakeDeliveries, FakeLedgerDays, FakePolicy
+from tests.fakes import FakeBudgetSums, FakeClock, FakeDeliveries, FakeLedgerDays, FakeOutbox, FakePolicy
 from tests.unit.attribution.examples import BY_TEAM, USAGE_KEY
 
 VOCABULARY = Vocabulary(("team", "tenant"), {"team": "team", "costcenter": "team", "tenant": "tenant"})
@@ -65,7 +65,7 @@ class World:
 
     budgets: Sequence[Budget]
     clock: FakeClock = field(default_factory=FakeClock)
-    alerts: FakeAlerts = field(default_factory=FakeAlerts)
+    alerts: FakeOutbox = field(default_factory=FakeOutbox)
     sums: FakeBudgetSums = field(default_factory=FakeBudgetSums)
     days: FakeLedgerDays = field(init=False)
     sent: list[str] = field(default_factory=list)
@@ -85,6 +85,7 @@ class World:
     def evaluate(self, now: datetime | str, *changed: date) -> EvaluatedBudgets:
         """Evaluate at an instant; text is UTC."""
         self.clock.now = datetime.fromisoformat(now).replace(tzinfo=UTC) if isinstance(now, str) else now
+        before = dict(self.alerts.items)
         outcome = evaluate_budgets(
             changed,
             days=self.days,
@@ -94,10 +95,15 @@ class World:
             clock=self.clock,
         )
         for alert in outcome.changed:
-            (self.sent if alert.state is AlertState.ALARM else self.corrected).append(told(alert))
+            crossed = {threshold.name for threshold in alert.crossed}
+            earlier = before.get(alert.key)
+            was = {threshold.name for threshold in earlier.crossed} if isinstance(earlier, Alert) else set()
+            self.sent += [told(alert, name) for name in sorted(crossed - was, reverse=True)]
+            self.corrected += [told(alert, name) for name in sorted(was - crossed)]
         return outcome
 
 
-def told(alert: Alert) -> str:
-    """What an alert is about: `2026-11 ACTUAL 80`."""
-    return f"{alert.key.period} {alert.key.kind} {alert.key.threshold}"
+def told(alert: Alert, name: str) -> str:
+    """Which notification an alert is about: `2026-11 ACTUAL 80`."""
+    kind, _, threshold = name.partition("#")
+    return f"{alert.key.period} {kind} {threshold}"

@@ -31,6 +31,7 @@ from aws_lambda_powertools.utilities import parameters
 from aws_lambda_powertools.utilities.batch.exceptions import BatchProcessingError
 from moto.dynamodb.models import dynamodb_backends
 from moto.s3.models import s3_backends
+from moto.sns.models import sns_backends
 from moto.sqs.models import sqs_backends
 
 from adapters import wiring
@@ -108,7 +109,7 @@ class Sent:
 class Stack:
     """The resources of the template inside the `mock_aws` that is active."""
 
-    def __init__(self, *, webhook_url: str = "", overrides: Mapping[str, str] | None = None) -> None:
+    def __init__(self, *, slack_secret: str = "", signing_secret: str = "", overrides: Mapping[str, str] | None = None) -> None:
         self.log = io.StringIO()
         self.now = NOW
         parameters.clear_caches()  # type: ignore[no-untyped-call]
@@ -117,9 +118,10 @@ class Stack:
         )
         self.parameters = {name: str(p["Default"]) for name, p in template()["Parameters"].items() if "Default" in p}
         self.parameters |= _local_parameters() | dict(overrides or {})
-        if webhook_url:
-            secret = _client("secretsmanager").create_secret(Name=SECRET, SecretString=webhook_url)
-            self.parameters |= {"SlackSecretArn": secret["ARN"], "SlackAllowedHosts": "127.0.0.1"}
+        for parameter, value in (("SlackSecretArn", slack_secret), ("SlackSigningSecretArn", signing_secret)):
+            if value:
+                secret = _client("secretsmanager").create_secret(Name=f"{SECRET}-{parameter}", SecretString=value)
+                self.parameters |= {parameter: secret["ARN"], "SlackAllowedHosts": "127.0.0.1"}
         self._refs: dict[str, str] = self.parameters | {
             "AWS::Partition": "aws",
             "AWS::Region": REGION,
@@ -132,6 +134,7 @@ class Stack:
             "AWS::DynamoDB::Table": self._create_table,
             "AWS::S3::Bucket": self._create_bucket,
             "AWS::SQS::Queue": self._create_queue,
+            "AWS::SNS::Topic": self._create_topic,
         }
         for name, resource in template()["Resources"].items():
             if resource["Type"] in create:
@@ -165,6 +168,14 @@ class Stack:
         attributes = {key: "true" for key in ("FifoQueue", "ContentBasedDeduplication") if properties.get(key)}
         physical = f"{name}.fifo" if is_fifo else name
         self._refs[name] = self.sqs.create_queue(QueueName=physical, Attributes=attributes)["QueueUrl"]
+
+    def _create_topic(self, name: str, properties: dict[str, Any]) -> None:
+        self._refs[name] = _client("sns").create_topic(Name=name)["TopicArn"]
+
+    def mails(self, topic: str = "AlertTopic") -> list[tuple[str, str]]:
+        """Subject and body of everything that was published to a topic."""
+        sent: Any = sns_backends[ACCOUNT][REGION].topics[self._refs[topic]].sent_notifications
+        return [(subject, body) for _, body, subject, *_ in sent]
 
     def _create_rule(self, name: str, properties: dict[str, Any]) -> None:
         pattern = json.dumps(self.resolve(properties["EventPattern"]))

@@ -393,6 +393,7 @@ def test_every_event_pattern_has_lists_at_its_leaves() -> None:
 # An ARN of the right form for every type that a policy of ours may name.
 ARNS = {
     "AWS::SQS::Queue": "arn:aws:sqs:us-east-1:111122223333:{}",
+    "AWS::SNS::Topic": "arn:aws:sns:us-east-1:111122223333:{}",
     "AWS::DynamoDB::Table": "arn:aws:dynamodb:us-east-1:111122223333:table/{}",
     "AWS::S3::Bucket": "arn:aws:s3:::{}",
     "AWS::SecretsManager::Secret": "arn:aws:secretsmanager:us-east-1:111122223333:secret:{}-AbCdEf",
@@ -402,7 +403,7 @@ ARNS = {
     "AWS::Logs::LogGroup": "arn:aws:logs:us-east-1:111122223333:log-group:{}",
     "AWS::SSM::Parameter": "arn:aws:ssm:us-east-1:111122223333:parameter/{}",
 }
-REFERENCES_ARE_ARNS = ("AWS::SecretsManager::Secret", "AWS::Serverless::StateMachine")
+REFERENCES_ARE_ARNS = ("AWS::SecretsManager::Secret", "AWS::Serverless::StateMachine", "AWS::SNS::Topic")
 PSEUDO = {
     "AWS::Partition": "aws",
     "AWS::Region": "us-east-1",
@@ -703,10 +704,11 @@ def test_no_stage_sets_a_parameter_to_nothing_which_sam_deploy_refuses() -> None
 
 def test_alarms_go_to_a_topic_that_cloudwatch_may_publish_to() -> None:
     # CloudWatch has no permission on the AWS managed key: a message to a topic under it is dropped.
-    topics = [r for r in template()["Resources"].values() if r["Type"] == "AWS::SNS::Topic"]
+    named = {resource_of(action) for alarm in resources("AWS::CloudWatch::Alarm").values() for action in alarm["AlarmActions"]}
+    topics = [topic for name, topic in resources("AWS::SNS::Topic").items() if name in named]
 
     assert topics
-    assert not [t for t in topics if "alias/aws/sns" in str(t.get("Properties", {}).get("KmsMasterKeyId", ""))]
+    assert not [t for t in topics if "alias/aws/sns" in str(t.get("KmsMasterKeyId", ""))]
 
 
 def test_no_alarm_watches_more_metrics_than_cloudwatch_takes() -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from bedrock_costs.application import options_of
+from bedrock_costs.commands.config_plan import NONE_IN_FORCE, plan
 from bedrock_costs.failures import Failure
 from bedrock_costs.formats import counted
 from bedrock_costs.policy_file import read_policy_file
@@ -17,6 +18,7 @@ from bedrock_costs.screen import Result, Screen
 if TYPE_CHECKING:
     from attribution.budgets import Budget
     from attribution.cost_categories import CostCategory
+    from bedrock_costs.stack import Stack
 
 commands = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Show, check and change cost categories and budgets.")
 _WITH_KEYS = ("Tags", "RequestMetadata", "SessionTags")
@@ -62,25 +64,44 @@ def check(ctx: typer.Context, file: File) -> None:
     _tell(ctx, file, "valid", f"{file} is valid: {summary}.", "")
 
 
+commands.command()(plan)
+
+
 @commands.command()
-def apply(ctx: typer.Context, file: File) -> None:
-    """Put a policy document in force.
+def apply(
+    ctx: typer.Context,
+    file: File,
+    against: Annotated[
+        str | None,
+        typer.Option(
+            metavar="VERSION", help="Only if this version is in force, as `config plan` printed it; none before the first."
+        ),
+    ] = None,
+    is_not_reallocated: Annotated[
+        bool, typer.Option("--no-reallocate", help="Leave days as they are until their next change.")
+    ] = False,
+) -> None:
+    """Put a policy document in force, and have the days of open months allocated by it.
 
-    A day is allocated by it from its next change on. Earlier versions are kept in the ledger.
+    Closed months are left alone. Earlier versions, of the document and of days, are kept in the ledger.
 
-    Example: bedrock-costs config apply policy.yaml
+    Example: bedrock-costs config apply policy.yaml --against 3f1c09a2b7d4
     """
     options = options_of(ctx)
     document = read_policy_file(file)
     policy = options.stack.policy()
-    before, version = policy.version(), policy.apply(document)
+    before = policy.version()
+    version = policy.apply(document, against="" if against == NONE_IN_FORCE else against)
     changed = version != before
+    asked = _reallocate(options.stack) if changed and not is_not_reallocated else 0
     summary = _summary(len(document.cost_categories), len(document.budgets))
     told = f"Version {version} is in force{'' if changed else ' already, nothing changed'}: {summary}."
-    _tell(ctx, file, "applied" if changed else "unchanged", told, version)
+    _tell(ctx, file, "applied" if changed else "unchanged", told, version, asked)
     for sentence in _not_stored(document.definitions(), options.stack.stored_tag_keys):
         options.screen.note(sentence)
-    if changed:
+    if asked:
+        options.screen.note(f"{counted(asked, 'day')} of open months will be allocated by it; `bedrock-costs days` shows when.")
+    elif changed:
         options.screen.note(
             "Days are allocated by it from their next change on; `bedrock-costs replay days --period YYYY-MM` does it now."
         )
@@ -94,6 +115,15 @@ def _keys(category: CostCategory) -> list[str]:
 def _carried_keys(category: CostCategory) -> list[str]:
     """Those of them that a call carries, in its metadata or its session's tags."""
     return sorted({key for source, key in category.asked() if key and source in _WITH_KEYS and source != "Tags"})
+
+
+def _reallocate(stack: Stack) -> int:
+    """Ask for the days of open months; returns how many."""
+    from bedrock_costs.planning import open_days
+
+    days = open_days(stack).days
+    stack.allocation_queue().requested(days)
+    return len(days)
 
 
 def _not_stored(categories: Iterable[CostCategory], stored: list[str] | None) -> Iterator[str]:
@@ -176,7 +206,7 @@ def _summary(categories: int, budgets: int) -> str:
     return f"{counted(categories, 'cost category', 'cost categories')}, {counted(budgets, 'budget')}"
 
 
-def _tell(ctx: typer.Context, file: Path, outcome: str, sentence: str, version: str) -> None:
-    document = {"file": str(file), "outcome": outcome, "version": version}
+def _tell(ctx: typer.Context, file: Path, outcome: str, sentence: str, version: str, asked: int = 0) -> None:
+    document = {"file": str(file), "outcome": outcome, "version": version, "days_requested": asked}
     result = Result(document, tuple(document), [tuple(document.values())], lambda screen: screen.line(sentence))
     options_of(ctx).screen.emit(result)

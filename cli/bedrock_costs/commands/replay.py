@@ -17,7 +17,7 @@ from bedrock_costs.log_events import read_log_events, record_log_events
 from bedrock_costs.replaying import ObjectInS3, account_of, announcement, listed, read_event_files, require_read, send
 from bedrock_costs.screen import Result, Screen
 from bedrock_costs.spans import parse_instant, parse_period
-from bedrock_costs.stack import Location, Stack, now
+from bedrock_costs.stack import Location, Stack
 
 commands = typer.Typer(
     no_args_is_help=True, rich_markup_mode=None, help="Send log objects, deliveries, CloudTrail events or days again."
@@ -158,8 +158,6 @@ def days(
 
     Example: bedrock-costs replay days --period 2026-10
     """
-    from adapters.queues import SqsAllocationQueue
-
     options = options_of(ctx)
     stack = options.stack
     found = sorted(stack.days().pointers(period))
@@ -171,7 +169,7 @@ def days(
             ExitCode.NOT_READY,
         )
     if not dry_run:
-        SqsAllocationQueue(stack.client("sqs"), stack.output("AllocationQueue"), 1, now).requested(found)
+        stack.allocation_queue().requested(found)
     _tell(options, "day", len(found), 0 if dry_run else len(found), 0, (), [str(day) for day in found], dry_run)
 
 

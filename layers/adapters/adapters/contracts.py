@@ -9,7 +9,9 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from adapters.validation import wrong_fields
+from attribution.alerts import AlertKey
 from attribution.deliveries import PinnedFile, ReportKind
+from attribution.digests import DigestKey
 from attribution.errors import InputRejected
 from attribution.ports import StoredObject
 
@@ -135,12 +137,26 @@ class RepriceInvocations(Contract):
 
 
 class AlertRetry(Contract):
-    """An alert whose delivery is to be tried again."""
+    """An alert or a digest whose delivery is to be tried again; or that it is time to look for what is due."""
 
-    budget: str
-    period: str
-    kind: str
-    threshold: str
+    budget: str = ""
+    period: str = ""
+    route: str = ""
+    digest: str = ""
+    sweep: bool = False
+
+    @model_validator(mode="after")
+    def _names_one(self) -> AlertRetry:
+        stated = [bool(self.budget and self.period), bool(self.route and self.digest), self.sweep]
+        if sum(stated) != 1 or bool(self.budget) != bool(self.period) or bool(self.route) != bool(self.digest):
+            raise ValueError("name an alert by budget and period, a digest by route and digest, or ask for a sweep")
+        return self
+
+    @property
+    def key(self) -> AlertKey | DigestKey | None:
+        if self.sweep:
+            return None
+        return AlertKey(self.budget, self.period) if self.budget else DigestKey(self.route, self.digest)
 
 
 C = TypeVar("C", bound=Contract)

@@ -1,4 +1,6 @@
-"""The policy document: cost categories and budgets, written by people as YAML or JSON, validated, kept in the ledger.
+"""The policy document: cost categories, budgets, routes and Slack users.
+
+Written by people as YAML or JSON, validated, kept in the ledger.
 
 CONFIG#policy   current             the document in force and its version
 CONFIG#policy   version#<hash>      every document there has been
@@ -27,7 +29,8 @@ from adapters.cost_category_documents import (
     is_aws_definition,
     percentages_of,
 )
-from adapters.dynamodb import Item, Table
+from adapters.dynamodb import Item, Table, to_wire
+from adapters.route_documents import RouteDocument, SlackUsersDocument, problem_of_routes
 from adapters.validation import AWS_DEFINITION, SHORT_FORM, wrong_fields
 from attribution.anomalies import Monitor
 from attribution.budgets import Budget
@@ -45,6 +48,7 @@ from attribution.cost_categories import (
 from attribution.days import DIMENSIONS
 from attribution.errors import PolicyInvalid
 from attribution.expressions import And, Dimension, Expression, Match, Source
+from attribution.routes import Route, Viewer
 from attribution.rules import IncompleteLogging, Rules
 from attribution.shared_charges import SharedChargeRule, Within
 
@@ -225,6 +229,16 @@ class PolicyDocument(_Document):
     account_names: dict[Annotated[str, Field(pattern=r"^\d{12}$")], Annotated[str, Field(min_length=1, max_length=100)]] = {}
     budgets: Annotated[tuple[AnyBudget, ...], Field(max_length=MAX_BUDGETS)] = ()
     anomaly_monitors: Annotated[tuple[AnomalyMonitorDocument, ...], Field(max_length=100)] | None = None
+    routes: tuple[RouteDocument, ...] = ()
+    slack_users: tuple[SlackUsersDocument, ...] = ()
+
+    @model_validator(mode="after")
+    def _routed(self) -> PolicyDocument:
+        named = [(budget.name, budget.channel) for budget in self.budgets if isinstance(budget, BudgetDocument)]
+        problem = problem_of_routes(self.routes, named)
+        if problem:
+            raise ValueError(problem)
+        return self
 
     @model_validator(mode="after")
     def _consistent(self) -> PolicyDocument:
@@ -315,6 +329,16 @@ class PolicyDocument(_Document):
         return self.model_dump(mode="json", by_alias=True, exclude_none=True)
 
 
+def version_of(document: PolicyDocument) -> str:
+    """The version that a document has in force: the hash of what it says."""
+    return content_hash(_text(document))[:12]
+
+
+def _text(document: PolicyDocument) -> str:
+    # Text, because the order of a mapping may count: of the patterns that a session's name fits, the first decides.
+    return json.dumps(document.plain())
+
+
 def parse_policy(document: object) -> PolicyDocument:
     """A document as people wrote it; errors name the place and the remedy."""
     try:
@@ -343,14 +367,24 @@ class DynamoPolicy:
         item = self._table.get(pk=_PK, sk="current")
         return str(item["version"]) if item else ""
 
-    def apply(self, document: PolicyDocument) -> str:
-        """Put a document in force; returns its version. Days are allocated under it from their next change on."""
-        # Text, because the order of a mapping may count: of the patterns that a session's name fits, the first decides.
-        text = json.dumps(document.plain())
-        version = content_hash(text)[:12]
+    def apply(self, document: PolicyDocument, *, against: str | None = None) -> str:
+        """Put a document in force; returns its version. Days are allocated under it from their next change on.
+
+        `against` is the version that has to be in force (empty: none yet), else nothing changes and `LedgerConflict` is raised.
+        """
+        version = version_of(document)
         # Compressed, because cost categories of 500 rules each would not fit into an item.
-        item = {"pk": _PK, "document": compress(text.encode()), "version": version}
-        self._table.batch_put([item | {"sk": f"version#{version}"}, item | {"sk": "current"}])
+        item: Item = {"pk": _PK, "document": compress(_text(document).encode()), "version": version}
+        put: dict[str, Any] = {"TableName": self._table.name, "Item": to_wire(item | {"sk": "current"})}
+        if against is not None:
+            # The same again is a repeat.
+            put["ConditionExpression"] = (
+                "version IN (:against, :version)" if against else "attribute_not_exists(pk) OR version = :version"
+            )
+            put["ExpressionAttributeValues"] = to_wire({":version": version} | ({":against": against} if against else {}))
+        kept = {"TableName": self._table.name, "Item": to_wire(item | {"sk": f"version#{version}"})}
+        conflict = f"version {against or 'none'} is not in force any more: plan the document again"
+        self._table.transact([{"Put": put}, {"Put": kept}], conflict)
         return version
 
     def rules(self, on: date) -> Rules:
@@ -377,3 +411,11 @@ class DynamoPolicy:
     def monitors(self) -> Sequence[Monitor]:
         """What is watched for anomalies, in the document's order."""
         return self.document().monitors()
+
+    def routes(self) -> Sequence[Route]:
+        """Where alerts are told, in the document's order."""
+        return [document.route() for document in self.document().routes]
+
+    def viewers(self) -> Sequence[Viewer]:
+        """Which Slack users see what."""
+        return [document.viewer() for document in self.document().slack_users]

@@ -12,6 +12,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from attribution.alerts import AlertKey
 from attribution.deliveries import DeliveryRecord
+from attribution.digests import DigestKey
 from attribution.ports import ListedManifest, StoredObject, UnpricedUsage
 
 if TYPE_CHECKING:
@@ -120,9 +121,12 @@ class SqsAlertRetries:
         self._client = client
         self._url = url
 
-    def retry(self, key: AlertKey, *, after_seconds: int) -> None:
-        """Bring the alert back after a while."""
-        body = {"budget": key.budget, "period": key.period, "kind": key.kind, "threshold": key.threshold}
+    def retry(self, key: AlertKey | DigestKey, *, after_seconds: int) -> None:
+        """Bring the alert or digest back after a while."""
+        if isinstance(key, AlertKey):
+            body = {"budget": key.budget, "period": key.period}
+        else:
+            body = {"route": key.route, "digest": key.name}
         self._client.send_message(QueueUrl=self._url, MessageBody=json.dumps(body), DelaySeconds=after_seconds)
 
 

@@ -18,7 +18,8 @@ from attribution.canonical import canonical_json, content_hash, pairs
 from attribution.ports import IssuedSession
 from attribution.usage import InvocationKey, Pairs
 
-# Temporary credentials live up to 36 hours (GetFederationToken); calls made with them arrive late by as much again.
+# Temporary credentials live up to 36 hours (GetFederationToken); calls made with them arrive late by as much again. It counts
+# from when the session became known: the events of an old trail that is replayed may be months old.
 SESSION_TTL = timedelta(hours=72)
 _TAGS, _CALLS = "TAGS", "CALLS#"
 _CALLS_PER_LIST = 1000
@@ -34,7 +35,8 @@ class DynamoSessions:
 
     def remember(self, sessions: Iterable[IssuedSession]) -> None:
         """Keep session tags for as long as calls made with the credentials may arrive."""
-        self._table.batch_put({s.access_key_id: _session_item(s) for s in sessions}.values())
+        expires_at = Decimal(int((self._clock() + SESSION_TTL).timestamp()))
+        self._table.batch_put({s.access_key_id: _session_item(s) | {"expires_at": expires_at} for s in sessions}.values())
 
     def tags(self, access_key_ids: Iterable[str]) -> Mapping[str, Pairs]:
         """The tags of the sessions among these whose STS events are known."""
@@ -71,7 +73,6 @@ def _session_item(session: IssuedSession) -> Item:
         "access_key_id": session.access_key_id,
         "session_tags": dict(session.session_tags),
         "issued_at": session.issued_at.isoformat(),
-        "expires_at": Decimal(int((session.issued_at + SESSION_TTL).timestamp())),
     }
 
 

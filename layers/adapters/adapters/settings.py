@@ -109,12 +109,34 @@ class DetectAnomalies(Ledger, WorkBucket):
     """Nothing but where the ledger is, and where notices of broken messages go."""
 
 
-class DeliverAlerts(WorkBucket):
+class Alerts(Settings):
     alerts_table: Name
     ledger_retention_days: int = Field(ge=30)
+
+
+class DeliverAlerts(Alerts, Ledger, WorkBucket):
     alert_retry_queue_url: Name
+    alert_topic_arn: Name
     slack_secret_arn: str = ""
+    slack_secret_prefix: str = ""
     slack_allowed_hosts: CommaSeparated = ("hooks.slack.com", "hooks.slack-gov.com")
+    slack_api_url: str = "https://slack.com/api"
+    slack_signing_secret_arn: str = ""
+    report_url: str = ""
+
+    @property
+    def has_buttons(self) -> bool:
+        """Whether somebody answers them: the signing secret is read by `answer_slack` alone."""
+        return bool(self.slack_signing_secret_arn)
+
+
+class AnswerSlack(Alerts, Ledger, Invocations):
+    slack_signing_secret_arn: str = ""
+    slack_allowed_hosts: CommaSeparated = ("hooks.slack.com", "hooks.slack-gov.com")
+
+
+class CompileDigests(Alerts, Ledger):
+    pass
 
 
 S = TypeVar("S", bound=Settings)

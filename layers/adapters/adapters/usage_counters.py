@@ -14,11 +14,14 @@ from typing import Any
 from adapters.dynamodb import Item, Table, integer, to_wire
 from attribution.canonical import pairs
 from attribution.meters import Routing, Tier, TokenKind
+from attribution.recounts import Difference
 from attribution.usage import Counters, Usage, UsageKey
 
 # One partition takes 1,000 write units a second; a day's counters are spread over this many. Fixed: readers read all of them.
 SHARDS = 8
 _GUARDRAIL = "g_"
+# DynamoDB takes 100 actions in one transaction; one of them records the correction.
+_CORRECTED_AT_ONCE = 99
 _COUNTS = ("requests", "errors", "unmeasured", "observed_only", "provisional", "unlogged")
 
 
@@ -67,10 +70,45 @@ class DynamoUsageCounters:
         }
         return {"Update": update}
 
+    def corrections(self, usage_date: date) -> int:
+        """How often counters of a day were corrected."""
+        return sum(1 for _ in self._table.query(_corrections_pk(usage_date), attributes=("sk",)))
+
+    def correct(self, usage_date: date, found: Sequence[Difference], *, after: int) -> int:
+        """Add what counters of a day lack, and keep a record of it; returns how many corrections the day has had then.
+
+        What a counter lacks stays so whatever the stream adds meanwhile, so it may be added at any time, but once: somebody who
+        corrected the day since it had `after` corrections raises `LedgerConflict`.
+        """
+        for start in range(0, len(found), _CORRECTED_AT_ONCE):
+            part = found[start : start + _CORRECTED_AT_ONCE]
+            now = self._clock()
+            expires_at = Decimal(int((now + self._retention).timestamp()))
+            record: Item = {
+                "pk": _corrections_pk(usage_date),
+                "sk": f"{after + 1:05d}",
+                "corrected_at": now.isoformat(),
+                "counters": {difference.key.digest(): _amounts(difference.missing) for difference in part},
+                "expires_at": expires_at,
+            }
+            put = {
+                "TableName": self._table.name,
+                "Item": to_wire(record),
+                "ConditionExpression": "attribute_not_exists(pk)",
+            }
+            actions = [{"Put": put}, *(self._add(d.key, d.missing, expires_at) for d in part)]
+            self._table.transact(actions, f"somebody else corrected the counters of {usage_date} meanwhile: recount it again")
+            after += 1
+        return after
+
     def usage_of(self, usage_date: date) -> Sequence[Usage]:
         """Every counter of a day, in one order."""
         items = [i for shard in range(SHARDS) for i in self._table.query(f"USAGE#{usage_date.isoformat()}#{shard}")]
         return sorted((_usage(usage_date, item) for item in items), key=lambda u: u.key)
+
+
+def _corrections_pk(usage_date: date) -> str:
+    return f"RECOUNT#{usage_date.isoformat()}"
 
 
 def _checkpoint_pk(stream: str, shard: str) -> str:
@@ -100,6 +138,7 @@ def _dimensions(key: UsageKey) -> Item:
 
 
 def _amounts(counters: Counters) -> Item:
+    """What counters hold, without what is zero, by the names of the attributes."""
     amounts: Item = {name: getattr(counters, name) for name in _COUNTS}
     for prefix, by_kind in (("u", counters.units), ("e", counters.estimated), ("n", counters.unpriced)):
         amounts |= {f"{prefix}_{kind.value}": amount for kind, amount in by_kind.items()}

@@ -6,6 +6,7 @@ adapter itself, so that a function starts with what it uses and no more.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -16,8 +17,11 @@ from botocore.config import Config
 from adapters.concurrency import WORKERS
 from adapters.dynamodb import Table
 from adapters.settings import (
+    Alerts,
     AllocateCharges,
+    AnswerSlack,
     DeliverAlerts,
+    EvaluateBudgets,
     IngestCostReport,
     Invocations,
     Ledger,
@@ -29,15 +33,15 @@ from adapters.settings import (
     SyncDirectory,
     WorkBucket,
 )
-from attribution.errors import PolicyInvalid
 
 if TYPE_CHECKING:
-    from adapters.alerts import DynamoAlerts
+    from adapters.alerts import DynamoOutbox
     from adapters.announced_manifests import DynamoAnnouncedManifests
     from adapters.announcements import EventBridgeAnnouncements
     from adapters.anomalies import DynamoAnomalies
     from adapters.budget_sums import DynamoBudgetSums
-    from adapters.channels.slack import SlackWebhook
+    from adapters.channels.routed import SlackChannels
+    from adapters.channels.slack import SlackReplies
     from adapters.deliveries import DynamoDeliveries
     from adapters.directory import DynamoDirectory
     from adapters.fan_out import StepFunctionsFanOut
@@ -54,6 +58,7 @@ if TYPE_CHECKING:
         SqsRepriceQueue,
     )
     from adapters.sessions import DynamoSessions
+    from adapters.slack_requests import DynamoReplays
     from adapters.sources.aws_attributes import AwsAttributes
     from adapters.sources.bedrock_models import BedrockModels
     from adapters.sources.cost_report import S3CostReports
@@ -257,25 +262,56 @@ def announcements() -> EventBridgeAnnouncements:
     return EventBridgeAnnouncements(client("events"))
 
 
-def alerts(table: str, retention_days: int) -> DynamoAlerts:
-    from adapters.alerts import DynamoAlerts
+def outbox(settings: Alerts | EvaluateBudgets) -> DynamoOutbox:
+    from adapters.alerts import DynamoOutbox
 
-    return DynamoAlerts(Table(client("dynamodb"), table), retention_days, clock)
+    return DynamoOutbox(Table(client("dynamodb"), settings.alerts_table), settings.ledger_retention_days, clock)
 
 
-def slack(settings: DeliverAlerts) -> SlackWebhook:
-    """Slack behind the secret; the secret is read when the first message is posted."""
+def secret(name: str) -> str:
+    """The value of a secret, remembered for five minutes."""
     from aws_lambda_powertools.utilities import parameters
     from aws_lambda_powertools.utilities.parameters.exceptions import GetParameterError
 
-    from adapters.channels.slack import SlackWebhook, WebhookUnavailable
+    from adapters.channels.slack import SecretUnavailable
 
-    def webhook_url() -> str:
-        if not settings.slack_secret_arn:
-            raise PolicyInvalid("no Slack secret is configured: set the stack's parameter SlackSecretArn")
-        try:
-            return str(parameters.get_secret(settings.slack_secret_arn, max_age=300)).strip()
-        except GetParameterError as error:
-            raise WebhookUnavailable("the Slack secret cannot be read") from error
+    try:
+        return str(parameters.get_secret(name, max_age=300))
+    except GetParameterError as error:
+        raise SecretUnavailable(f"the secret of Slack cannot be read: {type(error.__cause__ or error).__name__}") from error
 
-    return SlackWebhook(webhook_url, settings.slack_allowed_hosts)
+
+def slack_channels(settings: DeliverAlerts) -> SlackChannels:
+    """Slack behind the routes' secrets, which are read when the first message is posted; mail behind them."""
+    from adapters.channels.mail import SnsMail
+    from adapters.channels.routed import SlackChannels
+
+    return SlackChannels(settings, secret, SnsMail(client("sns"), settings.alert_topic_arn))
+
+
+def signing_secrets(settings: AnswerSlack) -> Callable[[], Sequence[str]]:
+    """The app's signing secrets: as it is, or JSON with `signing_secret` and, while it is changed, `previous`."""
+    import json
+
+    def secrets() -> Sequence[str]:
+        if not settings.slack_signing_secret_arn:
+            return ()
+        value = secret(settings.slack_signing_secret_arn).strip()
+        if not value.startswith("{"):
+            return (value,)
+        stated = json.loads(value)
+        return tuple(str(stated[name]) for name in ("signing_secret", "previous") if stated.get(name))
+
+    return secrets
+
+
+def slack_replays(settings: AnswerSlack) -> DynamoReplays:
+    from adapters.slack_requests import DynamoReplays
+
+    return DynamoReplays(Table(client("dynamodb"), settings.alerts_table), clock)
+
+
+def slack_replies(settings: AnswerSlack) -> SlackReplies:
+    from adapters.channels.slack import SlackReplies
+
+    return SlackReplies(settings.slack_allowed_hosts)

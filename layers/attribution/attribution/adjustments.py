@@ -72,11 +72,17 @@ def is_closed(usage_date: date, delivery: DeliveryRecord, known: Iterable[Delive
     A month is closed two weeks after its end, or once a published delivery has an invoice id on every charge; a day of it also
     once one has them on every charge of the day.
     """
-    over = day_end(delivery.period.last_day)
-    if delivery.written_at > over + CLOSED_AFTER:
+    return is_closed_at(usage_date, delivery.written_at, [r for r in known if r.sequence < delivery.sequence])
+
+
+def is_closed_at(usage_date: date, at: datetime, known: Iterable[DeliveryRecord]) -> bool:
+    """Whether the bill of a day is closed at some time, by the deliveries of its period that are known then."""
+    over = day_end(BillingPeriod.of(usage_date).last_day)
+    if at > over + CLOSED_AFTER:
         return True
-    earlier = [r for r in known if r.outcome is DeliveryOutcome.PUBLISHED and r.sequence < delivery.sequence]
-    for record in earlier:
+    for record in known:
+        if record.outcome is not DeliveryOutcome.PUBLISHED:
+            continue
         charged = [day for day in record.report.days if day.charge_count]
         is_invoiced = bool(charged) and all(day.is_final for day in charged)
         if record.written_at >= over and (is_invoiced or record.basis_of(usage_date) is Basis.FINAL):

@@ -192,17 +192,20 @@ Days = Mapping[date, DayAmount]
 
 @dataclass(frozen=True, slots=True)
 class Driver:
-    """One of the names behind a budget's spend, and what it spent in the equal span right before."""
+    """One of the names behind a budget's spend, and what it spent in the equal span right before.
+
+    `before` is None where the ledger has no day of that span: then nobody knows whether it grew.
+    """
 
     dimension: str
     name: str
     amount: Decimal
-    before: Decimal
+    before: Decimal | None
 
     @property
-    def change(self) -> Decimal:
+    def change(self) -> Decimal | None:
         """By how much it grew."""
-        return subtract(self.amount, self.before)
+        return None if self.before is None else subtract(self.amount, self.before)
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,6 +242,7 @@ class Evaluation:
     days_over: int
     as_of: datetime
     look_back_periods: int = 0
+    daily: tuple[tuple[date, Decimal], ...] = ()
 
     @property
     def label(self) -> str:
@@ -300,13 +304,6 @@ class Crossing:
         return self.budget.aws_compatible and self.notification.type is NotificationType.ACTUAL
 
 
-class AlertState(StrEnum):
-    """Where an alert is in its life. `RECOVERED`: the spend it was based on turned out lower."""
-
-    ALARM = "alarm"
-    RECOVERED = "recovered"
-
-
 def evaluate(budget: Budget, period: BudgetPeriod, days: Days, now: datetime) -> Evaluation | None:
     """A budget in one of its periods; None where no limit is known for it.
 
@@ -323,7 +320,8 @@ def evaluate(budget: Budget, period: BudgetPeriod, days: Days, now: datetime) ->
     )
     over = min(max(0, (now.astimezone(UTC).date() - period.first_day).days), period.length_days)
     outlook = _forecast(budget, period, days, limit, now)
-    return Evaluation(budget, period, limit, spend, outlook, over, now, look_back)
+    daily = tuple((day, d.amount) for day, d in sorted(counted.items()))
+    return Evaluation(budget, period, limit, spend, outlook, over, now, look_back, daily)
 
 
 def _forecast(budget: Budget, period: BudgetPeriod, days: Days, limit: Decimal, now: datetime) -> Forecast | NoForecast:
@@ -487,25 +485,38 @@ def driver_spans(period: BudgetPeriod, now: datetime) -> tuple[Sequence[date], S
 
 def top_drivers(
     amounts: Mapping[tuple[str, str], Decimal],
-    before: Mapping[tuple[str, str], Decimal],
+    before: Mapping[tuple[str, str], Decimal] | None,
     dimensions: Sequence[str],
     count: int = 3,
 ) -> tuple[Driver, ...]:
     """The names of each dimension that grew most against the span before, the largest growth first; dimensions in their order.
 
-    A dimension in which everything has one name explains nothing, and is left out.
+    Without a span before, they are the largest names. A dimension in which everything has one name explains nothing, and is
+    left out.
     """
     found: list[Driver] = []
+    earlier = before or {}
     for dimension in dimensions:
-        names = sorted({name for tested, name in (*amounts, *before) if tested == dimension})
+        names = sorted({name for tested, name in (*amounts, *earlier) if tested == dimension})
         if len(names) < 2:
             continue
         drivers = [
-            Driver(dimension, name, amounts.get((dimension, name), ZERO), before.get((dimension, name), ZERO)) for name in names
+            Driver(
+                dimension,
+                name,
+                amounts.get((dimension, name), ZERO),
+                None if before is None else before.get((dimension, name), ZERO),
+            )
+            for name in names
         ]
         spending = [d for d in drivers if d.amount]
-        found += sorted(spending, key=lambda d: (d.change.copy_negate(), d.amount.copy_negate(), d.name))[:count]
+        found += sorted(spending, key=_by_growth)[:count]
     return tuple(found)
+
+
+def _by_growth(driver: Driver) -> tuple[Decimal, Decimal, str]:
+    grown = driver.amount if driver.change is None else driver.change
+    return grown.copy_negate(), driver.amount.copy_negate(), driver.name
 
 
 def ancestors(name: str, parents: Mapping[str, str]) -> tuple[str, ...]:

@@ -10,7 +10,7 @@ from enum import StrEnum
 from typing import NamedTuple, Protocol
 
 from attribution.adjustments import Adjustment
-from attribution.alerts import Alert, AlertKey
+from attribution.alerts import Alert, AlertKey, Message
 from attribution.anomalies import Monitor
 from attribution.anomaly_tracking import Change as AnomalyChange
 from attribution.anomaly_tracking import Feedback, TrackedAnomaly
@@ -19,11 +19,13 @@ from attribution.calibration import Calibration, Pricing
 from attribution.charges import AllocatedCharge, OriginCharge
 from attribution.days import DayPointer, DayVersion, Sum
 from attribution.deliveries import DeliveryRecord, IngestedReport, Manifest, PinnedFile, ReportKind
+from attribution.digests import Digest, DigestKey
 from attribution.directory import Described, DirectoryEntry
 from attribution.errors import InputRejected
 from attribution.meters import Tier, TokenKind
 from attribution.periods import BillingPeriod
 from attribution.prices import OfferReading, Price, PriceList, PublishedOffer
+from attribution.routes import Route, Traffic, Viewer
 from attribution.rules import Rules
 from attribution.tag_history import Attributes, History, Identity
 from attribution.usage import Counters, Invocation, InvocationKey, Metered, Observed, Pairs, Usage, UsageKey
@@ -444,33 +446,80 @@ class Announcements(Protocol):
 
 
 class Alerts(Protocol):
-    """Alert states."""
+    """Alert states. A write that loses against another one answers None, else what was written."""
 
     def get(self, key: AlertKey) -> Alert | None: ...
     def get_many(self, keys: Iterable[AlertKey]) -> Mapping[AlertKey, Alert]: ...
-    def put(self, alert: Alert, *, replacing: Alert | None) -> bool: ...
+    def put(self, alert: Alert, *, replacing: Alert | None) -> Alert | None: ...
+
+
+class Outbox(Alerts, Protocol):
+    """What people are still to be told, and the traffic of the channels."""
+
+    def find(self, key: AlertKey | DigestKey) -> Alert | Digest | None: ...
+    def digest(self, key: DigestKey) -> Digest | None: ...
+    def replace(self, notice: Alert | Digest, *, replacing: Alert | Digest) -> Alert | Digest | None: ...
+    def add_digest(self, digest: Digest) -> bool: ...
+    def collect(self, alert: Alert, digest: Digest, *, replacing: Alert, extending: Digest | None) -> bool: ...
+    def traffic(self, channel: str) -> Traffic | None: ...
+    def put_traffic(self, channel: str, traffic: Traffic, *, replacing: Traffic | None) -> bool: ...
+    def due(self, now: datetime) -> Sequence[AlertKey | DigestKey]: ...
+    def open(self) -> Sequence[AlertKey | DigestKey]: ...
 
 
 class AlertRetries(Protocol):
-    """Asks for a delivery to be tried again later."""
+    """Asks for a delivery to be tried again later, by no more than 900 seconds."""
 
-    def retry(self, key: AlertKey, *, after_seconds: int) -> None: ...
+    def retry(self, key: AlertKey | DigestKey, *, after_seconds: int) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
 class Posted:
-    """What a channel answered. `retry_after_seconds` is set where it asked for time; `is_ambiguous` where nobody knows."""
+    """What a channel answered. `retry_after_seconds` is set where it asked for time; `is_ambiguous` where nobody knows.
+
+    `is_limited`: the whole channel asked for time. `is_gone`: the message to be changed is not there any more. `message` is
+    where a message that can be changed lies, `found_news` the news of one that was looked for. `cannot_ask`: nothing was sent,
+    because nobody can tell whether the message arrived before.
+    """
 
     is_sent: bool
     is_ambiguous: bool = False
     retry_after_seconds: int | None = None
+    is_limited: bool = False
+    is_gone: bool = False
+    message: Message | None = None
+    found_news: int = 0
+    cannot_ask: bool = False
     error: str = ""
 
 
 class Channel(Protocol):
-    """Tells people."""
+    """Tells people.
 
-    def post(self, alert: Alert) -> Posted: ...
+    `find` looks for the message of the news in doubt, in the thread of `message` if that is given: it is sent, or it is not
+    there; None where the channel cannot be asked.
+    """
+
+    @property
+    def updates(self) -> bool: ...
+    def post(self, notice: Alert | Digest, *, is_repeat: bool) -> Posted: ...
+    def update(self, alert: Alert, message: Message) -> Posted: ...
+    def reply(self, alert: Alert, message: Message, *, is_repeat: bool) -> Posted: ...
+    def find(self, notice: Alert | Digest, message: Message | None) -> Posted | None: ...
+
+
+class Channels(Protocol):
+    """The channel behind a route, and the second route, which tells what a channel did not take."""
+
+    def of(self, route: Route) -> Channel: ...
+    def second(self) -> Channel: ...
+
+
+class Routes(Protocol):
+    """Where alerts are told, and who may see what."""
+
+    def routes(self) -> Sequence[Route]: ...
+    def viewers(self) -> Sequence[Viewer]: ...
 
 
 class Clock(Protocol):

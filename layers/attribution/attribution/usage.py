@@ -260,9 +260,16 @@ class Counters:
 
     def is_zero(self) -> bool:
         """Whether adding this changes nothing."""
+        return not any(self._values())
+
+    def has_positive(self) -> bool:
+        """Whether adding this makes anything more."""
+        return any(value > 0 for value in self._values())
+
+    def _values(self) -> tuple[int | Decimal, ...]:
         counts = (self.requests, self.errors, self.unmeasured, self.observed_only, self.provisional, self.unlogged)
         by_name = (self.units, self.estimated, self.unpriced, self.guardrail_units)
-        return not any((*counts, *(amount for amounts in by_name for amount in amounts.values())))
+        return (*counts, *(amount for amounts in by_name for amount in amounts.values()))
 
 
 _Name = TypeVar("_Name", bound=str)

@@ -23,6 +23,8 @@ def test_missing_and_wrong_variables_are_named(monkeypatch: pytest.MonkeyPatch) 
 def test_a_comma_separated_list_loses_its_blanks(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in {
         "ALERTS_TABLE": "alerts",
+        "LEDGER_TABLE": "ledger",
+        "ALERT_TOPIC_ARN": "arn:aws:sns:us-east-1:111122223333:alerts",
         "LEDGER_RETENTION_DAYS": "760",
         "WORK_BUCKET": "work",
         "ALERT_RETRY_QUEUE_URL": "https://sqs/queue",

@@ -1,26 +1,54 @@
-"""An alert as Block Kit: within Slack's limits and without a way to write markup, whatever people call their budgets."""
+"""Alerts and digests as Block Kit: within Slack's limits and without a way to write markup, whatever a budget is called."""
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
+import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from adapters.channels.slack import escape, money, render
-from attribution.alerts import Alert, AlertKey, Delivery
-from attribution.budgets import AlertState, Comparison, Driver, Notification, NotificationType, Spend, ThresholdType
+from adapters.channels.slack import Credentials, check_url
+from adapters.channels.slack_messages import (
+    Look,
+    alert_message,
+    digest_message,
+    plain_text,
+    reply_message,
+    reply_to_user,
+    text_only,
+)
+from adapters.channels.slack_text import BLOCKS_CHARACTERS, escape, literal
+from attribution.alerts import (
+    Alert,
+    AlertKey,
+    AlertState,
+    Driver,
+    Figures,
+    Forecast,
+    News,
+    Subject,
+    Threshold,
+    ThresholdKind,
+    acknowledge,
+)
+from attribution.conversation import Reply
+from attribution.digests import Digest, DigestKey, DigestKind, DigestLine
+from attribution.errors import PolicyInvalid
 from attribution.money import Money
+from attribution.wording import money
 from local.slack_receiver import judge
 
 HOSTILE = (
     "<!channel>",
     "<@U012AB3CD>",
     "<https://evil.example|click>",
+    "https://evil.example",
     "&lt;!here&gt;",
     "*_~`",
     "\n\n",
@@ -35,44 +63,79 @@ names = st.one_of(
     st.text(alphabet="<>&", min_size=190, max_size=3000),
 )
 amounts = st.decimals(min_value=-(10**15), max_value=10**15, allow_nan=False, allow_infinity=False, places=10)
-
+AT = datetime(2026, 2, 5, tzinfo=UTC)
+ABOVE_80 = Threshold(ThresholdKind.ACTUAL, "ACTUAL#80", "above 80 % of the budget", Decimal(80))
 
 ALERT = Alert(
-    key=AlertKey("search", "2026-02", "ACTUAL", "80"),
+    key=AlertKey("search", "2026-02"),
+    subject=Subject("team: search", "billed_cost", (("team", "search"),), ends_at=AT + timedelta(days=20)),
+    figures=Figures(Money(Decimal(100)), billed=Decimal(85)),
     state=AlertState.ALARM,
-    revision=1,
-    limit=Money(Decimal(100)),
-    notification=Notification(Decimal(80)),
-    spend=Spend(billed=Decimal(85)),
-    metric="billed_cost",
-    scope="team: search",
-    channel="",
-    changed_at=datetime(2026, 2, 5, tzinfo=UTC),
+    crossed=(ABOVE_80,),
+    seen=("ACTUAL#80",),
+    raised_at=AT,
+    changed_at=AT,
+)
+BOT = Look(
+    has_buttons=True, has_charts=True, report_url="https://costs.example/{budget}/{period}", mention="<!subteam^S012AB3CD>"
+)
+WEBHOOK = Look()
+
+
+@st.composite
+def figures(draw: st.DrawFn) -> Figures:
+    drivers = draw(st.lists(st.builds(Driver, names, amounts, st.none() | amounts), max_size=12))
+    daily = tuple((date(2026, 1, 1) + timedelta(days=i), a) for i, a in enumerate(draw(st.lists(amounts, max_size=40))))
+    forecasts = st.builds(
+        Forecast, amounts, amounts, amounts, st.none() | st.just(date(2026, 2, 20)), st.none() | st.integers(0, 100)
+    )
+    return Figures(
+        Money(draw(amounts.filter(lambda a: a > 0)), draw(st.sampled_from(["USD", "CNY", "tokens"]))),
+        draw(amounts),
+        draw(amounts),
+        tuple(drivers),
+        draw(st.none() | forecasts),
+        draw(st.none() | st.integers(0, 10**9)),
+        daily,
+    )
+
+
+thresholds = st.builds(
+    Threshold, st.sampled_from(ThresholdKind), st.just("name"), names, st.none() | amounts, st.booleans(), st.booleans()
 )
 
 
 @st.composite
 def alerts(draw: st.DrawFn) -> Alert:
-    drivers = draw(st.lists(st.builds(Driver, names, names, amounts, amounts), max_size=3))
     return Alert(
-        key=AlertKey(draw(names), "2026-02", "ACTUAL", "80"),
+        key=AlertKey(draw(names), "2026-02"),
+        subject=Subject(draw(names), "billed_cost", tuple(draw(st.lists(st.tuples(names, names), max_size=3)))),
+        figures=draw(figures()),
         state=draw(st.sampled_from(AlertState)),
+        crossed=tuple(draw(st.lists(thresholds, max_size=4))),
+        seen=(),
+        raised_at=AT,
+        changed_at=AT,
         revision=draw(st.integers(1, 10**6)),
-        limit=Money(draw(amounts.filter(lambda a: a > 0)), draw(st.sampled_from(["USD", "CNY"]))),
-        notification=Notification(
-            Decimal(80),
-            draw(st.sampled_from(NotificationType)),
-            draw(st.sampled_from(Comparison)),
-            draw(st.sampled_from(ThresholdType)),
-        ),
-        spend=Spend(draw(amounts), draw(amounts), tuple(drivers)),
-        metric="billed_cost",
-        scope=draw(names),
-        channel="",
-        changed_at=datetime(2026, 2, 5, tzinfo=UTC),
+        news=draw(st.integers(1, 10**4)),
+        news_kind=draw(st.sampled_from(News)),
+        news_actual=draw(amounts),
         previous_actual=draw(st.none() | amounts),
-        delivery=Delivery(may_repeat=draw(st.booleans())),
+        handled_by=draw(st.sampled_from(["", "U012AB3CD"]) | names),
+        snoozed_until=draw(st.none() | st.just(AT)),
+        is_ended=draw(st.booleans()),
     )
+
+
+@st.composite
+def digests(draw: st.DrawFn) -> Digest:
+    lines = draw(st.lists(st.builds(DigestLine, st.integers(0, 9), names, names, names), max_size=120))
+    daily = tuple((date(2026, 1, 1) + timedelta(days=i), a) for i, a in enumerate(draw(st.lists(amounts, max_size=20))))
+    kind = draw(st.sampled_from(DigestKind))
+    return Digest(DigestKey("route", draw(names)), kind, draw(names), draw(names), tuple(lines), AT, daily)
+
+
+looks = st.sampled_from([BOT, WEBHOOK, replace(BOT, has_charts=False)])
 
 
 def mrkdwn(node: Any) -> list[str]:
@@ -83,28 +146,71 @@ def mrkdwn(node: Any) -> list[str]:
     return [text for value in node for text in mrkdwn(value)] if isinstance(node, list) else []
 
 
-@given(alerts())
-def test_every_alert_is_a_message_that_slack_takes(alert: Alert) -> None:
-    answer, problems = judge(render(alert))
+def assert_taken(message: dict[str, Any]) -> None:
+    """Slack takes it, in its layout and without."""
+    answer, problems = judge(message)
+    assert answer.delivers, problems
+    assert judge(text_only(message))[0].delivers
+    assert len(json.dumps(message["blocks"], ensure_ascii=False)) <= 13_200
 
-    assert answer.status == 200, problems
+
+# What we write ourselves, and nothing else, may stand in angle brackets.
+OURS = re.compile(r"<@U012AB3CD>|<!subteam\^S012AB3CD>")
 
 
-@given(alerts())
-def test_nobody_can_mention_people_or_place_a_link_through_a_name(alert: Alert) -> None:
-    message = render(alert)
-
-    for text in [*mrkdwn(message["blocks"]), str(message["text"])]:
-        # The product's own "less than a cent" is the one thing written with an entity.
+def assert_literal(message: dict[str, Any], own: re.Pattern[str] = OURS) -> None:
+    """Nobody can mention people or place a link through a name."""
+    for text in (own.sub("", written) for written in [*mrkdwn(message["blocks"]), str(message["text"])]):
         assert not re.search(r"[<>]", text)
         assert not re.search(r"&(?!(?:amp|lt|gt);)", text), "an entity is cut"
+        assert not re.search("[\u202a-\u202e\u2066-\u2069\u0000-\u0009]", text), "text can be hidden or reordered"
+
+
+@given(alerts(), looks, st.booleans())
+def test_every_alert_is_a_message_that_slack_takes_and_in_which_names_are_only_text(
+    alert: Alert, look: Look, is_repeat: bool
+) -> None:
+    message = alert_message(alert, look, is_repeat=is_repeat)
+
+    assert_taken(message)
+    assert_literal(message)
+
+
+@given(alerts(), st.booleans())
+def test_every_news_is_a_reply_that_slack_takes_and_in_which_names_are_only_text(alert: Alert, is_repeat: bool) -> None:
+    message = reply_message(alert, is_repeat=is_repeat)
+
+    assert_taken(message)
+    assert_literal(message)
+
+
+@given(digests(), st.booleans())
+def test_every_digest_is_a_message_that_slack_takes_and_in_which_names_are_only_text(digest: Digest, is_repeat: bool) -> None:
+    message = digest_message(digest, is_repeat=is_repeat)
+
+    assert_taken(message)
+    assert_literal(message, re.compile("(?!)"))
+
+
+@given(names, names, st.lists(st.builds(DigestLine, st.integers(0, 9), names, names, names), max_size=40))
+def test_every_answer_is_a_message_that_slack_takes(title: str, summary: str, lines: list[DigestLine]) -> None:
+    assert_taken(reply_to_user(Reply(title, summary, lines)))
+
+
+@given(alerts() | digests())
+def test_every_mail_has_a_subject_on_one_line(notice: Alert | Digest) -> None:
+    subject, body = plain_text(notice)
+
+    assert "\n" not in subject
+    assert body
 
 
 @given(st.text(), st.integers(1, 50))
 def test_escaped_text_reads_as_it_was_written(text: str, limit: int) -> None:
     shown = escape(text, limit).replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&")
+    seen = literal(text)
 
-    assert shown == text or (len(shown) == limit and shown.endswith("…") and text.startswith(shown[:-1]))
+    assert shown == seen or (len(shown) == limit and shown.endswith("…") and seen.startswith(shown[:-1]))
 
 
 @given(amounts)
@@ -116,16 +222,129 @@ def test_an_amount_is_shown_to_the_nearest_cent(amount: Decimal) -> None:
     assert abs(Decimal(shown) - amount) <= Decimal("0.005") or abs(Decimal(shown)) == Decimal("0.01")
 
 
-def test_what_is_left_adds_up_with_what_is_shown_as_spent() -> None:
-    spent = replace(ALERT, limit=Money(Decimal("77.50")), spend=Spend(billed=Decimal("77.3106")))
+def text_of(alert: Alert, look: Look = BOT) -> str:
+    message = alert_message(alert, look)
+    return json.dumps(message["blocks"], ensure_ascii=False).replace("\\n", "\n")
 
-    text = "\n".join(mrkdwn(render(spent)["blocks"]))
+
+def test_what_is_left_adds_up_with_what_is_shown_as_spent() -> None:
+    text = text_of(replace(ALERT, figures=Figures(Money(Decimal("77.50")), billed=Decimal("77.3106"))))
 
     assert "$77.31 (99 %)" in text
     assert "*Left*\n$0.19 of $77.50" in text
 
 
 def test_spend_over_the_limit_says_by_how_much() -> None:
-    over = replace(ALERT, limit=Money(Decimal("77.50")), spend=Spend(billed=Decimal("80")))
+    assert "*Over by*\n$2.50; the limit is $77.50" in text_of(
+        replace(ALERT, figures=Figures(Money(Decimal("77.50")), Decimal(80)))
+    )
 
-    assert "*Over by*\n$2.50 of $77.50" in "\n".join(mrkdwn(render(over)["blocks"]))
+
+def test_drivers_are_told_as_what_changed() -> None:
+    driver = Driver("claude-sonnet", Decimal(2000), Decimal(610))
+
+    text = text_of(replace(ALERT, figures=replace(ALERT.figures, drivers=(driver,))))
+
+    assert "claude-sonnet: $2,000.00 (+$610.00, +44 %)" in text
+
+
+def test_a_forecast_says_its_interval_and_when_it_breaks() -> None:
+    forecast = Forecast(Decimal(95), Decimal(110), Decimal(130), date(2026, 2, 20), 80)
+
+    text = text_of(replace(ALERT, figures=replace(ALERT.figures, forecast=forecast)))
+
+    assert "$110.00 ($95.00 to $130.00)\npasses the limit on 20 Feb (80 % sure)" in text
+
+
+def test_the_course_is_a_chart_where_there_are_charts_and_bars_elsewhere() -> None:
+    daily = tuple((date(2026, 2, day), Decimal(day)) for day in range(1, 29))
+    alert = replace(ALERT, figures=replace(ALERT.figures, daily=daily))
+
+    assert "data_visualization" in text_of(alert, BOT)
+    assert "*By day* ▅▅▅▆▆▆▆▇▇▇▇███ 15 Feb to 28 Feb" in text_of(alert, WEBHOOK)
+
+
+@pytest.mark.parametrize(
+    ("state", "buttons"),
+    [
+        (AlertState.ALARM, ["acknowledge", "snooze", "mute", "open"]),
+        (AlertState.ACKNOWLEDGED, ["snooze", "mute", "open"]),
+        (AlertState.SNOOZED, ["resume", "open"]),
+        (AlertState.MUTED, ["resume", "open"]),
+        (AlertState.RECOVERED, ["mute", "open"]),
+    ],
+)
+def test_the_buttons_are_those_that_make_sense(state: AlertState, buttons: list[str]) -> None:
+    (row,) = [b for b in alert_message(replace(ALERT, state=state), BOT)["blocks"] if b["type"] == "actions"]
+
+    assert [element["action_id"] for element in row["elements"]] == buttons
+
+
+def test_a_webhook_has_no_buttons_that_nobody_would_answer() -> None:
+    assert not [b for b in alert_message(ALERT, WEBHOOK)["blocks"] if b["type"] == "actions"]
+
+
+def test_who_has_an_alert_is_named() -> None:
+    taken = acknowledge(ALERT, "U012AB3CD", AT)
+    assert taken is not None
+
+    assert "<@U012AB3CD> has it" in text_of(taken)
+
+
+def test_an_owner_group_is_mentioned_when_the_budget_is_broken_and_not_before() -> None:
+    broken = replace(ALERT, crossed=(replace(ABOVE_80, is_critical=True),))
+
+    assert "<!subteam^S012AB3CD>" in text_of(broken)
+    assert "<!subteam^S012AB3CD>" not in text_of(ALERT)
+
+
+def test_a_storm_of_hundreds_is_one_message_that_counts_what_it_does_not_show() -> None:
+    lines = tuple(DigestLine(i, f"budget-{i:03}", "90 % · $900.00 of $1,000.00") for i in range(500))
+    digest = Digest(DigestKey("r", "storm"), DigestKind.STORM, "500 budget alerts", "", lines, AT)
+
+    message = digest_message(digest)
+
+    text = json.dumps(message["blocks"], ensure_ascii=False)
+    shown = text.count("budget-")
+    assert shown >= 100
+    assert f"and {500 - shown:,} more" in text
+    assert len(text) < BLOCKS_CHARACTERS
+
+
+@pytest.mark.parametrize(
+    ("secret", "kind"),
+    [
+        ("https://hooks.slack.com/services/T/B/x", "webhook_url"),
+        ("xoxb-1-2", "bot_token"),
+        ('{"bot_token": "xoxb-1-2", "channel": "C1"}', "bot_token"),
+        (' {"webhook_url": "https://hooks.slack.com/services/T/B/x"}\n', "webhook_url"),
+    ],
+)
+def test_a_secret_is_a_url_or_a_token_or_names_which(secret: str, kind: str) -> None:
+    credentials = Credentials.parse(secret)
+
+    assert getattr(credentials, kind)
+    assert "xoxb" not in repr(credentials) and "services" not in repr(credentials)
+
+
+@pytest.mark.parametrize("secret", ["", "{", "{}", '{"bot_token": "xoxb-1", "webhook_url": "https://hooks.slack.com/x"}'])
+def test_a_secret_that_holds_neither_or_both_is_refused_without_being_repeated(secret: str) -> None:
+    with pytest.raises(PolicyInvalid) as refused:
+        Credentials.parse(secret)
+
+    assert "xoxb" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://hooks.slack.com/x",
+        "https://evil.example/x",
+        "https://hooks.slack.com@evil.example/x",
+        "https://user:pass@hooks.slack.com/x",
+        "ftp://hooks.slack.com/x",
+    ],
+)
+def test_a_url_that_is_not_slacks_is_never_posted_to(url: str) -> None:
+    with pytest.raises(PolicyInvalid):
+        check_url(url, ("hooks.slack.com",))

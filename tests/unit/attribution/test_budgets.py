@@ -251,6 +251,14 @@ def test_drivers_are_those_that_grew_most_by_dimension() -> None:
     assert [d.change for d in drivers] == [35, 9]
 
 
+def test_without_a_day_before_nobody_is_said_to_have_grown() -> None:
+    now = {("team", "a"): Decimal(50), ("team", "b"): Decimal(60)}
+
+    drivers = top_drivers(now, None, ("team",))
+
+    assert [(d.name, d.before, d.change) for d in drivers] == [("b", None, None), ("a", None, None)]
+
+
 @pytest.mark.parametrize(
     ("period", "now", "first", "before"),
     [

@@ -11,6 +11,7 @@ from functools import cache
 from typing import Any
 
 import boto3
+from botocore.config import Config
 from botocore.exceptions import ClientError
 from typer.testing import CliRunner
 
@@ -92,6 +93,10 @@ class Cloud:
         return DynamoDeliveries(self.ledger)
 
     @property
+    def days(self) -> DynamoLedgerDays:
+        return DynamoLedgerDays(self.ledger, 760, lambda: self.now)
+
+    @property
     def invocations(self) -> DynamoInvocations:
         return DynamoInvocations(Table(self.dynamodb, "invocations"), 35, lambda: self.now)
 
@@ -128,7 +133,9 @@ class Cloud:
 def client(service: str) -> Any:
     """A client that all tests share, because making one takes longer than any test; moto answers it while it is active."""
     session = boto3.Session("testing", "testing", region_name=REGION)
-    return session.client(service)  # type: ignore[call-overload]
+    # moto knows no endpoints with an account in their name.
+    config = Config(account_id_endpoint_mode="disabled")
+    return session.client(service, config=config)  # type: ignore[call-overload]
 
 
 def make_cloud() -> Cloud:
@@ -140,6 +147,7 @@ def make_cloud() -> Cloud:
             BillingMode="PAY_PER_REQUEST",
             AttributeDefinitions=[{"AttributeName": key, "AttributeType": "S"} for key in keys],
             KeySchema=[{"AttributeName": key, "KeyType": kind} for key, kind in zip(keys, ("HASH", "RANGE"), strict=False)],
+            StreamSpecification={"StreamEnabled": True, "StreamViewType": "NEW_AND_OLD_IMAGES"},
         )
     for bucket in ("work-bucket", "log-bucket", "report-bucket", "trail-bucket"):
         s3.create_bucket(Bucket=bucket)
@@ -169,7 +177,8 @@ def make_cloud() -> Cloud:
         "ApiCallDeadLetters": urls["calls-dead"],
         "UndeliveredEvents": urls["undelivered"],
     }
-    return Cloud(FakeCloudFormation(outputs, queues), dynamodb, s3, sqs)
+    parameters = {"InvocationTtlDays": "35", "LedgerRetentionDays": "760"}
+    return Cloud(FakeCloudFormation(outputs, queues, parameters), dynamodb, s3, sqs)
 
 
 def charge(usage_date: date, team: str, cost: str, **changes: Any) -> AllocatedCharge:

@@ -21,6 +21,7 @@ from attribution.deliveries import DayOfDelivery, DeliveryOutcome, DeliveryRecor
 from attribution.directory import resolved_usage
 from attribution.errors import ConservationViolated, LedgerConflict
 from attribution.periods import BillingPeriod
+from attribution.policy_plans import marked, with_mark
 from attribution.ports import (
     Announcements,
     Deliveries,
@@ -109,6 +110,37 @@ def _by_currency(day: DayVersion) -> dict[str, Coverage]:
     """The day's coverage as a whole, of what it cost."""
     costing = ((place, coverage) for place, coverage in day.coverage.items() if coverage.parts)
     return {currency: coverage for (currency,), coverage in add_up(costing, lambda place: (place.currency,)).items()}
+
+
+def preview(
+    usage_date: date,
+    rules: Sequence[Rules],
+    *,
+    origin_charges: OriginCharges,
+    deliveries: Deliveries,
+    days: LedgerDays,
+    counters: UsageCounters,
+    prices: EstimatePrices,
+    directory: DirectoryOfDays,
+) -> list[DayVersion]:
+    """The day under each of several rules, every share by itself, from what readers see now; nothing is written.
+
+    A delivery that is not visible yet does not count.
+    """
+    period = BillingPeriod.of(usage_date)
+    published = [r for r in deliveries.of_period(period) if r.outcome is DeliveryOutcome.PUBLISHED]
+    _, billing = _deliveries(published, period, usage_date, days.pointers(period).get(usage_date))
+    usage = marked(resolved_usage(counters.usage_of(usage_date), directory.find))
+    charges = _charges(usage_date, billing, origin_charges) if billing else ()
+    known = directory.attributes_on(ids_named((u.key for u in usage), charges), usage_date)
+    made = []
+    for one in (with_mark(r) for r in rules):
+        added = directory_of_day(known, one, charges)
+        if billing is None:
+            made.append(_estimate(usage_date, usage, one, prices, added))
+        else:
+            made.append(_allocate(usage_date, billing, charges, usage, one, added))
+    return made
 
 
 def _deliveries(

@@ -13,7 +13,8 @@ from dataclasses import dataclass, replace
 from datetime import date, datetime
 from decimal import Decimal
 
-from attribution.alerts import Alert, alert_key, crossing_key, next_alert
+from attribution.alerts import Alert, AlertKey, observe
+from attribution.budget_alerts import alert_key, observation
 from attribution.budget_periods import DAY, BudgetPeriod, TimeUnit, local_date
 from attribution.budgets import (
     Budget,
@@ -84,15 +85,32 @@ def evaluate_budgets(
     now = clock()
     budgets = policy.budgets()
     targets = targets_of(budgets, changed_days, now)
-    before = alerts.get_many(alert_key(b, period, n) for b, period in targets for n in b.notifications)
+    before = alerts.get_many(alert_key(budget, period) for budget, period in targets)
     ledger = _Ledger(days, sums, budgets)
     judged = ledger.judge(targets, now)
-    found = [c for e in judged.evaluations for c in crossings(e)]
-    news = [c for c in found if next_alert(c, before.get(crossing_key(c)), now) is not None]
+    found = {(e.budget.name, e.period): crossings(e) for e in judged.evaluations}
+    changing = [e for e in judged.evaluations if _has_news(e, found[e.budget.name, e.period], before, now)]
     dimensions = [*policy.rules(now.date()).names, *DRIVER_DIMENSIONS]
-    explained = ledger.with_drivers(news, dimensions, now)
-    changed = [alert for c in explained if (alert := _update(c, before.get(crossing_key(c)), alerts, now))]
-    return EvaluatedBudgets(len({b.name for b, _ in targets}), judged, sum(c.is_crossed for c in found), tuple(changed))
+    explained = {(e.budget.name, e.period): e for e in ledger.with_drivers(changing, dimensions, now)}
+    changed: list[Alert] = []
+    for evaluation in judged.evaluations:
+        target = evaluation.budget.name, evaluation.period
+        seen = observation(explained.get(target, evaluation), found[target])
+        current = before.get(seen.key)
+        following = observe(seen, current, now)
+        # Another evaluation may have changed it in the meantime; then it is that one's to tell.
+        stored = alerts.put(following, replacing=current) if following is not None else None
+        if stored is not None:
+            changed.append(stored)
+    crossed = sum(c.is_crossed for judged_now in found.values() for c in judged_now)
+    return EvaluatedBudgets(len({b.name for b, _ in targets}), judged, crossed, tuple(changed))
+
+
+def _has_news(evaluation: Evaluation, judged: Sequence[Crossing], before: Mapping[AlertKey, Alert], now: datetime) -> bool:
+    seen = observation(evaluation, judged)
+    current = before.get(seen.key)
+    following = observe(seen, current, now)
+    return following is not None and (current is None or following.news > current.news)
 
 
 def judge_budgets(budgets: Sequence[Budget], *, days: LedgerDays, sums: BudgetSums, clock: Clock) -> Judged:
@@ -116,14 +134,6 @@ def _periods(budget: Budget, changed_days: Iterable[date], now: datetime) -> lis
     days = (today, *changed_days, *((today - DAY,) if budget.time_unit is TimeUnit.DAILY else ()))
     periods = {p for day in days if (p := budget.period_of(day)) is not None and p.starts_at(budget.zone) <= now}
     return sorted(periods)
-
-
-def _update(crossing: Crossing, current: Alert | None, alerts: Alerts, now: datetime) -> Alert | None:
-    following = next_alert(crossing, current, now)
-    if following is None:
-        return None
-    # Another evaluation may have raised it in the meantime; then it is that one's to tell.
-    return following if alerts.put(following, replacing=current) else None
 
 
 class _Ledger:
@@ -202,30 +212,25 @@ class _Ledger:
             self._pointers[month] = self._days.pointers(month)
         return {day: p for month, days in months.items() for day, p in self._pointers[month].items() if day in days}
 
-    def with_drivers(self, news: Sequence[Crossing], dimensions: Sequence[str], now: datetime) -> Iterator[Crossing]:
-        """The crossings with the names behind their spend: those that tell first, so that an attempt that ends in between never
-        leaves a threshold that no message covers.
-        """
-        told = {(c.budget.name, c.period): c.evaluation for c in news}
+    def with_drivers(self, evaluations: Sequence[Evaluation], dimensions: Sequence[str], now: datetime) -> Iterator[Evaluation]:
+        """The evaluations with the names behind their spend."""
         by_day: dict[date, set[str]] = defaultdict(set)
-        spans = {target: driver_spans(e.period, now) for target, e in told.items()}
-        for target, evaluation in told.items():
-            for day in (*spans[target][0], *spans[target][1]):
-                by_day[day].add(evaluation.budget.scope.digest)
+        spans = {(e.budget.name, e.period): driver_spans(e.period, now) for e in evaluations}
+        for evaluation in evaluations:
+            for days in spans[evaluation.budget.name, evaluation.period]:
+                for day in days:
+                    by_day[day].add(evaluation.budget.scope.digest)
         pointers = self._current(by_day)
         known = [d for d in dimensions if d in CHARGE_DIMENSIONS or all(p.is_summed_by(d) for p in pointers.values())]
         daily = {
             day: sum_drivers(self._charges(pointer), [self._scopes[digest] for digest in sorted(by_day[day])], known)
             for day, pointer in pointers.items()
         }
-        explained = {}
-        for target, evaluation in told.items():
-            digest = evaluation.budget.scope.digest
-            amounts, before = (_added([daily[d][digest] for d in span if d in daily]) for span in spans[target])
-            drivers = top_drivers(amounts, before, known)
-            explained[target] = replace(evaluation, spend=replace(evaluation.spend, drivers=drivers))
-        for crossing in sorted(news, key=lambda c: c.told_by_another):
-            yield replace(crossing, evaluation=explained[crossing.budget.name, crossing.period])
+        for evaluation in evaluations:
+            digest, target = evaluation.budget.scope.digest, (evaluation.budget.name, evaluation.period)
+            span, earlier = ([daily[d][digest] for d in days if d in daily] for days in spans[target])
+            drivers = top_drivers(_added(span), _added(earlier) if earlier else None, known)
+            yield replace(evaluation, spend=replace(evaluation.spend, drivers=drivers))
 
 
 def _span(first: date, last: date) -> Iterator[date]:

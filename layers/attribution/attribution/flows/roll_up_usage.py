@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import date
 
 from attribution.ports import AllocationQueue, UsageCounters
-from attribution.usage import Change, Counters, Invocation, UsageKey, changes, difference
+from attribution.usage import Change, Invocation, UsageKey, difference
 
 # DynamoDB takes 100 actions in one transaction; one of them moves the checkpoint.
 MAX_COUNTERS_PER_TRANSACTION = 99
@@ -70,8 +70,3 @@ def _transactions(moves: Sequence[tuple[str, Change]]) -> list[list[tuple[str, C
         keys |= touched
         batches[-1].append(move)
     return batches
-
-
-def recount(invocations: Sequence[Invocation]) -> dict[UsageKey, Counters]:
-    """The counters as the invocations themselves add up: what the rolled-up ones must equal."""
-    return changes((None, invocation) for invocation in invocations)

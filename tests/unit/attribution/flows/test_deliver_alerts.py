@@ -1,223 +1,371 @@
-"""Alerts reach people: none is lost, none comes twice unlabelled, none comes three times."""
+"""Alerts reach people: the steps one by one. Schedules of everything at once are in unit/adapters/test_slack_schedules.py."""
 
 from __future__ import annotations
 
-from dataclasses import replace
-from datetime import timedelta
-from decimal import Decimal
+import json
+from datetime import time, timedelta
+from zoneinfo import ZoneInfo
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
-
-from attribution.alerts import Alert, AlertKey, Delivery, DeliveryStatus, next_alert
-from attribution.flows.deliver_alerts import LEASE, MAX_ATTEMPTS, DeliveredAlert, deliver_alert
-from attribution.ports import Posted
-from tests.fakes import Crash, Crashes, FakeAlertRetries, FakeAlerts, FakeChannel, FakeClock
-from tests.unit.attribution.test_alerts import crossing, raised
 
-KEY = raised().key
+from attribution.alerts import AlertState, DeliveryStatus, Step, acknowledge, mute, snooze
+from attribution.digests import Digest, DigestKey, DigestKind, DigestLine
+from attribution.flows.deliver_alerts import LEASE, MAX_ATTEMPTS
+from attribution.routes import QuietHours, Route
+from local.slack_receiver import accept_then_reset, api_error, api_rate_limited, no_service, server_error
+from tests.support.slack_world import START, World, named
+from tests.unit.adapters.test_slack_schedules import found
 
-trouble = st.sampled_from(
-    ["sent", "rate limited", "acknowledgement lost", "connection lost", "crash before", "crash after", "refused"]
-)
+SEARCH = named("search")
 
 
-class World:
-    """One alert on its way, through a stream that repeats what failed and a queue that brings back what has to wait."""
+@pytest.fixture(params=["webhook", "bot"])
+def world(request: pytest.FixtureRequest) -> World:
+    return World(request.param)
 
-    def __init__(self, plan: list[str]) -> None:
-        self.clock = FakeClock()
-        self.crashes = Crashes()
-        self.alerts = FakeAlerts(self.crashes)
-        self.channel = FakeChannel(plan)
-        self.retries = FakeAlertRetries(self.clock)
 
-    def deliver(self) -> DeliveredAlert:
-        return deliver_alert(KEY, alerts=self.alerts, channel=self.channel, retries=self.retries, clock=self.clock)
+@pytest.fixture
+def bot() -> World:
+    return World("bot")
 
-    def attempt(self, crash_after: int | None = None) -> bool:
-        self.crashes.after_points = crash_after
-        try:
-            self.deliver()
-        except Crash:
-            return False
-        finally:
-            self.crashes.after_points = None
-        return True
 
-    def run(self, crash_points: list[int | None]) -> None:
-        """Bring the alert back until nothing asks for it any more."""
-        for _ in range(200):
-            if self.alerts.stream:
-                key = self.alerts.stream.pop(0)
-            elif self.retries.due:
-                self.retries.due.sort(key=lambda entry: entry[0])
-                at, key = self.retries.due.pop(0)
-                self.clock.now = max(self.clock.now, at)
-            else:
-                return
-            self.clock.advance(1)
-            if not self.attempt(crash_points.pop(0) if crash_points else None):
-                self.alerts.stream.append(key)
-        raise AssertionError("the alert keeps coming back")
+def told(world: World, *spends: int) -> None:
+    """Spend moves, and everything that follows happens, an hour apart."""
+    for spend in spends:
+        world.observe(found("search", spend))
+        world.settle(hours=1)
+        world.clock.advance(3600)
 
-    @property
-    def alert(self) -> Alert:
-        return self.alerts.items[KEY]
 
+def test_an_alert_is_told_once_and_then_left_alone(world: World) -> None:
+    told(world, 850)
 
-def world(plan: list[str] | None = None) -> World:
-    made = World(plan or [])
-    made.alerts.put(raised(), replacing=None)
-    return made
+    assert world.told() == {("search#2026-11", 1): 1}
+    outcome = world.deliver(SEARCH)
+    assert outcome is not None and outcome.status == "already sent"
 
 
-@settings(max_examples=200)
-@given(st.lists(trouble, max_size=10), st.lists(st.none() | st.integers(0, 3), max_size=8))
-def test_an_alert_arrives_once_or_with_one_labelled_repeat_or_fails_in_sight(
-    plan: list[str], crash_points: list[int | None]
-) -> None:
-    made = world(plan)
+def test_a_bot_keeps_one_message_and_tells_news_in_its_thread(bot: World) -> None:
+    told(bot, 850, 1010, 700)
 
-    made.run(crash_points)
+    (parent,) = bot.slack.workspace.parents()
+    replies = bot.slack.workspace.thread(parent.ts)
+    assert parent.payload["text"].startswith("Correction: search is at 70 % of its budget")
+    assert [reply.payload["text"].partition(": ")[2] for reply in replies] == [
+        "Actual spend is above 100 % of the budget",
+        "Correction: no threshold is crossed any more",
+    ]
+    assert [reply.is_broadcast for reply in replies] == [True, False]
 
-    delivery, received = made.alert.delivery, made.channel.received
-    assert delivery.status in (DeliveryStatus.SENT, DeliveryStatus.FAILED)
-    assert (delivery.status is DeliveryStatus.FAILED) == bool(delivery.error)
-    assert delivery.status is DeliveryStatus.FAILED or received
-    assert [r.delivery.may_repeat for r in received] in ([], [False], [True], [False, True])
 
+def test_a_webhook_tells_each_news_by_a_message_of_its_own() -> None:
+    world = World("webhook")
 
-@given(
-    st.lists(st.sampled_from(["rate limited", "connection lost", "crash before"]), max_size=1), st.none() | st.integers(0, 3)
-)
-def test_one_failure_of_any_kind_never_loses_the_alert(plan: list[str], crash_after: int | None) -> None:
-    made = world(plan)
+    told(world, 850, 1010, 700)
 
-    made.run([crash_after] if not plan else [])
+    titles = [post.payload["text"].partition(":")[0] for post in world.slack.delivered]
+    assert titles == ["85 % of budget", "Over budget", "Correction"]
 
-    assert made.alert.delivery.status is DeliveryStatus.SENT
-    assert len(made.channel.received) in (1, 2)
 
+def test_figures_that_moved_change_the_bots_message_alone(bot: World) -> None:
+    told(bot, 850, 900)
 
-def test_an_alert_is_sent_once_and_then_left_alone() -> None:
-    made = world()
+    (message,) = bot.slack.workspace.messages
+    assert message.payload["text"].startswith("90 % of budget")
 
-    statuses = [made.deliver().status, made.deliver().status]
 
-    assert statuses == ["sent", "already sent"]
-    assert [r.delivery.attempts for r in made.channel.received] == [1]
+def test_figures_that_moved_are_no_message_of_a_webhook() -> None:
+    world = World("webhook")
 
+    told(world, 850, 900)
 
-def test_two_attempts_at_the_same_time_send_one_message() -> None:
-    made = world()
-    other: list[DeliveredAlert] = []
-    made.alerts.before_put = lambda: other.append(made.deliver())
+    assert len(world.slack.delivered) == 1
 
-    mine = made.deliver()
 
-    assert (mine.status, [o.status for o in other]) == ("claimed elsewhere", ["sent"])
-    assert len(made.channel.received) == 1
+def test_an_acknowledgement_is_shown_and_not_told(bot: World) -> None:
+    told(bot, 850)
+    bot.act(SEARCH, lambda alert, now: acknowledge(alert, "U012AB3CD", now))
+    bot.settle(hours=1)
 
+    (message,) = bot.slack.workspace.messages
+    assert message.payload["text"].startswith("Acknowledged: 85 % of budget")
+    assert "<@U012AB3CD> has it" in json.dumps(message.payload)
 
-def test_an_attempt_that_finds_the_message_being_sent_comes_back_after_the_lease() -> None:
-    made = world(["crash before"])
-    made.attempt()
 
-    waiting = made.deliver()
+def test_a_snooze_that_is_over_is_told_if_the_alarm_stands(bot: World) -> None:
+    told(bot, 850)
+    bot.act(SEARCH, lambda alert, now: snooze(alert, "U1", now + timedelta(days=1), now))
+    bot.settle(hours=1)
+    bot.clock.advance(86_400)
 
-    assert waiting.status == "waiting"
-    assert made.channel.received == []
-    assert made.retries.due[0][0] >= made.clock.now + LEASE
+    bot.sweep()
+    bot.settle(hours=1)
 
+    (parent,) = bot.slack.workspace.parents()
+    assert "The snooze is over" in bot.slack.workspace.thread(parent.ts)[-1].payload["text"]
 
-def test_a_channel_that_asks_for_time_gets_it_and_the_message_is_no_repeat() -> None:
-    made = world(["rate limited"])
 
-    assert made.deliver().status == "pending"
-    assert made.alert.delivery.lease_until == made.clock.now + timedelta(seconds=30)
-    assert made.deliver().status == "waiting"
-    made.clock.advance(31)
-    assert made.deliver().status == "sent"
-    assert [r.delivery.may_repeat for r in made.channel.received] == [False]
+def test_the_end_of_the_period_is_told_by_the_sweep(world: World) -> None:
+    told(world, 850)
+    world.clock.now = START + timedelta(days=8)
 
+    world.sweep()
+    world.settle(hours=1)
 
-def test_a_lost_acknowledgement_is_followed_by_one_labelled_repeat_and_no_third() -> None:
-    made = world(["acknowledgement lost", "acknowledgement lost"])
+    assert world.told()[("search#2026-11", 2)] == 1
 
-    made.run([])
 
-    assert [r.delivery.may_repeat for r in made.channel.received] == [False, True]
-    assert made.alert.delivery.status is DeliveryStatus.FAILED
+def test_a_muted_alert_is_told_no_more(world: World) -> None:
+    told(world, 850)
+    world.act(SEARCH, lambda alert, now: mute(alert, "U1", now))
 
+    told(world, 1010, 700)
 
-def test_two_attempts_that_end_while_sending_are_not_followed_by_a_third_message() -> None:
-    made = world(["crash after", "crash after"])
+    assert set(world.told()) == {("search#2026-11", 1)}
 
-    made.run([])
 
-    assert [r.delivery.may_repeat for r in made.channel.received] == [False, True]
-    assert made.alert.delivery.status is DeliveryStatus.FAILED
-    assert "ended" in made.alert.delivery.error
+def test_two_attempts_at_the_same_time_send_one_message(world: World) -> None:
+    world.observe(found("search", 850))
 
+    def meet() -> None:
+        world.deliver(SEARCH)
 
-def test_a_channel_that_refuses_the_message_fails_it_at_once_with_the_reason() -> None:
-    made = world(["refused"])
+    world.outbox.before_put = meet
+    world.deliver(SEARCH)
+    world.settle(hours=1)
 
-    assert made.deliver().status == "failed"
-    assert made.alert.delivery.error == "no such channel"
+    assert world.told() == {("search#2026-11", 1): 1}
 
 
-def test_a_channel_that_never_has_time_fails_the_message_after_the_last_attempt() -> None:
-    made = world(["rate limited"] * 50)
+def test_an_attempt_that_finds_the_message_being_sent_comes_back_after_the_lease(world: World) -> None:
+    world.observe(found("search", 850))
+    world.deliver(SEARCH, crash_after=4)
+    assert world.alerts[0].delivery.status is DeliveryStatus.CLAIMED
 
-    made.run([])
+    outcome = world.deliver(SEARCH)
 
-    assert (made.alert.delivery.status, made.alert.delivery.attempts) == (DeliveryStatus.FAILED, MAX_ATTEMPTS)
-    assert made.channel.received == []
+    assert outcome is not None and outcome.status == "waiting"
+    assert world.retries.due[0][0] >= world.clock() + LEASE
 
 
-def test_news_that_comes_while_a_message_is_being_sent_is_sent_after_it() -> None:
-    made = world()
+def test_news_that_comes_while_a_message_is_sent_does_not_lose_its_place(bot: World) -> None:
+    bot.observe(found("search", 850))
+    bot.during_send = lambda: bot.observe(found("search", 1010))
 
-    class Interrupted(FakeChannel):
-        def post(self, alert: Alert) -> Posted:
-            if alert.revision == 1:
-                correction = next_alert(crossing("790"), made.alert, made.clock())
-                assert correction is not None
-                assert made.alerts.put(correction, replacing=made.alert)
-            return super().post(alert)
+    bot.settle(hours=1)
 
-    made.channel = Interrupted()
+    (parent,) = bot.slack.workspace.parents()
+    assert parent.payload["text"].startswith("Over budget")
+    assert len(bot.slack.workspace.thread(parent.ts)) == 1
 
-    made.run([])
 
-    assert [r.revision for r in made.channel.received] == [1, 2]
-    assert (made.alert.revision, made.alert.delivery.status) == (2, DeliveryStatus.SENT)
+def test_a_message_that_somebody_deleted_is_posted_again_with_the_next_news(bot: World) -> None:
+    told(bot, 850)
+    bot.slack.workspace.delete(bot.slack.workspace.messages[0].ts)
+    told(bot, 900)
+    assert bot.slack.workspace.messages == []
 
+    told(bot, 1010)
 
-@pytest.mark.parametrize("status", [DeliveryStatus.SENT, DeliveryStatus.FAILED, DeliveryStatus.COVERED])
-def test_an_alert_that_needs_no_message_sends_none(status: DeliveryStatus) -> None:
-    made = world()
-    made.alerts.items[KEY] = replace(raised(), delivery=Delivery(status))
+    assert len(bot.slack.workspace.parents()) == 1
 
-    assert made.deliver().status == f"already {status}"
-    assert made.channel.received == []
 
+def test_a_reply_whose_acknowledgement_was_lost_is_found_in_its_thread(bot: World) -> None:
+    told(bot, 850)
+    bot.observe(found("search", 1010))
+    bot.step()
+    bot.clock.advance(2)
+    bot.slack.script(accept_then_reset())
+    bot.settle(hours=1)
 
-def test_an_alert_that_is_gone_is_nobodys() -> None:
-    made = World([])
+    (parent,) = bot.slack.workspace.parents()
+    assert len(bot.slack.workspace.thread(parent.ts)) == 1
 
-    assert made.deliver() == DeliveredAlert(AlertKey("search", "2026-11", "ACTUAL", "80"), "gone")
 
+def test_a_channel_that_keeps_failing_is_left_to_the_second_route(world: World) -> None:
+    world.slack.script(*([server_error()] * 20 if world.kind == "webhook" else [api_rate_limited(30)] * 20))
+    world.observe(found("search", 850))
 
-def test_the_message_has_the_figures_of_its_revision() -> None:
-    made = world()
-    corrected = next_alert(crossing("790"), made.alert, made.clock())
-    assert corrected is not None
-    made.alerts.put(corrected, replacing=made.alert)
+    world.settle()
 
-    made.run([])
+    assert world.mailed() == {("search#2026-11", 1): 1}
+    assert world.alerts[0].delivery.status is DeliveryStatus.SENT
+    assert len(world.slack.posts) <= MAX_ATTEMPTS
 
-    assert [(r.revision, r.spend.actual, r.previous_actual) for r in made.channel.received] == [(2, Decimal(790), Decimal(850))]
+
+def test_a_mail_that_is_refused_fails_the_alert_in_sight() -> None:
+    world = World("webhook")
+    world.slack.script(no_service())
+    world.mail.plan.append("refused")
+    world.observe(found("search", 850))
+
+    world.settle(hours=1)
+
+    assert (world.alerts[0].delivery.status, world.alerts[0].delivery.error) == (DeliveryStatus.FAILED, "refused")
+
+
+def test_a_mail_in_doubt_is_repeated_once_with_a_label_and_then_given_up_in_sight() -> None:
+    world = World("webhook")
+    world.slack.script(no_service())
+    world.mail.plan += ["acknowledgement lost", "acknowledgement lost"]
+    world.observe(found("search", 850))
+
+    world.settle(hours=1)
+
+    assert [is_repeat for _, is_repeat in world.mail.received] == [False, True]
+    assert world.alerts[0].delivery.status is DeliveryStatus.FAILED
+
+
+def test_once_a_channel_works_again_news_goes_there(bot: World) -> None:
+    bot.is_dead = True
+    told(bot, 850)
+    bot.is_dead = False
+
+    told(bot, 1010)
+
+    assert bot.mailed() == {("search#2026-11", 1): 1}
+    assert bot.told() == {("search#2026-11", 2): 1}
+
+
+def test_a_refused_change_of_a_message_costs_no_news(bot: World) -> None:
+    told(bot, 850)
+    bot.observe(found("search", 1010))
+    bot.slack.script(api_error("cant_update_message"))
+
+    bot.settle(hours=1)
+
+    assert bot.told()[("search#2026-11", 2)] == 1
+
+
+# Storms, pace, quiet hours.
+
+
+def storm(world: World, count: int) -> None:
+    for number in range(count):
+        world.observe(found(f"budget-{number:03}", 850 + number % 400))
+
+
+def test_a_storm_is_a_few_messages_and_one_digest_and_nothing_is_lost(world: World) -> None:
+    storm(world, 500)
+
+    world.settle()
+    world.check()
+
+    digests = [notice for notice in world.outbox.items.values() if isinstance(notice, Digest)]
+    alone = [name for name in world.told() if name[0].startswith("budget-")]
+    assert (len(digests), len(alone)) == (1, 5)
+    assert len(digests[0].lines) == 495
+    assert {alert.told for alert in world.alerts} == {1}
+
+
+def test_what_changes_after_a_digest_is_told_by_itself(bot: World) -> None:
+    storm(bot, 8)
+    bot.settle(hours=1)
+    bot.clock.advance(3600)
+
+    bot.observe(found("budget-007", 1010))
+    bot.settle(hours=1)
+
+    assert bot.told()[("budget-007#2026-11", 2)] == 1
+
+
+def test_the_worst_of_a_digest_stand_first() -> None:
+    world = World("webhook", Route("finops", storm_limit=1))
+    world.observe(found("first", 850))
+    world.settle(hours=1)
+    world.clock.advance(60)
+    for name, spend in (("warned", 900), ("broken", 1200), ("recovered", 810)):
+        world.observe(found(name, spend))
+    world.observe(found("recovered", 700))
+
+    world.settle(hours=1)
+
+    (digest,) = [notice for notice in world.outbox.items.values() if isinstance(notice, Digest)]
+    assert [line.label for line in digest.lines] == ["broken", "warned", "recovered"]
+
+
+def test_messages_to_one_channel_are_a_second_apart(world: World) -> None:
+    for number in range(5):
+        world.observe(found(f"budget-{number}", 850))
+
+    world.settle(hours=1)
+
+    assert [(at - world.sent_at[0]).total_seconds() for at in world.sent_at] == [0, 1, 2, 3, 4]
+
+
+def quiet(*, critical_passes: bool) -> Route:
+    hours = QuietHours(time(11), time(18), ZoneInfo("UTC"), critical_passes)
+    return Route("finops", quiet=hours)
+
+
+def test_quiet_hours_hold_warnings_and_let_broken_budgets_pass() -> None:
+    world = World("webhook", quiet(critical_passes=True))
+    world.observe(found("search", 850))
+    world.observe(found("support", 1010))
+
+    world.settle(hours=5)
+    assert set(world.told()) == {("support#2026-11", 1)}
+
+    world.settle(hours=7)
+    assert set(world.told()) == {("support#2026-11", 1), ("search#2026-11", 1)}
+
+
+def test_quiet_hours_may_hold_everything_and_a_message_is_still_changed(bot: World) -> None:
+    told(bot, 850)
+    quieter = World("bot", quiet(critical_passes=False))
+    bot.routes = quieter.routes
+
+    bot.observe(found("search", 1010))
+    bot.settle(hours=1)
+
+    (message,) = bot.slack.workspace.messages
+    assert message.payload["text"].startswith("Over budget")
+
+
+def test_what_waits_longer_than_a_queue_can_is_found_by_the_sweep(world: World) -> None:
+    world.slack.script(api_rate_limited(3000) if world.kind == "bot" else server_error())
+    world.observe(found("search", 850))
+    world.deliver(SEARCH)
+    world.outbox.stream.clear()
+    world.retries.due.clear()
+    world.clock.advance(3001)
+
+    world.sweep()
+    world.settle(hours=1)
+
+    assert world.told() == {("search#2026-11", 1): 1}
+
+
+# Digests of spend.
+
+
+def test_a_digest_is_sent_once(world: World) -> None:
+    digest = Digest(DigestKey("finops", "day#1"), DigestKind.DAY, "search: 2026-11-22", "", (DigestLine(0, "a", "b"),), START)
+    assert world.outbox.add_digest(digest)
+    world.settle(hours=1)
+
+    assert not world.outbox.add_digest(digest)
+    assert world.told() == {("finops#day#1", 1): 1}
+
+
+def test_a_digest_whose_channel_is_dead_goes_by_mail(world: World) -> None:
+    world.is_dead = True
+    digest = Digest(DigestKey("finops", "day#1"), DigestKind.DAY, "search", "", (DigestLine(0, "a", "b"),), START)
+    world.outbox.add_digest(digest)
+
+    world.settle(hours=1)
+
+    assert world.mailed() == {("finops#day#1", 1): 1}
+
+
+def test_an_alert_that_is_gone_is_passed_over(world: World) -> None:
+    outcome = world.deliver(named("nothing"))
+
+    assert outcome is not None and outcome.status == "gone"
+
+
+def test_a_recovered_alert_of_a_webhook_is_closed(world: World) -> None:
+    told(world, 850, 700)
+
+    assert world.alerts[0].state is AlertState.RECOVERED
+    assert world.alerts[0].delivery.step in (None, Step.POST)

@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 from attribution.directory import Described, DirectoryEntry, entry_of
 from attribution.flows import reprice_invocations as flow
 from attribution.flows.reprice_invocations import RepricedInvocations, reprice_invocations
-from attribution.flows.roll_up_usage import recount
 from attribution.meters import Meter, Routing, Tier, TokenKind
 from attribution.ports import UnpricedUsage
 from attribution.prices import Price
+from attribution.recounts import recount
 from attribution.usage import Counters, Invocation, InvocationKey, Metered, PricedKind, UsageKey, changes
 from tests.fakes import (
     Crash,

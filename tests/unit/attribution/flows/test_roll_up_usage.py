@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from attribution.days import usage_fingerprint
 from attribution.errors import LedgerConflict
-from attribution.flows.roll_up_usage import StreamRecord, comparable, recount, roll_up_usage
+from attribution.flows.roll_up_usage import StreamRecord, comparable, roll_up_usage
+from attribution.recounts import recount
 from attribution.usage import Counters, Invocation, Usage, UsageKey
 from tests.fakes import Crash, Crashes, FakeAllocationQueue, FakeUsageCounters
 from tests.unit.attribution.examples import DAY, invocation, metered

@@ -1,0 +1,127 @@
+"""What a policy document would change before it is in force: owners of cost in months that are open, and budgets."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date, timedelta
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+from attribution.adjustments import is_closed_at
+from attribution.charges import Basis
+from attribution.flows.allocate_charges import preview
+from attribution.money import ZERO, add
+from attribution.periods import BillingPeriod
+from attribution.policy_plans import Move, moves
+from bedrock_costs.stack import Stack, now
+
+if TYPE_CHECKING:
+    from adapters.policy import PolicyDocument
+    from attribution.rules import Rules
+
+# AWS closes a month two weeks after its end: of earlier months than the last, none is open.
+_MONTHS_LOOKED_AT = 3
+
+
+@dataclass(slots=True)
+class PlannedMove:
+    """What moves over all planned days, billed and estimated apart; `charges` counts those of each day."""
+
+    billed: Decimal = ZERO
+    estimated: Decimal = ZERO
+    charges: int = 0
+    days: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class OpenDays:
+    """The days of the ledger whose months are open, and the months that are closed, newest last."""
+
+    days: tuple[date, ...]
+    closed: tuple[BillingPeriod, ...]
+
+
+@dataclass(slots=True)
+class Plan:
+    """What another document would change. `against` is the version that it was compared with."""
+
+    against: str
+    version: str
+    open_days: OpenDays
+    moves: dict[Move, PlannedMove] = field(default_factory=dict)
+    affected: set[date] = field(default_factory=set)
+    cost_categories: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    shared_charges: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    budgets: Mapping[str, Sequence[str]] = field(default_factory=dict)
+
+
+def open_days(stack: Stack) -> OpenDays:
+    """The days that a change of policy may move cost of. A day with its invoice is closed, even in a month that is open."""
+    at = now()
+    days: list[date] = []
+    closed: list[BillingPeriod] = []
+    period = BillingPeriod.of(at.date())
+    for _ in range(_MONTHS_LOOKED_AT):
+        known = stack.deliveries().of_period(period)
+        found = sorted(stack.days().pointers(period))
+        still_open = [day for day in found if not is_closed_at(day, at, known)]
+        days += still_open
+        if found and not still_open:
+            closed.append(period)
+        period = BillingPeriod.of(period.first_day - timedelta(days=1))
+    return OpenDays(tuple(sorted(days)), tuple(reversed(closed)))
+
+
+def make_plan(stack: Stack, document: PolicyDocument, metric: str, told: Callable[[int, int], None]) -> Plan:
+    """Allocate every open day under both documents and compare; `told` hears how many days are done, of how many."""
+    from adapters.policy import version_of
+
+    policy = stack.policy()
+    in_force, against = policy.document(), policy.version()
+    plan = Plan(
+        against,
+        version_of(document),
+        open_days(stack),
+        cost_categories=_changes(in_force.cost_categories, document.cost_categories),
+        shared_charges=_changes(in_force.shared_charges, document.shared_charges),
+        budgets=_changes(in_force.budgets, document.budgets),
+    )
+    for done, day in enumerate(plan.open_days.days):
+        told(done, len(plan.open_days.days))
+        before, after = in_force.rules(day), document.rules(day)
+        if before != after:
+            _plan_day(stack, plan, day, before, after, metric)
+    return plan
+
+
+def _plan_day(stack: Stack, plan: Plan, day: date, before: Rules, after: Rules, metric: str) -> None:
+    old, new = preview(
+        day,
+        [before, after],
+        origin_charges=stack.origin_charges(),
+        deliveries=stack.deliveries(),
+        days=stack.days(),
+        counters=stack.usage_counters(),
+        prices=stack.prices(),
+        directory=stack.directory(),
+    )
+    for move, moved in moves(old, new, metric).items():
+        planned = plan.moves.setdefault(move, PlannedMove())
+        if old.basis is Basis.ESTIMATED:
+            planned.estimated = add(planned.estimated, moved.amount)
+        else:
+            planned.billed = add(planned.billed, moved.amount)
+        planned.charges += len(moved.origins)
+        planned.days += 1
+        plan.affected.add(day)
+
+
+def _changes(before: Sequence[Any], after: Sequence[Any]) -> dict[str, list[str]]:
+    """The names of what is added, changed and removed, in the order of the documents. A name may have several definitions."""
+    old, new = ({name: [i for i in items if i.name == name] for name in [i.name for i in items]} for items in (before, after))
+    return {
+        "added": [name for name in new if name not in old],
+        "changed": [name for name in new if name in old and new[name] != old[name]],
+        "removed": [name for name in old if name not in new],
+    }

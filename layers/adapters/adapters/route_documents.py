@@ -1,0 +1,130 @@
+"""Routes and Slack users in the policy document: where alerts are told, when it is quiet, who may see and silence what."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import time
+from typing import Annotated, Literal
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from attribution.routes import DEFAULT_ROUTE, DigestEvery, DigestSchedule, QuietHours, Route, Viewer
+
+RouteName = Annotated[str, Field(min_length=1, max_length=60, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+ClockTime = Annotated[str, Field(pattern=r"^([01]\d|2[0-3]):[0-5]\d$")]
+Values = Annotated[tuple[Annotated[str, Field(min_length=1, max_length=256)], ...], Field(min_length=1)]
+SlackUser = Annotated[str, Field(pattern=r"^[UW][A-Z0-9]{2,20}$")]
+
+
+class _Document(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class _Zoned(_Document):
+    time_zone: str = "UTC"
+
+    @field_validator("time_zone")
+    @classmethod
+    def _known_zone(cls, name: str) -> str:
+        try:
+            ZoneInfo(name)
+        except (ZoneInfoNotFoundError, ValueError, OSError):
+            raise ValueError("write a time zone of the IANA database, such as Europe/Berlin") from None
+        return name
+
+
+class QuietHoursDocument(_Zoned):
+    """Local times between which nothing is told; may go over midnight."""
+
+    begins: ClockTime
+    ends: ClockTime
+    critical_passes: bool = True
+
+    @model_validator(mode="after")
+    def _is_a_span(self) -> QuietHoursDocument:
+        if self.begins == self.ends:
+            raise ValueError("quiet hours that begin when they end are none, or all day: change one of the times")
+        return self
+
+
+class DigestDocument(_Zoned):
+    """A digest of spend for each of the route's values of a dimension."""
+
+    every: Literal["day", "week"] = "day"
+    dimension: str = "team"
+    at: ClockTime = "09:00"
+
+
+class RouteDocument(_Document):
+    """One channel."""
+
+    name: RouteName
+    match: dict[str, Values] = {}
+    secret: Annotated[str, Field(max_length=200, pattern=r"^[A-Za-z0-9/_+=.@-]*$")] = ""
+    channel: Annotated[str, Field(pattern=r"^([CGD][A-Z0-9]{2,20})?$")] = ""
+    quiet_hours: QuietHoursDocument | None = None
+    storm_limit: Annotated[int, Field(ge=1, le=50)] = 5
+    charts: bool = True
+    mention: Annotated[str, Field(pattern=r"^(<!subteam\^S[A-Z0-9]{2,20}>|<@[UW][A-Z0-9]{2,20}>)?$")] = ""
+    digests: tuple[DigestDocument, ...] = ()
+
+    @model_validator(mode="after")
+    def _digests_have_values(self) -> RouteDocument:
+        for digest in self.digests:
+            if self.match and digest.dimension not in self.match:
+                raise ValueError(f"a digest by {digest.dimension!r} needs the route to match values of it: {list(self.match)}")
+        return self
+
+    def route(self) -> Route:
+        """The route that the document describes."""
+        quiet = self.quiet_hours
+        return Route(
+            name=self.name,
+            secret=self.secret,
+            channel=self.channel,
+            matches=tuple((dimension, value) for dimension, values in self.match.items() for value in values),
+            quiet=QuietHours(
+                time.fromisoformat(quiet.begins),
+                time.fromisoformat(quiet.ends),
+                ZoneInfo(quiet.time_zone),
+                quiet.critical_passes,
+            )
+            if quiet
+            else None,
+            storm_limit=self.storm_limit,
+            has_charts=self.charts,
+            mention=self.mention,
+            digests=tuple(
+                DigestSchedule(DigestEvery(d.every), d.dimension, time.fromisoformat(d.at), ZoneInfo(d.time_zone))
+                for d in self.digests
+            ),
+        )
+
+
+class SlackUsersDocument(_Document):
+    """Slack users who may see the same: everything, or some values of some dimensions."""
+
+    users: Annotated[tuple[SlackUser, ...], Field(min_length=1)]
+    sees: Literal["all"] | dict[str, Values]
+
+    def viewer(self) -> Viewer:
+        """What these users may see."""
+        if self.sees == "all":
+            return Viewer(self.users, sees_all=True)
+        return Viewer(self.users, tuple((dimension, value) for dimension, values in self.sees.items() for value in values))
+
+
+def problem_of_routes(routes: Sequence[RouteDocument], named: Sequence[tuple[str, str]]) -> str:
+    """What is wrong with routes together, and with the budgets that name one; empty where nothing is."""
+    names = [route.name for route in routes]
+    repeated = sorted({name for name in names if names.count(name) > 1})
+    if repeated:
+        return f"route {repeated[0]!r} is defined twice"
+    for budget, name in named:
+        if name and name not in (*names, DEFAULT_ROUTE):
+            return f"budget {budget!r}: there is no route {name!r}; choose from {sorted({*names, DEFAULT_ROUTE})}"
+    unmatched = [route.name for route in routes if not route.match]
+    if len(unmatched) > 1:
+        return f"route {unmatched[1]!r} is never used: {unmatched[0]!r} before it takes everything that no route matches"
+    return ""

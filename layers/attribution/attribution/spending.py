@@ -1,0 +1,94 @@
+"""What values of one dimension spent in a span of usage days, read from the ledger's sums. Billed and estimated stay apart."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date, timedelta
+from decimal import Decimal
+
+from attribution.charges import Basis
+from attribution.days import DayPointer
+from attribution.money import ZERO, add
+from attribution.periods import BillingPeriod
+from attribution.ports import LedgerDays
+
+METRIC = "billed_cost"
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """Usage days, first and last included."""
+
+    first: date
+    last: date
+
+    @property
+    def days(self) -> tuple[date, ...]:
+        return tuple(self.first + timedelta(days=i) for i in range((self.last - self.first).days + 1))
+
+    def before(self, days: int) -> Span:
+        """The same days so much earlier."""
+        return Span(self.first - timedelta(days=days), self.last - timedelta(days=days))
+
+    def __str__(self) -> str:
+        return f"{self.first}" if self.first == self.last else f"{self.first} to {self.last}"
+
+
+@dataclass(slots=True)
+class Spending:
+    """What one value spent in one currency."""
+
+    value: str
+    currency: str
+    billed: Decimal = ZERO
+    estimated: Decimal = ZERO
+    requests: int = 0
+    daily: dict[date, Decimal] = field(default_factory=dict)
+
+    @property
+    def actual(self) -> Decimal:
+        return add(self.billed, self.estimated)
+
+    def in_days(self, days: Iterable[date]) -> Decimal:
+        """What it spent on some of the days."""
+        amount = ZERO
+        for day in days:
+            amount = add(amount, self.daily.get(day, ZERO))
+        return amount
+
+
+@dataclass(frozen=True, slots=True)
+class Read:
+    """What the ledger says of a span: the spendings, largest first, and the days that it has not by this dimension."""
+
+    spendings: Sequence[Spending]
+    missing: Sequence[date]
+
+
+def read_spending(days: LedgerDays, dimension: str, span: Span, wanted: Callable[[str], bool]) -> Read:
+    """What the wanted values of a dimension spent. A day allocated before the dimension existed is missing, not zero."""
+    pointers = _pointers(days, span)
+    known = [pointer for pointer in pointers.values() if pointer.is_summed_by(dimension)]
+    found: dict[tuple[str, str], Spending] = {}
+    for day, sums in days.sums(known, dimension).items():
+        for (value, currency), day_sum in sums.items():
+            if not wanted(value):
+                continue
+            spending = found.setdefault((value, currency), Spending(value, currency))
+            amount: Decimal = getattr(day_sum.costs, METRIC)
+            spending.daily[day] = add(spending.daily.get(day, ZERO), amount)
+            spending.requests += day_sum.requests
+            if pointers[day].basis is Basis.ESTIMATED:
+                spending.estimated = add(spending.estimated, amount)
+            else:
+                spending.billed = add(spending.billed, amount)
+    ordered = sorted(found.values(), key=lambda s: (s.currency, s.actual.copy_negate(), s.value))
+    return Read(ordered, sorted(day for day, pointer in pointers.items() if not pointer.is_summed_by(dimension)))
+
+
+def _pointers(days: LedgerDays, span: Span) -> Mapping[date, DayPointer]:
+    periods = sorted({BillingPeriod.of(day) for day in span.days})
+    found = [entry for period in periods for entry in days.pointers(period).items()]
+    found = [entry for period in periods for entry in days.pointers(period).items()]
+    return {day: pointer for day, pointer in found if span.first <= day <= span.last}

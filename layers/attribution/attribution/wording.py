@@ -1,0 +1,77 @@
+"""Amounts, shares and spans in plain words, the same in Slack, in a mail and in the answer to a command. No markup."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from decimal import ROUND_HALF_UP, Context, Decimal
+
+from attribution.money import EXACT, ZERO, subtract
+
+# Python's own context keeps 28 digits.
+_WIDE = Context(prec=100)
+_BARS = "▁▂▃▄▅▆▇█"
+
+
+def cents(amount: Decimal) -> Decimal:
+    """An amount rounded to the cent, half up, as people round."""
+    return amount.quantize(Decimal("0.01"), rounding=ROUND_HALF_UP, context=_WIDE)
+
+
+def money(amount: Decimal, unit: str) -> str:
+    """An amount for a person: money (an ISO 4217 code) to the cent, where less than half a cent says so; usage whole."""
+    if not _is_currency(unit):
+        return f"{amount.quantize(Decimal(1), rounding=ROUND_HALF_UP, context=_WIDE):,} {unit}"
+    sign, size = ("-" if amount < 0 else ""), cents(amount).copy_abs()
+    symbol = "$" if unit == "USD" else f"{unit} "
+    if amount and not size:
+        return f"{sign}<{symbol}0.01"
+    return f"{sign}{symbol}{size:,}"
+
+
+def _is_currency(unit: str) -> bool:
+    return len(unit) == 3 and unit.isupper()
+
+
+def change(amount: Decimal, unit: str) -> str:
+    """A difference with its sign: `+$610.00`, `-$3.10`, `±$0.00`."""
+    if not cents(amount):
+        return f"±{money(ZERO, unit)}"
+    return money(amount, unit) if amount < 0 else f"+{money(amount, unit)}"
+
+
+def percent_change(now: Decimal, before: Decimal) -> str:
+    """A relative difference in whole percent: `+41 %`; `new` where there was nothing before."""
+    if before <= 0:
+        return "new" if now > 0 else ""
+    ratio = _WIDE.divide(_WIDE.multiply(subtract(now, before), Decimal(100)), before)
+    whole = ratio.quantize(Decimal(1), rounding=ROUND_HALF_UP, context=_WIDE)
+    return f"{whole:+,} %" if whole else "±0 %"
+
+
+def percent_of(part: Decimal, whole: Decimal) -> int:
+    """A part as a whole percentage, rounded down: 79.9 % is not yet 80 %."""
+    return int(EXACT.divide_int(EXACT.multiply(part, Decimal(100)), whole)) if whole else 0
+
+
+def sparkline(amounts: Sequence[Decimal]) -> str:
+    """A line of bars, one an amount, from zero to the largest; what is below zero is as low as zero. Empty without amounts."""
+    top = max(amounts, default=ZERO)
+    if top <= 0:
+        return _BARS[0] * len(amounts)
+    steps = len(_BARS) - 1
+
+    def bar(amount: Decimal) -> str:
+        share = _WIDE.divide(_WIDE.multiply(max(amount, ZERO), Decimal(steps)), top)
+        return _BARS[int(share.to_integral_value(rounding=ROUND_HALF_UP, context=_WIDE))]
+
+    return "".join(map(bar, amounts))
+
+
+def counted(count: int, noun: str) -> str:
+    """`1 budget`, `3 budgets`."""
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
+
+
+def shortened(text: str, limit: int) -> str:
+    """Text of at most `limit` characters; what is cut ends in an ellipsis."""
+    return text if len(text) <= limit else f"{text[: limit - 1]}…"

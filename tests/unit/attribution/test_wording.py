@@ -1,0 +1,59 @@
+"""Amounts and spans in words."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from attribution.wording import change, counted, money, percent_change, percent_of, shortened, sparkline
+
+
+@pytest.mark.parametrize(
+    ("amount", "unit", "expected"),
+    [
+        ("1234.565", "USD", "$1,234.57"),
+        ("-3.1", "USD", "-$3.10"),
+        ("0.004", "USD", "<$0.01"),
+        ("12", "EUR", "EUR 12.00"),
+        ("5000000", "tokens", "5,000,000 tokens"),
+        ("1", "requests", "1 requests"),
+    ],
+)
+def test_money_is_rounded_to_the_cent_and_usage_is_whole(amount: str, unit: str, expected: str) -> None:
+    assert money(Decimal(amount), unit) == expected
+
+
+@pytest.mark.parametrize(("amount", "expected"), [("610", "+$610.00"), ("-3.1", "-$3.10"), ("0.001", "±$0.00")])
+def test_a_difference_has_its_sign(amount: str, expected: str) -> None:
+    assert change(Decimal(amount), "USD") == expected
+
+
+@pytest.mark.parametrize(
+    ("now", "before", "expected"), [("141", "100", "+41 %"), ("5", "0", "new"), ("0", "0", ""), ("100", "100", "±0 %")]
+)
+def test_a_relative_difference_is_in_whole_percent(now: str, before: str, expected: str) -> None:
+    assert percent_change(Decimal(now), Decimal(before)) == expected
+
+
+def test_a_share_is_rounded_down() -> None:
+    assert percent_of(Decimal("79.9"), Decimal(100)) == 79
+    assert percent_of(Decimal(5), Decimal(0)) == 0
+
+
+def test_the_highest_day_has_the_highest_bar() -> None:
+    assert sparkline([Decimal(n) for n in (0, 1, 4, 8, -2)]) == "▁▂▅█▁"
+    assert sparkline([]) == ""
+    assert sparkline([Decimal(0)] * 3) == "▁▁▁"
+
+
+@given(st.lists(st.decimals(-(10**12), 10**12, places=4), max_size=40))
+def test_each_day_has_one_bar(amounts: list[Decimal]) -> None:
+    assert len(sparkline(amounts)) == len(amounts)
+
+
+def test_things_are_counted_in_words_and_long_ones_are_cut() -> None:
+    assert (counted(1, "alert"), counted(1200, "alert")) == ("1 alert", "1,200 alerts")
+    assert shortened("abcdef", 4) == "abc…"
