@@ -1,7 +1,7 @@
 """Look for anomalies: who spends far more than their own past lets expect, since when, and what it comes from.
 
 Trigger  `LedgerDaysChanged`, collected for a few minutes, and every hour, by way of EventBridge and SQS.
-Effect   anomalies in the ledger; `AnomalyDetected` is said of each event, once.
+Effect   anomalies in the ledger; one alert and `AnomalyDetected` for each event.
 Retry    safe: the same days give the same anomalies; one may be told again if an attempt ended before it was remembered.
 """
 
@@ -24,6 +24,7 @@ settings = load(DetectAnomalies)
 days = wiring.ledger_days(settings)
 policy = wiring.policy(settings)
 anomalies = wiring.anomalies(settings)
+alerts = wiring.outbox(settings)
 news = wiring.announcements()
 quarantine = wiring.quarantine(settings)
 redelivery = wiring.redelivery()
@@ -43,7 +44,7 @@ def look(messages: Sequence[tuple[str, str]]) -> Mapping[str, Exception]:
 
 
 def _detect() -> None:
-    outcome = detect_anomalies(days=days, policy=policy, anomalies=anomalies, news=news, clock=wiring.clock)
+    outcome = detect_anomalies(days=days, policy=policy, anomalies=anomalies, alerts=alerts, news=news, clock=wiring.clock)
     count("AnomaliesFound", sum(change == "found" for change, _ in outcome.told))
     count("AnomaliesOpen", outcome.open)
     logger.info(

@@ -11,7 +11,8 @@ from typing import Annotated, Any
 import typer
 
 from attribution.anomalies import Anomaly, RootCause
-from attribution.anomaly_tracking import Feedback, State, TrackedAnomaly, Verdict, judge
+from attribution.anomaly_alerts import cause_text
+from attribution.anomaly_tracking import Feedback, State, TrackedAnomaly, Verdict, event_of, judge
 from bedrock_costs.application import options_of
 from bedrock_costs.failures import Failure
 from bedrock_costs.formats import counted, money
@@ -102,16 +103,15 @@ def feedback(
     options = options_of(ctx)
     store = options.stack.anomalies()
     known = store.since(now().date() - timedelta(days=_ALL_DAYS))
-    named = [a for a in known if a.name == name]
-    if not named:
+    event = event_of(name, known)
+    if not event:
         raise Failure(f"there is no anomaly {name!r}", fix="`bedrock-costs anomalies --all` lists all of them.")
     who = by or str(options.stack.client("sts").get_caller_identity()["Arn"])
     at = now()
-    event = {a.part_of or a.name for a in named}
-    said = [judge(a, verdict, until, who, at) for a in known if a.name in event or a.part_of in event]
+    said = [judge(a, verdict, until, who, at) for a in event]
     for each in said:
         store.judge(each)
-    names = [a.name for a in known if a.name in event or a.part_of in event]
+    names = [a.name for a in event]
     last = None if verdict is Verdict.YES else max(f.last_day for f in said)
     document = {"anomalies": names, "verdict": verdict.value, "until": last, "by": who}
     rows = [(each, verdict.value, last, who) for each in names]
@@ -147,7 +147,7 @@ def _document(tracked: TrackedAnomaly, feedback: Sequence[Feedback]) -> dict[str
         "total_impact": anomaly.total_impact,
         "max_impact": anomaly.max_impact,
         "impact_percent": anomaly.impact_percent,
-        "first_cause": _cause_text(tracked.causes[0]) if tracked.causes else "",
+        "first_cause": cause_text(tracked.causes[0]) if tracked.causes else "",
         "feedback": said.verdict.value if said else "",
         "feedback_by": said.by if said else "",
         "feedback_until": said.last_day if said and said.verdict is not Verdict.YES else None,
@@ -235,7 +235,7 @@ def _row(tracked: TrackedAnomaly, document: Mapping[str, Any]) -> tuple[str, ...
 def _render_causes(tracked: TrackedAnomaly, document: Mapping[str, Any], screen: Screen) -> None:
     screen.line(tracked.name, style="bold")
     for root in tracked.causes[:_CAUSES_SHOWN]:
-        screen.line(f"  {_signed(root.contribution, document['currency'])}  {_cause_text(root)}")
+        screen.line(f"  {_signed(root.contribution, document['currency'])}  {cause_text(root)}")
     if tracked.part_of:
         screen.line(f"  a part of {tracked.part_of}")
     if document["feedback"]:
@@ -245,10 +245,3 @@ def _render_causes(tracked: TrackedAnomaly, document: Mapping[str, Any], screen:
 
 def _signed(amount: Decimal, currency: str) -> str:
     return f"+{money(amount, currency)}"
-
-
-def _cause_text(root: RootCause) -> str:
-    cause = root.cause
-    parts = [cause.iam_principal or "(no caller)", cause.model, cause.token_kind, cause.region]
-    notes = [note for note, is_so in (("new", root.is_new), ("price", root.is_price)) if is_so]
-    return " ".join(part for part in parts if part) + (f" ({', '.join(notes)})" if notes else "")

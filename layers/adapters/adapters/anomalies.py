@@ -119,6 +119,7 @@ def _item(tracked: TrackedAnomaly) -> Item:
         "ranked_days": tracked.ranked_days,
         "part_of": tracked.part_of,
         "told_impact": _text(tracked.told_impact),
+        "grown": tracked.grown,
         "told_state": tracked.told_state.value if tracked.told_state else "",
     }
 
@@ -158,6 +159,7 @@ def _anomaly(item: Item) -> TrackedAnomaly:
         part_of=item["part_of"],
         told_impact=_amount(item["told_impact"]),
         told_state=State(item["told_state"]) if item["told_state"] else None,
+        grown=integer(item["grown"]),
         revision=integer(item["revision"]),
     )
 

@@ -205,10 +205,11 @@ class AnomalyMonitorDocument(_Document):
     values: tuple[Annotated[str, Field(max_length=2048)], ...] = ()
     minimum_impact: Annotated[Decimal, Field(ge=0, allow_inf_nan=False)] = Decimal(50)
     minimum_percent: Annotated[Decimal, Field(ge=0, allow_inf_nan=False)] = Decimal(40)
+    route: str = ""
 
     def monitor(self) -> Monitor:
         """The monitor as the core has it."""
-        return Monitor(self.name, self.dimension, self.values, self.minimum_impact, self.minimum_percent)
+        return Monitor(self.name, self.dimension, self.values, self.minimum_impact, self.minimum_percent, self.route)
 
 
 def _inherited_keys(category: CostCategory) -> Iterator[str]:
@@ -234,7 +235,8 @@ class PolicyDocument(_Document):
 
     @model_validator(mode="after")
     def _routed(self) -> PolicyDocument:
-        named = [(budget.name, budget.channel) for budget in self.budgets if isinstance(budget, BudgetDocument)]
+        named = [(f"budget {b.name!r}", b.channel) for b in self.budgets if isinstance(b, BudgetDocument)]
+        named += [(f"anomaly monitor {m.name!r}", m.route) for m in self.anomaly_monitors or ()]
         problem = problem_of_routes(self.routes, named)
         if problem:
             raise ValueError(problem)

@@ -106,7 +106,7 @@ class EvaluateBudgets(Ledger, WorkBucket):
 
 
 class DetectAnomalies(Ledger, WorkBucket):
-    """Nothing but where the ledger is, and where notices of broken messages go."""
+    alerts_table: Name
 
 
 class Alerts(Settings):

@@ -21,6 +21,7 @@ from adapters.settings import (
     AllocateCharges,
     AnswerSlack,
     DeliverAlerts,
+    DetectAnomalies,
     EvaluateBudgets,
     IngestCostReport,
     Invocations,
@@ -262,7 +263,7 @@ def announcements() -> EventBridgeAnnouncements:
     return EventBridgeAnnouncements(client("events"))
 
 
-def outbox(settings: Alerts | EvaluateBudgets) -> DynamoOutbox:
+def outbox(settings: Alerts | EvaluateBudgets | DetectAnomalies) -> DynamoOutbox:
     from adapters.alerts import DynamoOutbox
 
     return DynamoOutbox(Table(client("dynamodb"), settings.alerts_table), settings.ledger_retention_days, clock)

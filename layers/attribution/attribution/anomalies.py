@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 from decimal import ROUND_HALF_EVEN, Context, Decimal
 
+from attribution.canonical import content_hash
 from attribution.forecasts import LONGEST_HISTORY_DAYS, fit
 from attribution.money import ZERO, add, multiply, subtract, total
 
@@ -37,6 +38,8 @@ _LEAST_SIGMA = Decimal("0.05")
 _ROUND = Context(prec=30, rounding=ROUND_HALF_EVEN)
 _CENT = Decimal("0.01")
 _PERCENT = Decimal("0.1")
+# A name is a part of keys.
+_LONGEST_VALUE = 250
 _DAY = timedelta(days=1)
 
 
@@ -53,6 +56,7 @@ class Monitor:
     values: tuple[str, ...] = ()
     minimum_impact: Decimal = Decimal(50)
     minimum_percent: Decimal = Decimal(40)
+    route: str = ""
 
     def watches(self, value: str) -> bool:
         return not self.values or value in self.values
@@ -355,4 +359,8 @@ def sum_causes(parts: Iterable[tuple[Cause, Spent]]) -> dict[Cause, Spent]:
 
 def name_of(anomaly: Anomaly) -> str:
     """A stable name: the same as long as the anomaly begins on the same day."""
-    return f"{anomaly.series.dimension}={anomaly.series.value}#{anomaly.first_day.isoformat()}"
+    series, value = anomaly.series, anomaly.series.value
+    if len(value) > _LONGEST_VALUE:
+        value = f"{value[:_LONGEST_VALUE]}~{content_hash(value)[:12]}"
+    currency = "" if series.currency == "USD" else f" {series.currency}"
+    return f"{series.dimension}={value}{currency}#{anomaly.first_day.isoformat()}"

@@ -82,7 +82,8 @@ class TrackedAnomaly:
     """An anomaly with what is known of it besides its days.
 
     `causes` were ranked when it had `ranked_days` days and the impact `ranked_impact`; None: not yet. `part_of` names the
-    anomaly that tells the same event. `told_impact` and `told_state` are what was told last; None: nothing.
+    anomaly that tells the same event. `told_impact` and `told_state` are what was told last; None: nothing. `grown` counts how
+    often it was told to have grown.
     """
 
     name: str
@@ -96,6 +97,7 @@ class TrackedAnomaly:
     part_of: str = ""
     told_impact: Decimal | None = None
     told_state: State | None = None
+    grown: int = 0
     revision: int = 0
 
     @property
@@ -240,6 +242,13 @@ def news_of(anomaly: TrackedAnomaly, today: date) -> Change | None:
     return Change.GROWN if impact >= multiply(anomaly.told_impact, _GROWN) else None
 
 
-def told(anomaly: TrackedAnomaly) -> TrackedAnomaly:
+def told(anomaly: TrackedAnomaly, change: Change) -> TrackedAnomaly:
     """The anomaly once people have been told of it as it is."""
-    return replace(anomaly, told_impact=anomaly.anomaly.total_impact, told_state=anomaly.state)
+    grown = anomaly.grown + (change is Change.GROWN)
+    return replace(anomaly, told_impact=anomaly.anomaly.total_impact, told_state=anomaly.state, grown=grown)
+
+
+def event_of(name: str, known: Sequence[TrackedAnomaly]) -> list[TrackedAnomaly]:
+    """The anomalies of the event that an anomaly of this name is a part of; none where nothing has the name."""
+    tellers = {a.part_of or a.name for a in known if a.name == name}
+    return [a for a in known if a.name in tellers or a.part_of in tellers]

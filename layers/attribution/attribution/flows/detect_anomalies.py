@@ -10,9 +10,10 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from decimal import Decimal
 
+from attribution.alerts import observe
 from attribution.anomalies import (
     NOT_JUDGED,
     WATCHED_DAYS,
@@ -27,6 +28,7 @@ from attribution.anomalies import (
     first_watched,
     root_causes,
 )
+from attribution.anomaly_alerts import observation
 from attribution.anomaly_tracking import (
     Change,
     State,
@@ -43,13 +45,15 @@ from attribution.errors import LedgerConflict
 from attribution.forecasts import LONGEST_HISTORY_DAYS
 from attribution.money import ZERO
 from attribution.periods import BillingPeriod
-from attribution.ports import Anomalies, AnomalyNews, Clock, LedgerDays, Policy
+from attribution.ports import Alerts, Anomalies, AnomalyNews, Clock, LedgerDays, Policy
 from attribution.scopes import value_of
 
 CAUSE_DAYS = 7
 """What an anomaly is compared with for its causes: a whole week, because weekends are not like other days."""
 MOST_EXPLAINED = 25
 """Anomalies whose causes are looked for in one run, the largest first; the others' turn comes in the next ones."""
+SHOWN_DAYS = 14
+"""Days of spend that an alert shows."""
 # Sums of so many days are in memory at once: one dimension may have a hundred thousand values.
 _DAYS_AT_ONCE = 8
 _DAY = timedelta(days=1)
@@ -72,7 +76,7 @@ class DetectedAnomalies:
 
 
 def detect_anomalies(
-    *, days: LedgerDays, policy: Policy, anomalies: Anomalies, news: AnomalyNews, clock: Clock
+    *, days: LedgerDays, policy: Policy, anomalies: Anomalies, alerts: Alerts, news: AnomalyNews, clock: Clock
 ) -> DetectedAnomalies:
     """Look at the last weeks once. What is told is remembered afterwards: an attempt that ends in between tells it again.
 
@@ -83,21 +87,52 @@ def detect_anomalies(
     known = anomalies.since(today - 2 * WATCHED_DAYS * _DAY)
     feedback = anomalies.feedback()
     ledger = _Ledger(days, today)
-    found, not_summed = ledger.find(policy.monitors(), judged_days(feedback))
+    monitors = policy.monitors()
+    found, not_summed = ledger.find(monitors, judged_days(feedback))
     before = {anomaly.key: anomaly for anomaly in known}
     tracked = track(found, known, feedback, watched_from=ledger.watched_from, now=now)
     events = gather_events(ledger.with_causes(tracked))
+    changes = {anomaly.key: change for anomaly in events if (change := news_of(anomaly, today))}
+    routes = {monitor.name: monitor.route for monitor in monitors}
+    _update_alerts(events, changes, ledger, routes, alerts, now)
     all_told, changed = [], 0
     for anomaly in events:
-        change = news_of(anomaly, today)
+        change = changes.get(anomaly.key)
         if change is not None:
             news.tell(change, anomaly)
             all_told.append((change, anomaly))
-        following = told(anomaly) if change is not None else anomaly
+        following = told(anomaly, change) if change is not None else anomaly
         current = before.get(anomaly.key)
         if following != current:
             changed += anomalies.put(replace(following, changed_at=now), replacing=current)
     return DetectedAnomalies(tuple(events), tuple(all_told), changed, ledger.days_read, not_summed)
+
+
+def _update_alerts(
+    events: Sequence[TrackedAnomaly],
+    changes: Mapping[tuple[Series, date], Change],
+    ledger: _Ledger,
+    routes: Mapping[str, str],
+    alerts: Alerts,
+    now: datetime,
+) -> None:
+    """One alert an event: raised, escalated when it has grown, changed while it goes on, recovered when it is over."""
+    found = []
+    for anomaly in events:
+        change = changes.get(anomaly.key)
+        goes_on = anomaly.state is State.OPEN and anomaly.told_state is not None and not anomaly.part_of
+        if change is None and not goes_on:
+            continue
+        shown = told(anomaly, change) if change is not None else anomaly
+        billed, daily = ledger.billed_days(anomaly), ledger.daily(anomaly.series)
+        route = routes.get(anomaly.anomaly.monitor, "")
+        found.append(observation(shown, change, billed=billed, daily=daily, route=route))
+    current = alerts.get_many(seen.key for seen in found)
+    for seen in found:
+        following = observe(seen, current.get(seen.key), now)
+        if following is not None:
+            # Another attempt may have changed it in the meantime; then it is that one's to tell.
+            alerts.put(following, replacing=current.get(seen.key))
 
 
 class _Ledger:
@@ -112,6 +147,7 @@ class _Ledger:
         self._pointers = {p.usage_date: p for p in pointers if first <= p.usage_date <= today}
         self.watched_from = first_watched(max(self._pointers, default=today))
         self.days_read = 0
+        self._series: dict[Series, Mapping[date, Decimal]] = {}
 
     def find(self, monitors: Iterable[Monitor], judged: Mapping[Series, JudgedDays]) -> tuple[list[Anomaly], tuple[str, ...]]:
         """The anomalies that each monitor finds, in order; and the monitors that have no day to look at."""
@@ -125,11 +161,23 @@ class _Ledger:
                 continue
             if monitor.dimension not in amounts:
                 amounts[monitor.dimension] = self._amounts(monitor.dimension, known)
+            days = KnownDays(set(known), self._today)
             for series, of_series in sorted(amounts[monitor.dimension].items()):
                 if monitor.watches(series.value) and self._may_be_anomalous(monitor, of_series):
-                    days = KnownDays(set(known), self._today)
-                    found += detect(monitor, series, of_series, days, judged.get(series, NOT_JUDGED))
+                    of_value = detect(monitor, series, of_series, days, judged.get(series, NOT_JUDGED))
+                    found += of_value
+                    if of_value:
+                        self._series[series] = {day: of_series.get(day, ZERO) for day in known}
         return found, tuple(not_summed)
+
+    def billed_days(self, anomaly: TrackedAnomaly) -> set[date]:
+        """The days of an anomaly that the bill has reached."""
+        pointers = (self._pointers.get(d.day) for d in anomaly.anomaly.days)
+        return {p.usage_date for p in pointers if p is not None and p.is_billed}
+
+    def daily(self, series: Series) -> tuple[tuple[date, Decimal], ...]:
+        """What a value with an anomaly spent on each of its last known days, oldest first."""
+        return tuple(sorted(self._series.get(series, {}).items())[-SHOWN_DAYS:])
 
     def _amounts(self, dimension: str, known: Sequence[date]) -> Mapping[Series, Mapping[date, Decimal]]:
         amounts: dict[Series, dict[date, Decimal]] = defaultdict(dict)

@@ -9,8 +9,10 @@ from decimal import Decimal
 
 import pytest
 
+from attribution.alerts import Alert, AlertState, News
 from attribution.allocation import allocate_day, estimate_day
 from attribution.anomalies import Monitor
+from attribution.anomaly_alerts import alert_key
 from attribution.anomaly_tracking import State, TrackedAnomaly, Verdict, judge
 from attribution.charges import Basis, Costs
 from attribution.days import make_day_version
@@ -18,7 +20,17 @@ from attribution.errors import LedgerConflict
 from attribution.flows.detect_anomalies import MOST_EXPLAINED, DetectedAnomalies, detect_anomalies
 from attribution.meters import TokenKind
 from attribution.usage import Counters, Usage, UsageKey
-from tests.fakes import Crash, Crashes, FakeAnomalies, FakeAnomalyNews, FakeClock, FakeDeliveries, FakeLedgerDays, FakePolicy
+from tests.fakes import (
+    Crash,
+    Crashes,
+    FakeAnomalies,
+    FakeAnomalyNews,
+    FakeClock,
+    FakeDeliveries,
+    FakeLedgerDays,
+    FakeOutbox,
+    FakePolicy,
+)
 from tests.unit.attribution.examples import BY_TEAM, USAGE_KEY, origin_charge
 
 TODAY = date(2026, 11, 23)
@@ -36,6 +48,7 @@ class World:
     days: FakeLedgerDays
     policy: FakePolicy
     anomalies: FakeAnomalies
+    alerts: FakeOutbox
     news: FakeAnomalyNews
     clock: FakeClock
     crashes: Crashes
@@ -47,10 +60,17 @@ class World:
         self.days.current[day] = self.days.stage(version, "")
 
     def look(self) -> DetectedAnomalies:
-        return detect_anomalies(days=self.days, policy=self.policy, anomalies=self.anomalies, news=self.news, clock=self.clock)
+        return detect_anomalies(
+            days=self.days, policy=self.policy, anomalies=self.anomalies, alerts=self.alerts, news=self.news, clock=self.clock
+        )
 
     def kept(self, name: str) -> TrackedAnomaly:
         return next(a for a in self.anomalies.kept.values() if a.name == name)
+
+    def alert(self, name: str) -> Alert:
+        found = self.alerts.get(alert_key(name))
+        assert found is not None
+        return found
 
     def say(self, name: str, verdict: Verdict, until: date | None = None) -> None:
         self.anomalies.judge(judge(self.kept(name), verdict, until, "ana", self.clock()))
@@ -69,7 +89,15 @@ def _counters(amount: str) -> Counters:
 def world() -> World:
     crashes, clock = Crashes(), FakeClock()
     days = FakeLedgerDays(FakeDeliveries(), clock)
-    made = World(days, FakePolicy(BY_TEAM, monitors=TEAMS), FakeAnomalies(crashes), FakeAnomalyNews(crashes), clock, crashes)
+    made = World(
+        days,
+        FakePolicy(BY_TEAM, monitors=TEAMS),
+        FakeAnomalies(crashes),
+        FakeOutbox(crashes),
+        FakeAnomalyNews(crashes),
+        clock,
+        crashes,
+    )
     for back in range(1, 43):
         made.spend(TODAY - back * DAY, QUIET)
     return made
@@ -267,8 +295,9 @@ def test_a_version_that_expires_while_it_is_read_is_not_taken_for_no_cause(world
 
 def test_an_attempt_that_ends_anywhere_leaves_no_event_untold(world: World) -> None:
     world.spend(TODAY - DAY, runaway())
-    for points in range(9):
+    for points in range(11):
         world.anomalies.kept.clear()
+        world.alerts.items.clear()
         world.news.told.clear()
         world.crashes.after_points = points
         with suppress(Crash):
@@ -279,11 +308,16 @@ def test_an_attempt_that_ends_anywhere_leaves_no_event_untold(world: World) -> N
         assert set(world.news.told) == {("found", RUNAWAY)}
         assert len(world.news.told) <= 2
         assert len(world.anomalies.kept) == 3
+        assert (len(world.alerts.items), world.alert(RUNAWAY).news) == (1, 1)
 
 
 def test_the_anomaly_of_another_attempt_is_not_overwritten(world: World) -> None:
     world.spend(TODAY - DAY, runaway())
-    world.days.after_pointers = lambda: world.look() and None
+
+    def overtaken() -> None:
+        world.look()
+
+    world.days.after_pointers = overtaken
 
     outcome = world.look()
 
@@ -307,3 +341,73 @@ def test_an_anomaly_stays_as_it_was_when_its_first_days_are_watched_no_more(worl
 
     assert (before.state, world.kept(name)) == (State.ENDED, before)
     assert world.news.told == [("found", name)]
+
+
+# What becomes of its alert.
+
+
+def test_an_event_has_one_alert_that_says_how_much_more_and_why(world: World) -> None:
+    world.policy.defined_monitors = (Monitor("teams", "team", route="finops"), *TEAMS[1:])
+    world.spend(TODAY - DAY, runaway())
+
+    world.look()
+
+    (alert,) = (a for a in world.alerts.items.values() if isinstance(a, Alert))
+    assert (alert.subject.counts, alert.subject.owners, alert.subject.route) == (
+        "team: search",
+        (("team", "search"),),
+        "finops",
+    )
+    assert (alert.figures.limit.amount, alert.figures.billed, alert.figures.estimated) == (Decimal(100), 0, Decimal(700))
+    assert (alert.figures.drivers[0].name, alert.figures.drivers[0].amount) == (
+        "role/search small input us-east-1 (price)",
+        Decimal(600),
+    )
+    assert (len(alert.figures.daily), alert.figures.daily[-1]) == (14, (TODAY - DAY, Decimal(700)))
+
+
+def test_the_same_days_again_leave_the_alert_as_it_is(world: World) -> None:
+    world.spend(TODAY - DAY, runaway())
+    world.look()
+    before = dict(world.alerts.items)
+
+    world.look()
+
+    assert world.alerts.items == before
+
+
+def test_an_anomaly_that_doubles_escalates_its_alert_each_time(world: World) -> None:
+    world.spend(TODAY - DAY, runaway())
+    world.look()
+
+    for amount in ("700", "3000"):
+        world.spend(TODAY, runaway(amount))
+        world.look()
+
+    alert = world.alert(RUNAWAY)
+    assert (alert.news, alert.news_kind, len(alert.crossed)) == (3, News.ESCALATED, 3)
+
+
+@pytest.mark.parametrize(("verdict", "note"), [(Verdict.PLANNED, "planned"), (Verdict.NO, "not an issue")])
+def test_what_people_judged_closes_its_alert(world: World, verdict: Verdict, note: str) -> None:
+    world.spend(TODAY - DAY, runaway())
+    world.look()
+    for each in list(world.anomalies.kept.values()):
+        world.say(each.name, verdict)
+
+    world.look()
+
+    assert (world.alert(RUNAWAY).state, world.alert(RUNAWAY).subject.note) == (AlertState.RECOVERED, note)
+
+
+def test_an_anomaly_that_the_bill_takes_back_recovers_its_alert_and_one_that_comes_back_raises_it_again(world: World) -> None:
+    world.spend(TODAY - DAY, runaway())
+    world.look()
+    world.spend(TODAY - DAY, QUIET)
+    world.look()
+    assert (world.alert(RUNAWAY).state, world.alert(RUNAWAY).subject.note) == (AlertState.RECOVERED, "withdrawn")
+
+    world.spend(TODAY - DAY, runaway("900"))
+    world.look()
+
+    assert (world.alert(RUNAWAY).state, world.alert(RUNAWAY).news_kind) == (AlertState.ALARM, News.RAISED_AGAIN)
