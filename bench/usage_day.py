@@ -18,6 +18,7 @@ from datetime import date
 from decimal import Decimal
 from pathlib import Path
 
+from adapters import usage_counters
 from adapters.codec import lines, origin_to_json
 from adapters.dynamodb import to_wire
 from adapters.usage_counters import counter_item
@@ -202,7 +203,7 @@ def callers(size: int) -> Iterator[tuple[Caller, list[OriginCharge]]]:
 
 def generate(size: int, directory: Path) -> UsageDay:
     """Write a day of `size` origin charges, unless it is there."""
-    source = hashlib.sha256(Path(__file__).read_bytes()).hexdigest()[:8]
+    source = hashlib.sha256(b"".join(Path(file).read_bytes() for file in (__file__, usage_counters.__file__))).hexdigest()[:8]
     day = UsageDay(size, directory / f"usage-day-{size}-{source}")
     if day.counters.is_file():
         return day

@@ -727,9 +727,18 @@ class FakeLedgerDays:
                 self.adjustments.append(adjustment)
 
     def retire(self, usage_date: date) -> None:
+        pointer = self.current.get(usage_date)
+        if pointer is None:
+            return
+        needless = {
+            name
+            for name, header in self._headers.items()
+            if name[0] == usage_date and name[1] != pointer.version and header.sequence <= pointer.sequence
+        }
+        if needless <= self.expired and not pointer.superseded:
+            return
         with self._crashes.write():
-            pointer = self.current[usage_date]
-            self.expired |= {(usage_date, version) for version in pointer.superseded}
+            self.expired |= needless
             self.current[usage_date] = replace(pointer, superseded=())
 
     def discard(self, usage_date: date, version: str, sequence: str) -> None:

@@ -8,6 +8,7 @@ Retry    safe: a version is named by what it was made from, and a pointer moves 
 
 from __future__ import annotations
 
+import gc
 from typing import Any
 
 from aws_lambda_powertools.utilities.typing import LambdaContext
@@ -37,18 +38,23 @@ redelivery = wiring.redelivery()
 
 def allocate(body: str, name: str) -> None:
     request = read(AllocateDay, body, name)
-    outcome = allocate_charges(
-        request.usage_date,
-        origin_charges=origin_charges,
-        deliveries=deliveries,
-        days=days,
-        counters=counters,
-        policy=policy,
-        prices=prices,
-        directory=directory,
-        directory_requests=directory_tasks,
-        announcements=announcements,
-    )
+    # A large day is millions of objects without a cycle: looking for cycles among them takes a third of the time.
+    gc.disable()
+    try:
+        outcome = allocate_charges(
+            request.usage_date,
+            origin_charges=origin_charges,
+            deliveries=deliveries,
+            days=days,
+            counters=counters,
+            policy=policy,
+            prices=prices,
+            directory=directory,
+            directory_requests=directory_tasks,
+            announcements=announcements,
+        )
+    finally:
+        gc.enable()
     count("DaysChanged", len(outcome.flipped))
     logger.info(
         "day allocated",

@@ -8,6 +8,8 @@ import json
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import date, datetime
 from decimal import Decimal
+from functools import lru_cache
+from sys import intern
 from typing import Any
 
 from attribution.adjustments import Adjustment, Change, Differences
@@ -41,7 +43,8 @@ def costs_to_json(costs: Costs) -> dict[str, str]:
 
 def costs_from_json(stored: Mapping[str, str]) -> Costs:
     """The metrics as exact numbers."""
-    return Costs(**{name: Decimal(stored[name]) for name in COST_METRICS})
+    amounts = {text: Decimal(text) for text in stored.values()}
+    return Costs(**{name: amounts[stored[name]] for name in COST_METRICS})
 
 
 def totals_to_json(totals: Mapping[str, Costs]) -> Json:
@@ -58,8 +61,9 @@ def _meter_to_json(meter: Meter) -> list[str]:
     return [meter.model, meter.token_kind, meter.tier, meter.routing]
 
 
-def _meter_from_json(stored: list[str]) -> Meter:
-    return Meter(stored[0], TokenKind(stored[1]), Tier(stored[2]), Routing(stored[3]))
+@lru_cache(maxsize=4096)
+def _meter(model: str, token_kind: str, tier: str, routing: str) -> Meter:
+    return Meter(model, TokenKind(token_kind), Tier(tier), Routing(routing))
 
 
 _ORIGIN_TEXT = (
@@ -96,10 +100,11 @@ def origin_to_json(charge: OriginCharge) -> Json:
 def origin_from_json(stored: Json) -> OriginCharge:
     """An origin charge as it was written."""
     return OriginCharge(
-        **{name: stored[name] for name in _ORIGIN_TEXT},
+        # A day has a million charges and some thousand different texts.
+        **{name: intern(stored[name]) for name in _ORIGIN_TEXT},
         usage_date=date.fromisoformat(stored["usage_date"]),
-        meter=_meter_from_json(stored["meter"]),
-        tags=tuple(sorted(stored["tags"].items())),
+        meter=_meter(*stored["meter"]),
+        tags=tuple((intern(name), intern(value)) for name, value in sorted(stored["tags"].items())),
         quantity=Decimal(stored["quantity"]),
         units=Decimal(stored["units"]) if stored["units"] is not None else None,
         costs=costs_from_json(stored["costs"]),
@@ -180,7 +185,7 @@ def allocated_from_row(row: str, usage_date: date) -> AllocatedCharge:
         line_item_type=kind,
         feature=feature,
         usage_type=usage_type,
-        meter=_meter_from_json(meter),
+        meter=_meter(*meter),
         iam_principal=principal,
         inference_profile=profile,
         categories=tuple(_category_from_json(category) for category in categories),
@@ -319,6 +324,6 @@ def decompress(body: bytes) -> bytes:
 
 
 def decompress_lines(body: bytes) -> Iterator[Json]:
-    """The values of compressed lines."""
-    for line in decompress(body).splitlines():
-        yield json.loads(line)
+    """The values of compressed lines, never all of their text at once."""
+    with gzip.GzipFile(fileobj=io.BytesIO(body)) as found:
+        yield from map(json.loads, found)

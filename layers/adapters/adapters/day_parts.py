@@ -5,12 +5,11 @@ DAY#<date>#<generation>#<shard>   <hash>   up to some hundred rows (level 0), or
 Rows are cut where a hash of what they are about says so, not after a count: a row more or less, or another amount, changes the
 part that it is in and no other. A part is named by the hash of what it says and by the generation of the version that wrote it
 first; a later version that says the same refers to it. So every name stands for one content for ever, and reading proves it
-(docs/decisions/0013-versions-share-parts.md).
+(docs/decisions/0015-versions-share-parts.md).
 """
 
 from __future__ import annotations
 
-import gzip
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -18,7 +17,7 @@ from datetime import date
 from typing import NamedTuple
 from zlib import crc32
 
-from adapters.codec import compress
+from adapters.codec import compress, decompress
 from adapters.dynamodb import Item, Table, integer
 from adapters.ledger_keys import day_pk
 from attribution.errors import LedgerConflict
@@ -149,7 +148,7 @@ class DayParts:
         by_key = {tuple(part_key(day, ref).values()): (day, ref) for day, ref in wanted}
         found: dict[Place, Part] = {}
         for item in self._table.batch_get({"pk": pk, "sk": sk} for pk, sk in by_key):
-            level, body = integer(item["level"]), gzip.decompress(bytes(item["body"]))
+            level, body = integer(item["level"]), decompress(bytes(item["body"]))
             if _hash(level, body) != item["sk"]:
                 raise PartsLost(
                     f"part {item['sk']} of {item['pk']} is not what was written: restore the table to a time before that"

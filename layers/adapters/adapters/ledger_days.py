@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
@@ -47,8 +48,10 @@ from attribution.errors import ConservationViolated, LedgerConflict
 from attribution.periods import BillingPeriod
 
 _GENERATION = "GENERATION"
+# Of a version that has an expiry: its parts have theirs, too.
+_IS_DONE = "are_parts_expiring"
 # Who, then what: a rule for an account or a principal, and usage of one, change charges that lie together.
-_ORDER = attrgetter("account_id", "iam_principal", "meter", "origin", "inference_profile")
+_ORDER = attrgetter("account_id", "iam_principal", "meter.model", "meter.token_kind", "origin", "inference_profile")
 # A superseded estimate was true for minutes; a superseded bill is history that people ask for.
 _SUPERSEDED_ESTIMATE_TTL = timedelta(days=2)
 
@@ -102,15 +105,14 @@ class DynamoLedgerDays:
             return self._stage_for(header, sequence)
         if header is not None:
             # Nothing remembers its parts once it has been replaced.
-            self._expire_parts(day.usage_date, header)
+            self._expire(day.usage_date, header)
         base = self._current(day.usage_date)
-        shared = self._parts.references(day.usage_date, base["roots"].values()) if base else set()
-        try:
-            return self._write(day, sequence, header, base, shared)
-        except PartsLost:
-            if not shared:
-                raise
-            return self._write(day, sequence, header, None, set())
+        if base is not None:
+            # A part that was lost by hand is not shared, but written again.
+            with suppress(PartsLost):
+                shared = self._parts.references(day.usage_date, base["roots"].values())
+                return self._write(day, sequence, header, base, shared)
+        return self._write(day, sequence, header, None, set())
 
     def _stage_for(self, header: Item, sequence: str) -> DayPointer:
         """A version that is alive, for the delivery that wants it now."""
@@ -300,13 +302,22 @@ class DynamoLedgerDays:
         return [adjustment_from_json(item) for item in self._table.query(period_pk(period), ADJUSTMENTS)]
 
     def retire(self, usage_date: date) -> None:
-        """Give superseded versions of a day their expiry. Readers that hold one have until then to finish."""
+        """Give the versions of a day their expiry that nobody will be shown any more.
+
+        Besides those that were superseded, that is what attempts left behind which ended early: whatever was made for no newer
+        delivery than the current version. Readers that hold one have until then to finish; a writer who is about to show one
+        is refused, and makes it again.
+        """
         period = period_pk(BillingPeriod.of(usage_date))
         item = self._table.get(pk=period, sk=f"DAY#{usage_date.isoformat()}")
-        if item is None or not item.get("superseded"):
+        if item is None:
             return
-        for version in item["superseded"]:
-            self._expire(usage_date, version)
+        for header in list(self._table.query(day_pk(usage_date), version_sk(""))):
+            is_needed = header["version"] == item["version"] or header["sequence"] > item["sequence"]
+            if not (_is_alive(header) and is_needed):
+                self._expire(usage_date, header)
+        if not item.get("superseded"):
+            return
         try:
             self._table.client.update_item(
                 TableName=self._table.name,
@@ -321,20 +332,20 @@ class DynamoLedgerDays:
 
     def discard(self, usage_date: date, version: str, sequence: str) -> None:
         """Give a version its expiry that was staged for a delivery and never became current; one in use is left alone."""
-        self._expire(usage_date, version, sequence)
-
-    def _expire(self, usage_date: date, version: str, sequence: str | None = None) -> None:
         header = self._header(usage_date, version)
-        if header is None or (sequence is not None and header["sequence"] != sequence):
-            return
+        if header is not None and header["sequence"] == sequence:
+            self._expire(usage_date, header)
+
+    def _expire(self, usage_date: date, header: Item) -> None:
         if _is_alive(header):
             ttl = _SUPERSEDED_ESTIMATE_TTL if header["basis"] == Basis.ESTIMATED else self._retention
             header["expires_at"] = Decimal(int((self._clock() + ttl).timestamp()))
             try:
-                self._table.transact(self._expire_header(usage_date, header), f"version {version} is in use")
+                self._table.transact(self._expire_header(usage_date, header), f"version {header['version']} is in use")
             except LedgerConflict:
                 return
-        self._expire_parts(usage_date, header)
+        if not header.get(_IS_DONE):
+            self._expire_parts(usage_date, header)
 
     def _expire_header(self, usage_date: date, header: Item) -> list[Any]:
         """The header goes first, and only while the version is not current again (nor staged for another delivery): from then
@@ -372,6 +383,15 @@ class DynamoLedgerDays:
         last = max(version["expires_at"] for version in (*versions, header) if not _is_alive(version))
         for ref in sorted(gone - kept):
             self._expire_part(usage_date, ref, last)
+        # An attempt that ends before this begins again.
+        with suppress(self._table.client.exceptions.ConditionalCheckFailedException):
+            self._table.client.update_item(
+                TableName=self._table.name,
+                Key=to_wire({"pk": header["pk"], "sk": header["sk"]}),
+                UpdateExpression=f"SET {_IS_DONE} = :true",
+                ConditionExpression="attribute_exists(expires_at) AND generation = :generation",
+                ExpressionAttributeValues=to_wire({":true": True, ":generation": header["generation"]}),
+            )
 
     def _expire_part(self, usage_date: date, ref: Ref, expires_at: Decimal) -> None:
         try:

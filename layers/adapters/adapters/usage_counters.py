@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from datetime import date, datetime, timedelta
 from decimal import Decimal
+from sys import intern
 from typing import Any
 
 from adapters.dynamodb import Item, Table, integer, to_wire
@@ -103,7 +104,7 @@ class DynamoUsageCounters:
 
     def usage_of(self, usage_date: date) -> Sequence[Usage]:
         """Every counter of a day, in one order."""
-        items = [i for shard in range(SHARDS) for i in self._table.query(f"USAGE#{usage_date.isoformat()}#{shard}")]
+        items = (i for shard in range(SHARDS) for i in self._table.query(f"USAGE#{usage_date.isoformat()}#{shard}"))
         return sorted((_usage(usage_date, item) for item in items), key=lambda u: u.key)
 
 
@@ -157,12 +158,13 @@ def _usage(usage_date: date, item: Item) -> Usage:
 
     key = UsageKey(
         usage_date=usage_date,
-        account_id=item["account_id"],
-        region=item["region"],
-        model=item["model"],
+        # A day has half a million counters and some thousand different texts.
+        account_id=intern(item["account_id"]),
+        region=intern(item["region"]),
+        model=intern(item["model"]),
         routing=Routing(item["routing"]),
         tier=Tier(item["tier"]),
-        iam_principal=item["iam_principal"],
+        iam_principal=intern(item["iam_principal"]),
         inference_profile=item["inference_profile"],
         request_metadata=pairs(item["request_metadata"]),
         session_tags=pairs(item["session_tags"]),

@@ -12,6 +12,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
+from operator import attrgetter
 
 from attribution.calibration import NO_PRICING, Pricing
 from attribution.charges import AllocatedCharge, CategoryValue, Costs, OriginCharge, PriceBasis, sum_costs
@@ -20,7 +21,7 @@ from attribution.day_directory import NO_DIRECTORY, DayDirectory
 from attribution.errors import ConservationViolated
 from attribution.expressions import Subject
 from attribution.meters import TokenKind
-from attribution.money import ZERO, add, split
+from attribution.money import ZERO, split, total
 from attribution.rules import IncompleteLogging, Rules
 from attribution.shared_charges import split_shared
 from attribution.usage import Usage, UsageKey
@@ -30,6 +31,9 @@ USAGE_NOT_LOGGED = "usage not logged"
 IDLE_CAPACITY = "idle capacity"
 NOT_USED = f"{IDLE_CAPACITY}: no logged request used it"
 SPREAD = "usage not logged, spread over what was logged"
+# All by which shares of one charge can differ, and charges of one day.
+_told_apart = attrgetter("iam_principal", "inference_profile", "feature", "is_measured", "categories")
+_order = attrgetter("account_id", "iam_principal", "meter.model", "meter.token_kind", "origin", "inference_profile")
 # An estimate does not know the product code that the bill will have; AWS sells most models under this one.
 _ESTIMATED_SERVICE = "AmazonBedrock"
 
@@ -51,10 +55,11 @@ def shares(charge: OriginCharge, usage: UsageIndex, rules: Rules, directory: Day
 
     They sum to it in every cost metric and in units. Several may have one owner.
     """
+    origin, tags = charge.digest(), aws_tags(charge.tags)
     behind = usage.behind(charge)
     if not behind:
-        owners = rules.decide(_subject(charge, None, rules, directory), _reason(charge), is_shared=False)
-        yield Share(None, None, _allocated(charge, owners, None, charge.units, 0, charge.costs))
+        owners = rules.decide(_subject(charge, None, tags, rules, directory), _reason(charge), is_shared=False)
+        yield Share(None, None, _allocated(charge, origin, owners, None, charge.units, 0, charge.costs))
         return
 
     unused = usage.unused(charge, behind)
@@ -66,24 +71,26 @@ def shares(charge: OriginCharge, usage: UsageIndex, rules: Rules, directory: Day
     for used, weight, cost, quantity in zip([*behind, None], weights, costs, units, strict=False):
         item = used.usage if used else None
         reason = NO_EVIDENCE if item else _reason(charge)
-        owners = rules.decide(_subject(charge, item, rules, directory), reason, is_shared=len(weights) > 1 or is_spread)
+        subject = _subject(charge, item, tags, rules, directory)
+        owners = rules.decide(subject, reason, is_shared=len(weights) > 1 or is_spread)
         if is_spread:
             owners = tuple(replace(owner, reason=SPREAD) if owner.value else owner for owner in owners)
-        yield Share(item, weight, _allocated(charge, owners, item, quantity, used.requests if used else 0, cost))
+        yield Share(item, weight, _allocated(charge, origin, owners, item, quantity, used.requests if used else 0, cost))
 
 
 def allocate(
     charge: OriginCharge, usage: UsageIndex, rules: Rules, directory: DayDirectory = NO_DIRECTORY
 ) -> list[AllocatedCharge]:
     """Find owners for one origin charge, before shared cost is split: its shares, those of one owner and evidence as one."""
-    merged: dict[str, AllocatedCharge] = {}
+    alike: dict[tuple[object, ...], list[AllocatedCharge]] = defaultdict(list)
     for share in shares(charge, usage, rules, directory):
-        name = share.charge.digest()
-        merged[name] = _merge(merged[name], share.charge) if name in merged else share.charge
-    return list(merged.values())
+        alike[_told_apart(share.charge)].append(share.charge)
+    return [_merged(found) for found in alike.values()]
 
 
-def _subject(charge: OriginCharge, item: Usage | None, rules: Rules, directory: DayDirectory) -> Subject:
+def _subject(
+    charge: OriginCharge, item: Usage | None, tags: Mapping[str, str], rules: Rules, directory: DayDirectory
+) -> Subject:
     """A share of a charge as rules see it: what the bill says, what the usage behind it says, and what the directory adds."""
     meter = charge.meter
     subject = Subject(
@@ -107,7 +114,7 @@ def _subject(charge: OriginCharge, item: Usage | None, rules: Rules, directory: 
         _add_usage(subject, item.key)
     resources = (charge.resource_id, subject.inference_profile, subject.project)
     added = directory.added_tags(subject.iam_principal, resources, charge.account_id, subject.session_tags)
-    subject.tags = added | aws_tags(charge.tags)
+    subject.tags = {**added, **tags}
     return subject
 
 
@@ -168,6 +175,7 @@ def _reason(charge: OriginCharge) -> str:
 
 def _allocated(
     charge: OriginCharge,
+    origin: str,
     owners: tuple[CategoryValue, ...],
     item: Usage | None,
     units: Decimal | None,
@@ -175,7 +183,7 @@ def _allocated(
     costs: Costs,
 ) -> AllocatedCharge:
     return AllocatedCharge(
-        origin=charge.digest(),
+        origin=origin,
         usage_date=charge.usage_date,
         account_id=charge.account_id,
         region=charge.region,
@@ -194,9 +202,12 @@ def _allocated(
     )
 
 
-def _merge(left: AllocatedCharge, right: AllocatedCharge) -> AllocatedCharge:
-    units = add(left.units, right.units) if left.units is not None and right.units is not None else None
-    return replace(left, units=units, requests=left.requests + right.requests, costs=left.costs + right.costs)
+def _merged(alike: Sequence[AllocatedCharge]) -> AllocatedCharge:
+    first = alike[0]
+    if len(alike) == 1:
+        return first
+    units = total(c.units for c in alike if c.units is not None) if first.units is not None else None
+    return replace(first, units=units, requests=sum(c.requests for c in alike), costs=sum_costs(c.costs for c in alike))
 
 
 def allocate_day(
@@ -207,7 +218,18 @@ def allocate_day(
     owned = [share for charge in charges for share in allocate(charge, index, rules, directory)]
     allocated = split_shared(owned, rules.categories, rules.shared_charges)
     verify_conservation(charges, allocated)
-    return sorted(allocated, key=lambda a: a.digest())
+    return _in_order(allocated)
+
+
+def _in_order(charges: Iterable[AllocatedCharge]) -> list[AllocatedCharge]:
+    """One order, whatever the order of what they were made from: by who and what first."""
+    alike: dict[tuple[object, ...], list[AllocatedCharge]] = defaultdict(list)
+    for charge in charges:
+        alike[_order(charge)].append(charge)
+    # Those that differ in other things only are few, and a digest takes longer than everything else here.
+    return [
+        c for _, found in sorted(alike.items()) for c in (sorted(found, key=AllocatedCharge.digest) if found[1:] else found)
+    ]
 
 
 def totals_by_currency(charges: Iterable[OriginCharge | AllocatedCharge]) -> dict[str, Costs]:
@@ -266,7 +288,7 @@ def estimate_day(
                     is_measured=True,
                 )
             )
-    return sorted(split_shared(estimated, rules.categories, rules.shared_charges), key=lambda a: a.digest())
+    return _in_order(split_shared(estimated, rules.categories, rules.shared_charges))
 
 
 def _estimate(item: Usage, kind: TokenKind, pricing: Pricing) -> tuple[Costs, PriceBasis]:

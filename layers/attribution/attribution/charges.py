@@ -10,13 +10,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
 from datetime import date
-from decimal import Decimal
+from decimal import Decimal, localcontext
 from enum import StrEnum
 from operator import attrgetter
 
 from attribution.canonical import content_hash
 from attribution.meters import Meter
-from attribution.money import ZERO, add, split, subtract, total
+from attribution.money import EXACT, ZERO, add, split, subtract
 from attribution.usage import Pairs
 
 
@@ -40,15 +40,16 @@ class Costs:
         return self.list_cost, self.billed_cost, self.net_billed_cost, self.effective_cost, self.net_effective_cost
 
     def __add__(self, other: Costs) -> Costs:
-        return Costs(*(add(a, b) for a, b in zip(self.amounts(), other.amounts(), strict=True)))
+        return Costs(*map(add, self.amounts(), other.amounts()))
 
     def __sub__(self, other: Costs) -> Costs:
         return Costs(*(subtract(a, b) for a, b in zip(self.amounts(), other.amounts(), strict=True)))
 
     def split(self, weights: Sequence[Decimal]) -> list[Costs]:
         """Shares in proportion to `weights` that sum to this in every metric, exactly."""
-        by_metric = [split(amount, weights) for amount in self.amounts()]
-        return [Costs(*share) for share in zip(*by_metric, strict=True)]
+        # Most charges have no discount, and the same amount in several metrics.
+        shares = {amount: split(amount, weights) for amount in set(self.amounts())}
+        return list(map(Costs, *(shares[amount] for amount in self.amounts())))
 
     def is_zero(self) -> bool:
         return not any(self.amounts())
@@ -56,6 +57,7 @@ class Costs:
 
 COST_METRICS = tuple(f.name for f in fields(Costs))
 # `dataclasses.astuple` copies every value deeply, which costs more than everything else that is done with a charge.
+_METRICS = tuple(map(attrgetter, COST_METRICS))
 _meter = attrgetter("model", "token_kind", "tier", "routing")
 _evidence = attrgetter("kind", "value", "source")
 _share = attrgetter("source", "method", "weight", "total", "is_fallback")
@@ -63,8 +65,11 @@ _share = attrgetter("source", "method", "weight", "total", "is_fallback")
 
 def sum_costs(costs: Iterable[Costs]) -> Costs:
     """The exact sum in every metric."""
-    columns = list(zip(*(c.amounts() for c in costs), strict=True))
-    return Costs(*(total(column) for column in columns)) if columns else Costs()
+    found = list(costs)
+    if len(found) == 1:
+        return found[0]
+    with localcontext(EXACT):
+        return Costs(*(sum(map(metric, found), ZERO) for metric in _METRICS))
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from decimal import Decimal
 
 from attribution.allocation import totals_by_currency
 from attribution.canonical import content_hash
-from attribution.charges import AllocatedCharge, Basis, Costs
+from attribution.charges import AllocatedCharge, Basis, Costs, sum_costs
 from attribution.coverage import Coverage, Place, cover, verify_coverage
-from attribution.money import ZERO, add
+from attribution.money import ZERO, total
 from attribution.rules import Rules
 from attribution.shared_charges import USAGE_RECORD_TYPES
 from attribution.usage import Usage
@@ -35,6 +35,7 @@ DIMENSIONS: Mapping[str, Callable[[AllocatedCharge], str]] = {
     # Empty for what is billed.
     "price_basis": lambda c: c.price_basis.value if c.price_basis else "",
 }
+_MANY = "iam_principal"
 
 
 def usage_cost(charge: AllocatedCharge) -> Decimal:
@@ -56,15 +57,7 @@ class Sum:
     usage_cost: Decimal = ZERO
 
     def __add__(self, other: Sum) -> Sum:
-        units = dict(self.units)
-        for kind, count in other.units.items():
-            units[kind] = add(units.get(kind, ZERO), count)
-        return Sum(self.costs + other.costs, units, self.requests + other.requests, add(self.usage_cost, other.usage_cost))
-
-    @classmethod
-    def of(cls, charge: AllocatedCharge) -> Sum:
-        units = {charge.meter.token_kind.value: charge.units} if charge.units is not None else {}
-        return cls(charge.costs, units, charge.requests, usage_cost(charge))
+        return add_sums((self, other))
 
 
 CHARGES_ROOT = "charges"
@@ -84,17 +77,54 @@ Sums = Mapping[str, Mapping[tuple[str, str], Sum]]
 
 
 def summarize(charges: Sequence[AllocatedCharge], categories: Sequence[str]) -> Sums:
-    """The day by every dimension and cost category; charges without an owner are summed under `(unallocated)`."""
-    grouped: dict[str, dict[tuple[str, str], Sum]] = {name: defaultdict(Sum) for name in (*DIMENSIONS, *categories)}
+    """The day by every dimension and cost category; charges without an owner are summed under `(unallocated)`.
+
+    Callers are many, and every other dimension has few values: charges are first added up by all of the others together, and
+    each of these by what is left of it.
+    """
+    callers: dict[tuple[str, ...], list[AllocatedCharge]] = defaultdict(list)
+    others: dict[tuple[str, ...], list[AllocatedCharge]] = defaultdict(list)
+    few = [value_of for name, value_of in DIMENSIONS.items() if name != _MANY]
     for charge in charges:
-        single = Sum.of(charge)
-        for name, value_of in DIMENSIONS.items():
-            key = (value_of(charge), charge.currency)
-            grouped[name][key] = grouped[name][key] + single
-        for name in categories:
-            key = (charge.value_of(name) or UNALLOCATED, charge.currency)
-            grouped[name][key] = grouped[name][key] + single
-    return {name: dict(sorted(values.items())) for name, values in grouped.items()}
+        kind = "" if charge.units is None else charge.meter.token_kind.value
+        callers[DIMENSIONS[_MANY](charge), charge.currency, kind].append(charge)
+        owners = {value.category: value.value for value in charge.categories}
+        values = (*(value_of(charge) for value_of in few), *(owners.get(name) or UNALLOCATED for name in categories))
+        others[*values, charge.currency, kind].append(charge)
+
+    sums = {
+        _MANY: _add_up((caller, currency, _sum_of(kind, of_caller)) for (caller, currency, kind), of_caller in callers.items())
+    }
+    parts = [(key, _sum_of(key[-1], of_key)) for key, of_key in others.items()]
+    names = [*(name for name in DIMENSIONS if name != _MANY), *categories]
+    for place, name in enumerate(names):
+        sums[name] = _add_up((key[place], key[-2], part) for key, part in parts)
+    return {name: sums[name] for name in (*DIMENSIONS, *categories)}
+
+
+def _sum_of(kind: str, charges: Sequence[AllocatedCharge]) -> Sum:
+    """The sum of charges in one currency, whose units are of one kind; an empty kind has none."""
+    units = {kind: total(c.units for c in charges if c.units is not None)} if kind else {}
+    costs, requests = sum_costs(c.costs for c in charges), sum(c.requests for c in charges)
+    return Sum(costs, units, requests, total(map(usage_cost, charges)))
+
+
+def _add_up(parts: Iterable[tuple[str, str, Sum]]) -> dict[tuple[str, str], Sum]:
+    grouped: dict[tuple[str, str], list[Sum]] = defaultdict(list)
+    for value, currency, part in parts:
+        grouped[value, currency].append(part)
+    return {key: add_sums(found) for key, found in sorted(grouped.items())}
+
+
+def add_sums(sums: Sequence[Sum]) -> Sum:
+    """The sum of sums."""
+    counts: dict[str, list[Decimal]] = defaultdict(list)
+    for part in sums:
+        for kind, count in part.units.items():
+            counts[kind].append(count)
+    units = {kind: total(found) for kind, found in counts.items()}
+    costs, requests = sum_costs(part.costs for part in sums), sum(part.requests for part in sums)
+    return Sum(costs, units, requests, total(part.usage_cost for part in sums))
 
 
 @dataclass(frozen=True, slots=True)

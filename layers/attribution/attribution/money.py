@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from decimal import ROUND_DOWN, Context, Decimal, DivisionByZero, Inexact, InvalidOperation, Overflow
+from decimal import ROUND_DOWN, Context, Decimal, DivisionByZero, Inexact, InvalidOperation, Overflow, localcontext
 
 from attribution.errors import CurrencyMismatch, InvalidAmount
 
@@ -39,51 +39,68 @@ def multiply(left: Decimal, right: Decimal) -> Decimal:
 
 def total(amounts: Iterable[Decimal]) -> Decimal:
     """The exact sum of any number of amounts; zero of none."""
-    result = ZERO
-    for amount in amounts:
-        result = EXACT.add(result, amount)
-    return result
+    with localcontext(EXACT):
+        return sum(amounts, ZERO)
 
 
-def split(amount: Decimal, weights: Sequence[Decimal], quantum: Decimal | None = None) -> list[Decimal]:
+def split(amount: Decimal, weights: Sequence[Decimal], quantum: Decimal = QUANTUM) -> list[Decimal]:
     """Shares of `amount` in proportion to `weights`, at `SCALE` decimal places, that sum to it exactly.
 
     Each share is first rounded towards zero; what is left over goes out one quantum at a time to the shares that lost
     most by rounding (the largest remainder method), so that every share is less than one quantum from its exact value and
-    equal inputs give equal shares whatever their order elsewhere. An amount with more decimal places than `SCALE` is
-    split at its own. `quantum` is another smallest unit, such as 1 for what is counted.
+    equal inputs give equal shares whatever their order elsewhere. An amount with more decimal places than that is split at
+    its own. `quantum` is another smallest unit, a power of ten, such as 1 for what is counted.
     """
     if not weights:
         raise InvalidAmount(f"cannot split {amount} over no weights")
-    if any(weight < 0 for weight in weights):
+    if min(weights) < 0:
         raise InvalidAmount(f"cannot split {amount} by a negative weight")
-    weight_total = total(weights)
-    if weight_total == 0:
+    places, count = _whole_number(amount, quantum)
+    # Whole numbers from here on: they are exact without a context, and several times as fast.
+    parts = _whole_numbers(weights)
+    whole = sum(parts)
+    if whole == 0:
         raise InvalidAmount(f"cannot split {amount} by weights that are all zero")
-    quantum = quantum or _quantum_of(amount)
     shares, losses = [], []
-    for weight in weights:
-        share = _FLOOR.quantize(_FLOOR.divide(_FLOOR.multiply(amount, weight), weight_total), quantum)
+    for part in parts:
+        share, loss = divmod(count * part, whole)
         shares.append(share)
-        exact_numerator = EXACT.subtract(EXACT.multiply(amount, weight), EXACT.multiply(share, weight_total))
-        losses.append(exact_numerator.copy_abs())
-    rest = EXACT.subtract(amount, total(shares))
-    step = quantum if rest >= 0 else quantum.copy_negate()
-    by_loss = sorted(range(len(weights)), key=lambda i: (losses[i].copy_negate(), weights[i].copy_negate(), i))
-    for index in by_loss:
-        if not rest:
-            break
-        shares[index] = EXACT.add(shares[index], step)
-        rest = EXACT.subtract(rest, step)
-    return shares
+        losses.append(loss)
+    rest = count - sum(shares)
+    if rest:
+        for index in sorted(range(len(parts)), key=lambda i: (-losses[i], -parts[i], i))[:rest]:
+            shares[index] += 1
+    if amount.is_signed():
+        shares = [-share for share in shares]
+    return [EXACT.scaleb(Decimal(share), -places) for share in shares]
 
 
-def _quantum_of(amount: Decimal) -> Decimal:
-    """The unit that an amount is a whole number of: `QUANTUM`, or its own last decimal place where that is finer."""
-    exponent = amount.as_tuple().exponent
-    if not isinstance(exponent, int):
+def _whole_number(amount: Decimal, quantum: Decimal) -> tuple[int, int]:
+    """An amount without its sign as a whole number, and of how many decimal places: `quantum`'s, or its own if it has more."""
+    if not amount.is_finite():
         raise InvalidAmount(f"cannot split {amount}: an amount must be finite")
-    return QUANTUM if _FLOOR.quantize(amount, QUANTUM) == amount else Decimal((0, (1,), exponent))
+    places = SCALE if quantum is QUANTUM else -_exponent(quantum)
+    scaled = EXACT.scaleb(amount.copy_abs(), places)
+    count = int(scaled)
+    if count == scaled:
+        return places, count
+    places = -_exponent(amount)
+    return places, int(EXACT.scaleb(amount.copy_abs(), places))
+
+
+def _exponent(number: Decimal) -> int:
+    exponent = number.as_tuple().exponent
+    return exponent if isinstance(exponent, int) else 0
+
+
+def _whole_numbers(weights: Sequence[Decimal]) -> list[int]:
+    """Whole numbers that stand to each other as weights do."""
+    counts = list(map(int, weights))
+    # Counts of tokens are what usage is split by.
+    if [*map(Decimal, counts)] == [*weights]:
+        return counts
+    places = -min(map(_exponent, weights))
+    return [int(EXACT.scaleb(weight, places)) for weight in weights]
 
 
 @dataclass(frozen=True, slots=True)

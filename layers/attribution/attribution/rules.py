@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from enum import StrEnum
 
@@ -16,7 +16,7 @@ from attribution.shared_charges import SharedChargeRule
 _ASK_FOR_NAMES: frozenset[tuple[Source, str]] = frozenset(
     ((Source.DIMENSIONS, Dimension.LINKED_ACCOUNT_NAME), (Source.DIMENSIONS, Dimension.LINKED_ACCOUNT))
 )
-_Asked = tuple[tuple[Source, str], ...]
+_Asked = Callable[[Subject], tuple[object, ...]]
 
 
 class IncompleteLogging(StrEnum):
@@ -37,7 +37,7 @@ class Rules:
     incomplete_logging: IncompleteLogging = IncompleteLogging.UNALLOCATED
     account_names: Mapping[str, str] = field(default_factory=dict)
     # By cost category, what its rules look at, and what they decided where they saw the same.
-    _decided: dict[str, tuple[_Asked | None, dict[tuple[str | bool | None, ...], CategoryValue]]] = field(
+    _decided: dict[str, tuple[_Asked | None, dict[tuple[object, ...], CategoryValue]]] = field(
         default_factory=dict, init=False, repr=False, compare=False
     )
 
@@ -104,7 +104,7 @@ class Rules:
         asked, values = self._decided[category.name]
         if asked is None:
             return category.categorize(subject, reason, is_shared=is_shared)
-        seen = (reason, is_shared, *(subject.read(source, key) for source, key in asked))
+        seen = (reason, is_shared, *asked(subject))
         if seen not in values:
             values[seen] = category.categorize(subject, reason, is_shared=is_shared)
         return values[seen]
@@ -121,11 +121,25 @@ class Rules:
 def _looked_at(category: CostCategory) -> _Asked | None:
     """Everything that the rules of a category can tell two subjects apart by; None where they look at all that there is."""
     asked = category.asked()
-    if any(isinstance(rule, EvidenceRule) for rule in category.rules) or any(not key for _, key in asked):
+    if any(not key for _, key in asked):
         return None
     if asked & _ASK_FOR_NAMES:
         asked |= _ASK_FOR_NAMES
-    return tuple(sorted(asked))
+    evidence = [rule for rule in category.rules if isinstance(rule, EvidenceRule)]
+    if not evidence:
+        read = tuple(sorted(asked))
+        return lambda subject: tuple(subject.read(source, key) for source, key in read)
+    # Keys of evidence are matched in any letter case: everything under any key is looked at.
+    read = tuple(sorted(a for a in asked if a[0] in (Source.DIMENSIONS, Source.COST_CATEGORIES)))
+    has_sessions = any(rule.session_names for rule in evidence)
+    return lambda subject: (
+        subject.linked_account,
+        subject.session_name if has_sessions else "",
+        subject.request_metadata,
+        subject.session_tags,
+        tuple(subject.tags.items()),
+        *(subject.read(source, key) for source, key in read),
+    )
 
 
 def _plain(value: object) -> object:

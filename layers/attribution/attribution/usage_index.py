@@ -72,8 +72,12 @@ class UsageIndex:
 
     def __init__(self, usage: Iterable[Usage], charges: Iterable[OriginCharge] = ()) -> None:
         self._charges: dict[tuple[Bucket, Line], list[OriginCharge]] = defaultdict(list)
-        for charge in sorted((c for c in charges if c.line_item_type == "Usage"), key=lambda c: c.digest()):
-            self._charges[_bucket(charge), _line(charge)].append(charge)
+        for charge in charges:
+            if charge.line_item_type == "Usage":
+                self._charges[_bucket(charge), _line(charge)].append(charge)
+        for of_line in self._charges.values():
+            if len(of_line) > 1:
+                of_line.sort(key=OriginCharge.digest)
         self._usage: dict[tuple[Bucket, Line], list[Behind]] = defaultdict(list)
         for item in sorted(usage, key=lambda u: u.key):
             for bucket, units, requests in _used(item):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
@@ -11,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from attribution.allocation import allocate_day, totals_by_currency
-from attribution.charges import Basis, OriginCharge, SplitMethod, sum_costs
+from attribution.charges import AllocatedCharge, Basis, OriginCharge, SplitMethod, sum_costs
 from attribution.cost_categories import EvidenceRule, InheritedValueRule, RegularRule, SplitChargeRule, by_evidence
 from attribution.days import (
     DIMENSIONS,
@@ -26,12 +27,33 @@ from attribution.expressions import And, Match, MatchOption, Not, Or, Source
 from attribution.meters import TokenKind
 from attribution.money import total
 from attribution.rules import IncompleteLogging, Rules
-from attribution.shared_charges import SharedChargeRule, Within
+from attribution.shared_charges import USAGE_RECORD_TYPES, SharedChargeRule, Within
 from attribution.usage import Counters, Usage
 from tests.unit.attribution.examples import BY_TEAM, DAY, TEAM, USAGE_KEY, origin_charge, usage
 from tests.unit.attribution.strategies import charge_lists, usage_lists
 
 FEATURE = by_evidence("feature-owner", ("feature",))
+
+
+@given(charge_lists, usage_lists)
+def test_a_value_sums_exactly_the_charges_that_have_it(charges: list[OriginCharge], used: list[Usage]) -> None:
+    allocated = allocate_day(charges, used, Rules.of([TEAM, FEATURE]))
+    value_of: dict[str, Callable[[AllocatedCharge], str]] = {
+        **DIMENSIONS,
+        "team": lambda c: c.value_of("team") or UNALLOCATED,
+        "feature-owner": lambda c: c.value_of("feature-owner") or UNALLOCATED,
+    }
+
+    sums = summarize(allocated, ["team", "feature-owner"])
+
+    for name, of in value_of.items():
+        assert list(sums[name]) == sorted({(of(a), a.currency) for a in allocated})
+        for (value, currency), day_sum in sums[name].items():
+            found = [a for a in allocated if (of(a), a.currency) == (value, currency)]
+            units = {k: total(a.units for a in found if a.units is not None and a.meter.token_kind == k) for k in day_sum.units}
+            usage_cost = total(a.costs.net_billed_cost for a in found if a.line_item_type in USAGE_RECORD_TYPES)
+            assert day_sum == Sum(sum_costs(a.costs for a in found), units, sum(a.requests for a in found), usage_cost)
+            assert set(units) == {a.meter.token_kind for a in found if a.units is not None}
 
 
 @given(charge_lists, usage_lists)
@@ -64,7 +86,7 @@ def test_what_nobody_owns_is_summed_under_its_own_name() -> None:
 def test_a_sum_without_units_says_nothing_of_units() -> None:
     (share,) = allocate_day([origin_charge(units=None)], [], BY_TEAM)
 
-    assert Sum.of(share).units == {}
+    assert summarize([share], [])["region"] == {(share.region, "USD"): Sum(share.costs, {}, 0, share.costs.net_billed_cost)}
 
 
 @given(usage_lists, st.randoms(use_true_random=False))

@@ -41,6 +41,8 @@ _SPARK_DAYS_LONG = 31
 _METADATA = "bedrock_cost_alert"
 _REPEAT = "Possible repeat: nobody could confirm that the first message arrived."
 _DRIVERS = 3
+# How the names of drivers end that stand for nobody.
+_NOBODY = ("(unallocated)", "(no value)")
 _OPTION_LIMIT = 150
 _URL_LIMIT = 3000
 _DRIVERS_IN_THREAD = 8
@@ -356,7 +358,8 @@ def _next_step(alert: Alert, look: Look) -> list[dict[str, Any]]:
         return []
     if alert.subject.is_anomaly:
         return [section(f"*What to do*\n{_answer_to_anomaly(alert, look)}")]
-    drivers = alert.figures.drivers
+    # What has no owner did nothing that could be looked at.
+    drivers = [driver for driver in alert.figures.drivers if not driver.name.endswith(_NOBODY)]
     first = max(drivers, key=lambda d: d.change or d.amount, default=None)
     whom = f"what {escape(first.name, NAME_LIMIT)} did" if first else "which models and principals spent it"
     dimension, value = next(iter(alert.subject.owners), ("model", ""))

@@ -90,7 +90,7 @@ def allocate_charges(
         days.flip(new, replacing=pointers, publishing=publishing, adjustment=adjustment)
     flipped = tuple(pointer.usage_date for pointer in new)
     # Also what an attempt that ended between its flip and this step left behind.
-    for changed in sorted({*flipped, *(day for day, pointer in pointers.items() if pointer.superseded)}):
+    for changed in sorted({usage_date, *flipped, *(day for day, pointer in pointers.items() if pointer.superseded)}):
         days.retire(changed)
     _discard_overtaken(usage_date, known, deliveries, days)
     # Said on every delivery of the message, because an attempt that flipped may have ended before it could say so.
