@@ -159,3 +159,13 @@ def test_a_look_that_fails_returns_its_whole_batch(spending: Stack, monkeypatch:
     monkeypatch.setattr(handler.days, "sums", fails)
 
     assert spending.invoke(handler, messages(FUNCTION, [{"detail": {}}] * 2)) == failed("m0", "m1")
+
+
+def test_without_a_policy_every_cost_category_caller_and_model_is_watched(stack: Stack) -> None:
+    monitors = DynamoPolicy(stack.table("LedgerTable")).monitors()
+
+    assert [(m.name, m.dimension) for m in monitors] == [
+        ("team", "team"),
+        ("iam_principal", "iam_principal"),
+        ("model", "model"),
+    ]
