@@ -19,6 +19,7 @@ from attribution.days import make_day_version
 from attribution.errors import LedgerConflict
 from attribution.flows.detect_anomalies import MOST_EXPLAINED, DetectedAnomalies, detect_anomalies
 from attribution.meters import TokenKind
+from attribution.money import ZERO
 from attribution.usage import Counters, Usage, UsageKey
 from tests.fakes import (
     Crash,
@@ -358,7 +359,7 @@ def test_an_event_has_one_alert_that_says_how_much_more_and_why(world: World) ->
         (("team", "search"),),
         "finops",
     )
-    assert (alert.figures.limit.amount, alert.figures.billed, alert.figures.estimated) == (Decimal(100), 0, Decimal(700))
+    assert (alert.figures.limit.amount, alert.figures.billed, alert.figures.estimated) == (Decimal(100), ZERO, Decimal(700))
     assert (alert.figures.drivers[0].name, alert.figures.drivers[0].amount) == (
         "role/search small input us-east-1 (price)",
         Decimal(600),
