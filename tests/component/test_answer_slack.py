@@ -7,7 +7,8 @@ import hashlib
 import hmac
 import json
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
 from functools import cache
 from typing import Any
 from urllib.parse import parse_qs, urlencode
@@ -19,8 +20,13 @@ from moto import mock_aws
 
 from adapters import wiring
 from adapters.alerts import DynamoOutbox
+from adapters.anomalies import DynamoAnomalies
 from adapters.policy import DynamoPolicy, parse_policy
 from adapters.slack_requests import Unauthorized, read_request
+from attribution.alerts import AlertState, observe
+from attribution.anomalies import AnomalousDay, Anomaly, Series, name_of
+from attribution.anomaly_alerts import alert_key, observation
+from attribution.anomaly_tracking import Change, State, TrackedAnomaly, Verdict
 from local.slack_receiver import SlackReceiver, block_problems
 from tests.support.stack import Stack, load_event
 
@@ -466,3 +472,71 @@ def test_a_request_is_shown_to_its_owner_and_to_finops_alone(spent: Stack) -> No
     assert "at list price" in shown(spent.run(FUNCTION, typed(f"request {call}", user="U0FINOPS")))
     assert "not recorded, or not yours" in shown(spent.run(FUNCTION, typed(f"request {call}", user="U0SUPPORT")))
     assert "Owner: team search." in shown(spent.run(FUNCTION, typed(f"request {call}")))
+
+
+# Anomalies.
+
+
+@pytest.mark.parametrize(("action", "verdict"), [("planned", Verdict.PLANNED), ("not_an_issue", Verdict.NO)])
+def test_a_button_judges_every_anomaly_of_the_event_and_says_who_has_it(
+    answering: Stack, action: str, verdict: Verdict
+) -> None:
+    store = anomalies_of(answering)
+
+    assert answering.run(FUNCTION, pressed(action, value=of_anomaly())) == DONE
+
+    assert sorted((f.series, f.verdict, f.by) for f in store.feedback()) == [
+        (Series("iam_principal", "role/search"), verdict, "U012AB3CD"),
+        (Series("team", "search"), verdict, "U012AB3CD"),
+    ]
+    told = DynamoOutbox(answering.table("AlertsTable"), 760, lambda: NOW).get(alert_key(TEAM_NAME))
+    assert told is not None
+    assert (told.state, told.handled_by) == (AlertState.ACKNOWLEDGED, "U012AB3CD")
+
+
+def test_an_anomaly_of_another_team_is_judged_by_nobody_else(answering: Stack) -> None:
+    store = anomalies_of(answering)
+
+    assert answering.run(FUNCTION, pressed("planned", user="U0SUPPORT", value=of_anomaly())) == DONE
+
+    assert store.feedback() == []
+
+
+def test_a_budget_is_not_judged(answering: Stack) -> None:
+    before = alert(answering)
+
+    assert answering.run(FUNCTION, pressed("planned", user="U0FINOPS")) == DONE
+
+    assert anomalies_of(answering).feedback() == []
+    assert alert_of_sample(answering) == before
+
+
+TEAM_NAME = "team=search#2026-10-05"
+
+
+def of_anomaly() -> str:
+    key = alert_key(TEAM_NAME)
+    return json.dumps({"budget": key.budget, "period": key.period, "news": 1})
+
+
+def alert_of_sample(stack: Stack) -> dict[str, Any]:
+    found: dict[str, Any] = next(
+        i["alert"] for i in stack.items("AlertsTable") if i["pk"].startswith("ALERT#") and "anomaly" not in i["pk"]
+    )
+    return found
+
+
+def anomalies_of(stack: Stack) -> DynamoAnomalies:
+    """An event of the team search and its role, as it was found and told."""
+    store = DynamoAnomalies(stack.table("LedgerTable"), 760, lambda: NOW)
+    day = AnomalousDay(date(2026, 10, 5), Decimal(700), Decimal(100), Decimal(125))
+    for series, part_of in ((Series("team", "search"), ""), (Series("iam_principal", "role/search"), TEAM_NAME)):
+        found = Anomaly("m", series, (day,), is_open=True)
+        tracked = TrackedAnomaly(name_of(found), found, State.OPEN, NOW, NOW, part_of=part_of)
+        store.put(tracked, replacing=None)
+        if not part_of:
+            seen = observation(tracked, Change.FOUND, billed=(), daily=(), route="")
+            raised = observe(seen, None, NOW)
+            assert raised is not None
+            DynamoOutbox(stack.table("AlertsTable"), 760, lambda: NOW).put(raised, replacing=None)
+    return store

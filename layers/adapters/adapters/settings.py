@@ -105,6 +105,10 @@ class Alerts(Ledger):
     alerts_table: Name
 
 
+class DetectAnomalies(Alerts, WorkBucket):
+    pass
+
+
 class EvaluateBudgets(Alerts, WorkBucket):
     pass
 

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from adapters.alerts import DynamoOutbox
     from adapters.announced_manifests import DynamoAnnouncedManifests
     from adapters.announcements import EventBridgeAnnouncements
+    from adapters.anomalies import DynamoAnomalies
     from adapters.budget_sums import DynamoBudgetSums
     from adapters.channels.routed import SlackChannels
     from adapters.channels.slack import SlackReplies
@@ -192,6 +193,12 @@ def budget_sums(settings: Ledger) -> DynamoBudgetSums:
     from adapters.budget_sums import DynamoBudgetSums
 
     return DynamoBudgetSums(ledger_table(settings), clock)
+
+
+def anomalies(settings: Ledger) -> DynamoAnomalies:
+    from adapters.anomalies import DynamoAnomalies
+
+    return DynamoAnomalies(ledger_table(settings), settings.ledger_retention_days, clock)
 
 
 def deliveries(settings: Ledger) -> DynamoDeliveries:

@@ -111,7 +111,8 @@ class Figures:
 class Subject:
     """What a budget counts, in words, and whose it is: `owners` decide the route and who may act.
 
-    `adjusts_itself`: its limit follows earlier spend, so that another limit does not mean that somebody edited it.
+    `adjusts_itself`: its limit follows earlier spend, so that another limit does not mean that somebody edited it. Of an
+    anomaly (`is_anomaly`) the limit is what was expected, and `note` its state in a word.
     """
 
     counts: str
@@ -120,6 +121,8 @@ class Subject:
     route: str = ""
     ends_at: datetime | None = None
     adjusts_itself: bool = False
+    is_anomaly: bool = False
+    note: str = ""
 
 
 @dataclass(frozen=True, slots=True)

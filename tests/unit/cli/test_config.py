@@ -142,6 +142,18 @@ ALIASES_OF_ALIASES = (
             ":4: document: cost category 'x' is defined twice",
         ),
         (
+            "anomaly_monitors:\n  - name: teams\n    dimension: tema\n",
+            ":2: document: anomaly monitor 'teams': there is no dimension 'tema'; choose from team, account,",
+        ),
+        (
+            "anomaly_monitors:\n  - name: teams\n    dimension: team\n    route: nowhere\n",
+            ":2: document: anomaly monitor 'teams': there is no route 'nowhere'",
+        ),
+        (
+            "anomaly_monitors:\n  - name: teams\n    dimension: team\n    minimum_impact: -1\n",
+            ":4: anomaly_monitors.0.minimum_impact: Input should be",
+        ),
+        (
             "cost_categories:\n  - name: x\n    accounts:\n      '12': y\n",
             ":4: cost_categories.0.accounts.12: an account id is 12 digits",
         ),

@@ -14,6 +14,7 @@ from attribution.meters import TokenKind
 from attribution.routes import Viewer
 from attribution.usage import Counters, Usage
 from tests.fakes import (
+    FakeAnomalies,
     FakeClock,
     FakeDeliveries,
     FakeDirectory,
@@ -36,7 +37,7 @@ def test_a_team_that_spent_in_two_currencies_is_shown_with_both() -> None:
     days.current[DAY] = days.stage(make_day_version(DAY, Basis.BILLED, charges, BY_TEAM, origin="o", usage="u"), "")
     team = charges[0].value_of("team")
     routes = FakeRoutes(viewers=[Viewer(("U1",), sees_all=True)])
-    world = World(FakeOutbox(), routes, FakePolicy(BY_TEAM), days, FakeInvocations(), FakeDirectory(), clock)
+    world = World(FakeOutbox(), routes, FakePolicy(BY_TEAM), days, FakeInvocations(), FakeDirectory(), FakeAnomalies(), clock)
 
     reply = answer_typed(Typed("U1", f"team {team}", NOW), world)
 
