@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from adapters.policy import PolicyDocument
 
 _MAX_BYTES = 1024 * 1024
+_MAX_DEPTH = 100
+_MAX_NODES = 1_000_000
 _MESSAGES = {
     "extra_forbidden": "there is no such key",
     "missing": "the key is missing",
@@ -36,12 +38,13 @@ _MAPPINGS = {
 _FORMS = ("(AWS definition)", "(short form)")
 _NOTHING = ("", "~", "null")
 # An error about the document as a whole begins with the part that it is about.
-_ABOUT = re.compile(r"^(?:Value error, )?(?P<kind>budget|cost category|shared charge|anomaly monitor) '(?P<name>[^']*)'")
+_ABOUT = re.compile(r"^(?:Value error, )?(?P<kind>budget|cost category|shared charge|anomaly monitor|route) '(?P<name>[^']*)'")
 _LISTS = {
     "budget": "budgets",
     "cost category": "cost_categories",
     "shared charge": "shared_charges",
     "anomaly monitor": "anomaly_monitors",
+    "route": "routes",
 }
 
 
@@ -119,16 +122,20 @@ def _load(path: Path) -> tuple[Node, Any]:
         raise Failure(f"{path} is not UTF-8 text", str(error), "Save it as UTF-8.") from error
     except OSError as error:
         raise Failure(f"{path} cannot be read: {error.strerror}", fix="Check the path.") from error
+    except ValueError as error:
+        raise Failure(f"{str(path)!r} is no path of a file: {error}", fix="Check the path.") from error
     if path.suffix.lower() == ".json":
         # JSON may be indented with tabs, which YAML refuses; inside its strings there are none.
         text = text.replace("\t", " ")
     try:
         # libyaml where it is there: cost categories of hundreds of rules take a minute without.
         loader = getattr(yaml, "CBaseLoader", yaml.BaseLoader)
+        _refuse_depth(path, text, loader)
         root = yaml.compose(text, loader)
         if root is None:
             raise Failure(f"{path} is empty", fix="Begin with what `bedrock-costs config show` prints.")
-        _refuse_ambiguity(path, root, set())
+        if _refuse_ambiguity(path, root, {}) > _MAX_NODES:
+            raise Failure(f"{path}: its aliases stand for more than {_MAX_NODES:,} values: no policy is that large")
         return root, yaml.load(text, loader)  # noqa: S506 - builds nothing but text, lists and mappings
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
@@ -138,26 +145,44 @@ def _load(path: Path) -> tuple[Node, Any]:
         raise Failure(f"{path}: {error}", fix="Correct the YAML or JSON.") from error
 
 
-def _refuse_ambiguity(path: Path, node: Node, seen: set[int]) -> None:
-    """Refuse what a YAML parser settles silently: keys given twice, and keys without a value."""
-    from yaml import MappingNode, SequenceNode
+def _refuse_depth(path: Path, text: str, loader: Any) -> None:
+    """Refuse what is nested as no policy is: composing it recurses, and libyaml ends the process when the stack does."""
+    import yaml
 
-    if id(node) in seen:
-        return
-    seen.add(id(node))
+    depth = 0
+    for event in yaml.parse(text, loader):
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        if depth > _MAX_DEPTH:
+            line = f":{event.start_mark.line + 1}" if event.start_mark else ""
+            raise Failure(f"{path}{line}: nested more than {_MAX_DEPTH} deep: no policy is", fix="Correct the YAML or JSON.")
+
+
+def _refuse_ambiguity(path: Path, node: Node, sizes: dict[int, int]) -> int:
+    """Refuse what a YAML parser settles silently: keys given twice, and keys without a value.
+
+    Returns how many values a node stands for: an alias stands for all that its anchor does, again.
+    """
+    from yaml import MappingNode, ScalarNode, SequenceNode
+
+    if id(node) in sizes:
+        return sizes[id(node)]
+    # Until it is known. A node that holds itself is refused when the document is built.
+    sizes[id(node)] = 1
     if isinstance(node, SequenceNode):
-        for item in node.value:
-            _refuse_ambiguity(path, item, seen)
+        sizes[id(node)] += sum(_refuse_ambiguity(path, item, sizes) for item in node.value)
     elif isinstance(node, MappingNode):
         keys: set[str] = set()
         for key, value in node.value:
             line = key.start_mark.line + 1
+            if not isinstance(key, ScalarNode):
+                raise Failure(f"{path}:{line}: a key is plain text, no list and no mapping", fix="Correct the YAML or JSON.")
             if key.value in keys:
                 raise Failure(f"{path}:{line}: {key.value}: the key is given twice", fix="Keep one of them.")
             keys.add(key.value)
             if value.value in _NOTHING and not getattr(value, "style", None):
                 raise Failure(f"{path}:{line}: {key.value}: the key has no value", fix="Give it one, or leave the key out.")
-            _refuse_ambiguity(path, value, seen)
+            sizes[id(node)] += _refuse_ambiguity(path, value, sizes)
+    return sizes[id(node)]
 
 
 def _node_at(root: Node, location: Sequence[int | str]) -> Node:

@@ -24,17 +24,21 @@ if TYPE_CHECKING:
 def parse_period(text: str) -> BillingPeriod:
     """A billing period as people write it."""
     try:
-        return BillingPeriod.parse(text)
+        period = BillingPeriod.parse(text)
     except PolicyInvalid as error:
         raise typer.BadParameter(str(error)) from None
+    _require_our_time(text, period.year)
+    return period
 
 
 def parse_day(text: str) -> date:
     """A usage day as people write it."""
     try:
-        return date.fromisoformat(text)
+        day = date.fromisoformat(text)
     except ValueError:
         raise typer.BadParameter(f"{text!r} is not a day: write it as 2026-11-23") from None
+    _require_our_time(text, day.year)
+    return day
 
 
 def parse_instant(text: str) -> datetime:
@@ -43,9 +47,17 @@ def parse_instant(text: str) -> datetime:
         instant = datetime.fromisoformat(text)
     except ValueError:
         raise typer.BadParameter(f"{text!r} is not a time: write it as 2026-11-23T14:00") from None
+    _require_our_time(text, instant.year)
     return instant.replace(tzinfo=UTC) if instant.tzinfo is None else instant.astimezone(UTC)
 
 
+def _require_our_time(text: str, year: int) -> None:
+    """Refuse years in which nobody used Bedrock: a ledger asked for each of their months would take hours to say no."""
+    if not _FIRST_YEAR <= year <= _LAST_YEAR:
+        raise typer.BadParameter(f"{text!r} is not between {_FIRST_YEAR} and {_LAST_YEAR}")
+
+
+_FIRST_YEAR, _LAST_YEAR = 2000, 2100
 AsOf = Annotated[
     datetime | None,
     typer.Option(

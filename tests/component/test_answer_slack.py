@@ -172,6 +172,7 @@ MALFORMED: dict[str, dict[str, Any]] = {
     "payload nested": signed(bent(body=urlencode({"payload": "[" * 20_000}))),
     "no actions": signed(bent(body=urlencode({"payload": json.dumps({"type": "block_actions", "actions": []})}))),
     "value no JSON": pressed(value="x"),
+    "of a year that no clock shows": pressed(action_ts="99999999999999999"),
     "value of other types": pressed(value=json.dumps({"budget": 1, "period": [], "news": "x"})),
 }
 
@@ -408,6 +409,13 @@ def test_a_command_that_makes_no_sense_is_answered_with_what_to_write(answering:
         assert "section" in shown(answering.invoke(handler, typed(text)))
 
 
+def test_a_request_id_longer_than_any_key_is_not_looked_for(answering: Stack) -> None:
+    # DynamoDB refuses to look for a key of more than 2,048 bytes.
+    asked = shown(answering.run(FUNCTION, typed("request " + "\u00e9" * 1500, user="U0FINOPS")))
+
+    assert "not recorded, or not yours" in asked
+
+
 @given(st.text(max_size=80))
 @settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], deadline=None)
 def test_any_words_are_answered_within_slacks_limits(answering: Stack, text: str) -> None:
@@ -447,6 +455,7 @@ def test_what_another_team_spent_is_as_if_it_were_not_there(spent: Stack) -> Non
     missing = shown(spent.run(FUNCTION, typed("team nobody", user="U0SUPPORT")))
 
     assert hidden.replace("search", "nobody") == missing
+    assert "There is nothing of that name that you may see in 2026-10." in missing
     assert "0.20" not in shown(spent.run(FUNCTION, typed("team", user="U0SUPPORT")))
 
 

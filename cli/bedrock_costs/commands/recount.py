@@ -50,6 +50,7 @@ def recount(
         typer.Option(
             "--kept-days",
             min=1,
+            max=3650,
             metavar="DAYS",
             help="How long requests of these days are kept, if InvocationTtlDays was raised since. Default: InvocationTtlDays.",
         ),

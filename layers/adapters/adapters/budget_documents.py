@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta, tzinfo
 from decimal import Decimal, InvalidOperation
 from itertools import pairwise
-from typing import Annotated, Any, Literal, TypeAlias
+from typing import Annotated, Any, Literal, TypeAlias, TypeVar
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
@@ -67,8 +67,11 @@ def _as_text(value: object) -> object:
     return str(value) if isinstance(value, int | float) and not isinstance(value, bool) else value
 
 
-AmountNumber = Annotated[Decimal, BeforeValidator(_as_text), Field(ge=0, max_digits=38, allow_inf_nan=False)]
-ThresholdNumber = Annotated[Decimal, BeforeValidator(_as_text), Field(ge=0, le=MAX_THRESHOLD, allow_inf_nan=False)]
+AmountNumber = Annotated[Decimal, BeforeValidator(_as_text), Field(ge=0, max_digits=32, decimal_places=18, allow_inf_nan=False)]
+# Few enough digits for what is worked out of limits and thresholds to stay exact.
+ThresholdNumber = Annotated[
+    Decimal, BeforeValidator(_as_text), Field(ge=0, le=MAX_THRESHOLD, max_digits=32, decimal_places=18, allow_inf_nan=False)
+]
 
 
 class NotificationDocument(Document):
@@ -183,7 +186,10 @@ def _instant(value: object) -> object:
     return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(seconds=int(seconds)) if is_time else value
 
 
-def _in_our_time(moment: datetime) -> datetime:
+Moment = TypeVar("Moment", bound=date)
+
+
+def _in_our_time(moment: Moment) -> Moment:
     if not _FIRST_YEAR <= moment.year <= _LAST_YEAR:
         raise ValueError(f"a budget begins and ends between {_FIRST_YEAR} and {_LAST_YEAR}")
     return moment
@@ -192,6 +198,7 @@ def _in_our_time(moment: datetime) -> datetime:
 _FIRST_YEAR, _LAST_YEAR = 2000, 2100
 _END_OF_SECONDS = 4_133_980_800
 Instant = Annotated[datetime, BeforeValidator(_instant), AfterValidator(_in_our_time)]
+UsageDay = Annotated[date, AfterValidator(_in_our_time)]
 
 
 class TimePeriodDocument(Document):
@@ -296,7 +303,10 @@ class AwsBudget(Document):
     def limit(self, per_unit: int) -> Limit:
         if self.AutoAdjustData:
             options = self.AutoAdjustData.HistoricalOptions
-            return _historical(options.BudgetAdjustmentPeriod, self.TimeUnit) if options else _forecast_limit(self.TimeUnit)
+            place = "AutoAdjustData.HistoricalOptions.BudgetAdjustmentPeriod"
+            return (
+                _historical(options.BudgetAdjustmentPeriod, self.TimeUnit, place) if options else _forecast_limit(self.TimeUnit)
+            )
         if self.PlannedBudgetLimits:
             return _planned_limits(self, per_unit)
         assert self.BudgetLimit is not None  # noqa: S101 - validated
@@ -338,12 +348,11 @@ def _metric(name: str, budget_type: BudgetType) -> str:
     return _METRICS[name]
 
 
-def _historical(periods: int, unit: TimeUnit) -> Limit:
+def _historical(periods: int, unit: TimeUnit, place: str) -> Limit:
     longest = _LONGEST_LOOK_BACK.get(unit)
     if longest is None:
         raise Unusable("TimeUnit", f"a {unit} budget has no earlier periods to adjust its limit to")
     if periods > longest:
-        place = "AutoAdjustData.HistoricalOptions.BudgetAdjustmentPeriod"
         raise Unusable(place, f"the maximum of a {unit} budget is {longest}, not {periods}")
     return HistoricalLimit(periods)
 
@@ -464,7 +473,12 @@ class LimitDocument(Document):
     """
 
     amount: Decimal | None = Field(None, ge=Decimal("0.01"), max_digits=20, decimal_places=6)
-    planned: dict[str, Annotated[Decimal, Field(ge=Decimal("0.01"), max_digits=20, decimal_places=6)]] | None = None
+    planned: (
+        Annotated[
+            dict[str, Annotated[Decimal, Field(ge=Decimal("0.01"), max_digits=20, decimal_places=6)]], Field(min_length=1)
+        ]
+        | None
+    ) = None
     history_periods: int | None = Field(None, ge=1)
     from_forecast: Literal[True] | None = None
     currency: Annotated[str, Field(pattern=r"^[A-Z]{3}$")] = "USD"
@@ -480,17 +494,27 @@ class LimitDocument(Document):
         if self.amount is not None:
             return FixedLimit(self.amount)
         if self.history_periods is not None:
-            return _historical(self.history_periods, unit)
+            return _historical(self.history_periods, unit, "limit.history_periods")
         if self.planned:
-            return PlannedLimits(tuple(sorted((_planned_day(day), amount) for day, amount in self.planned.items())))
+            return PlannedLimits(_by_day(self.planned))
         return _forecast_limit(unit)
+
+
+def _by_day(planned: Mapping[str, Decimal]) -> tuple[tuple[date, Decimal], ...]:
+    limits = {_planned_day(text): amount for text, amount in planned.items()}
+    if len(limits) < len(planned):
+        raise Unusable("limit.planned", "two limits begin on the same day: a month is its first day")
+    return tuple(sorted(limits.items()))
 
 
 def _planned_day(text: str) -> date:
     try:
-        return date.fromisoformat(text if len(text) > len("2026-11") else f"{text}-01")
+        return _in_our_time(date.fromisoformat(text if len(text) > len("2026-11") else f"{text}-01"))
     except ValueError:
-        raise Unusable("limit.planned", f"{text!r} is no month or day; write 2026-11 or 2026-11-01") from None
+        raise Unusable(
+            "limit.planned",
+            f"{text!r} is no month or day between {_FIRST_YEAR} and {_LAST_YEAR}; write 2026-11 or 2026-11-01",
+        ) from None
 
 
 Percent = Annotated[Decimal, Field(gt=0, le=1_000_000, max_digits=12, decimal_places=4)]
@@ -503,8 +527,8 @@ class BudgetDocument(_Routed):
     name: NameOfBudget
     limit: LimitDocument
     period: Literal["daily", "monthly", "quarterly", "annually", "custom"] = "monthly"
-    start: date | None = None
-    end: date | None = None
+    start: UsageDay | None = None
+    end: UsageDay | None = None
     dimension: str = ""
     values: tuple[str, ...] = ()
     filter: ExpressionDocument | None = None

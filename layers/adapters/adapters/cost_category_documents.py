@@ -18,6 +18,7 @@ from attribution.charges import SplitMethod
 from attribution.conditions import COMPARISONS, And, MatchOption, Not, Or
 from attribution.cost_categories import CostCategory, InheritedValueRule, RegularRule, Rule, SplitChargeRule
 from attribution.expressions import AWS_DIMENSIONS, Dimension, Expression, Match, Source
+from attribution.money import total
 
 _ROOTS = ("And", "Or", "Not", "Dimensions", "Tags", "CostCategories")
 _ROOTS_BEYOND_AWS = ("RequestMetadata", "SessionTags")
@@ -40,6 +41,8 @@ _INHERITED: dict[str, Source] = {
         )
     },
 }
+# What a split works out of a percentage and an amount stays exact.
+_PERCENTAGE_PLACES = 30
 _WITH_KEY = (Source.TAGS, Source.REQUEST_METADATA, Source.SESSION_TAGS)
 
 
@@ -275,8 +278,11 @@ def percentages_of(stated: Sequence[str], targets: Sequence[str]) -> tuple[Decim
         raise ValueError(f"{len(targets)} targets need {len(targets)} percentages, not {len(percentages)}")
     if not all(percentage.is_finite() and 0 <= percentage <= 100 for percentage in percentages):
         raise ValueError("a percentage is between 0 and 100")
-    if sum(percentages) != 100:
-        raise ValueError(f"the percentages add up to {sum(percentages)}, not to 100")
+    if any(int(p.as_tuple().exponent) < -_PERCENTAGE_PLACES for p in percentages):
+        raise ValueError(f"a percentage has at most {_PERCENTAGE_PLACES} decimal places")
+    stated_total = total(percentages)
+    if stated_total != 100:
+        raise ValueError(f"the percentages add up to {stated_total}, not to 100")
     return percentages
 
 

@@ -9,6 +9,7 @@ CONFIG#policy   version#<hash>      every document there has been
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from datetime import date
 from decimal import Decimal
@@ -52,6 +53,7 @@ from attribution.errors import PolicyInvalid
 from attribution.expressions import Dimension, Expression, Match, Source
 from attribution.routes import Route, Viewer
 from attribution.rules import IncompleteLogging, Rules
+from attribution.scopes import CHARGE_DIMENSIONS
 from attribution.shared_charges import SharedChargeRule, Within
 
 _PK = "CONFIG#policy"
@@ -253,14 +255,15 @@ class PolicyDocument(_Document):
             ("anomaly monitor", [(m.name, None) for m in self.anomaly_monitors or ()]),
         ]
         for kind, names in defined:
-            repeated = sorted({name for name, start in names if names.count((name, start)) > 1})
+            repeated = sorted(name for (name, _), times in Counter(names).items() if times > 1)
             if repeated:
                 raise ValueError(f"{kind} {repeated[0]!r} is defined twice")
         for name in self.category_names():
-            if name in DIMENSIONS:
+            if name in CHARGE_DIMENSIONS:
                 raise ValueError(f"cost category {name!r}: that is a dimension of every charge; choose another name")
         self._check_references()
         self._check_shared_charges()
+        self._check_dimensions_of_routes()
         self._check_monitors()
         build_budgets(self.budgets, self.vocabulary())
         return self
@@ -295,6 +298,21 @@ class PolicyDocument(_Document):
                         f"shared charge {shared.name!r}: the target {target!r} is the source of a split charge rule, and would "
                         "keep what it gets"
                     )
+
+    def _check_dimensions_of_routes(self) -> None:
+        """A route that matches by a misspelt dimension would never tell anything, and nobody would miss it."""
+        known, summed = self.vocabulary().dimensions(), sorted({*DIMENSIONS, *self.category_names()})
+        named = [(f"route {route.name!r}", dimension, known) for route in self.routes for dimension in route.match]
+        named += [(f"route {r.name!r}: digest", digest.dimension, summed) for r in self.routes for digest in r.digests]
+        named += [
+            (f"slack_users of {entry.users[0]}", dimension, known)
+            for entry in self.slack_users
+            if entry.sees != "all"
+            for dimension in entry.sees
+        ]
+        for whose, dimension, choice in named:
+            if dimension not in choice:
+                raise ValueError(f"{whose}: unknown dimension {dimension!r}; choose from {choice}")
 
     def _check_monitors(self) -> None:
         known = [*self.category_names(), *DIMENSIONS]

@@ -60,8 +60,9 @@ def read_request(event: Mapping[str, Any], secrets: Callable[[], Sequence[str]],
         headers = {str(name).lower(): str(value) for name, value in (event.get("headers") or {}).items()}
         body = _verified_body(event, headers, secrets, now)
         return _parsed(body, headers["x-slack-signature"], now)
-    except (KeyError, TypeError, ValueError, AttributeError, IndexError, OverflowError, RecursionError):
-        # The verifier raises these for what is no number, no UTF-8 or no ASCII, and reading does for what has another shape.
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError, OverflowError, OSError, RecursionError):
+        # The verifier raises these for what is no number, no UTF-8 or no ASCII, and reading does for what has another shape or
+        # is a time that no clock shows.
         raise Unauthorized from None
 
 

@@ -360,7 +360,8 @@ def _historical_limit(budget: Budget, period: BudgetPeriod, periods: int, days: 
     if not any(spent[0]):
         window, spent = window[1:], spent[1:]
     amounts = [total(amounts) for amounts in spent]
-    if not window or not any(amounts):
+    # Credits larger than what was spent are no limit to keep to.
+    if not window or total(amounts) <= 0:
         return None, 0
     # The average may have no end, such as a third: it is cut where amounts of the ledger end.
     average = _AVERAGE.quantize(_AVERAGE.divide(total(amounts), Decimal(len(amounts))), QUANTUM)

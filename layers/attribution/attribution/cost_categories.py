@@ -144,7 +144,11 @@ def _ranks(keys: tuple[str, ...]) -> Mapping[str, int]:
 
 @lru_cache(maxsize=4096)
 def _glob(pattern: str) -> re.Pattern[str]:
-    return re.compile(".*".join(re.escape(part) for part in pattern.split("*")), re.IGNORECASE | re.DOTALL)
+    first, *parts = (re.escape(part) for part in pattern.split("*"))
+    # The earliest place of a part leaves most room for those behind it. Atomic groups never try another one: with plain ones a
+    # pattern of many stars takes longer than the universe is old.
+    between = "".join(f"(?>.*?{part})" for part in parts[:-1])
+    return re.compile(f"{first}{between}.*{parts[-1]}" if parts else first, re.IGNORECASE | re.DOTALL)
 
 
 Rule = RegularRule | InheritedValueRule | EvidenceRule

@@ -25,6 +25,7 @@ WINDOW_DAYS = 28
 LONGEST_HISTORY_DAYS = 84
 _DAY = timedelta(days=1)
 _CONTEXT = Context(prec=20, rounding=ROUND_HALF_EVEN, traps=[InvalidOperation, DivisionByZero, Overflow])
+_TOLD = Context(prec=60, rounding=ROUND_HALF_EVEN, traps=[InvalidOperation, Overflow])
 _CENT = Decimal("0.01")
 _SMOOTHING = tuple(Decimal(a) for a in ("0.1", "0.2", "0.35", "0.6"))
 _DAMPING = Decimal("0.95")
@@ -86,14 +87,19 @@ def forecast_total(
         deviation = model.deviation([(day - last_known).days for day in open_days])
         floor = sum(closed.values(), ZERO) + sum((spent.get(day, ZERO) for day in open_days), ZERO)
         return Forecast(
-            p10=max(p50 - _Z90 * deviation, min(floor, p50)).quantize(_CENT),
-            p50=p50.quantize(_CENT),
-            p90=(p50 + _Z90 * deviation).quantize(_CENT),
+            p10=_to_the_cent(max(p50 - _Z90 * deviation, min(floor, p50))),
+            p50=_to_the_cent(p50),
+            p90=_to_the_cent(p50 + _Z90 * deviation),
             probability_percent=_percent_above(limit, p50, deviation),
             breach_on=_first_above(limit, {**closed, **expected}),
             history_days=len(history),
             method=model.method,
         )
+
+
+def _to_the_cent(amount: Decimal) -> Decimal:
+    """Told to the cent, also where that takes more digits than forecasts are computed to."""
+    return _TOLD.quantize(amount, _CENT)
 
 
 def _first_above(limit: Decimal, amounts: Mapping[date, Decimal]) -> date | None:

@@ -35,6 +35,9 @@ from tests.support.budgets import aws_budget, built, forecasted, notification
 SHORT: dict[str, Any] = {"name": "search", "limit": {"amount": "1200"}, "dimension": "team", "values": ["search"]}
 
 
+ACTUAL = {"NotificationType": "ACTUAL", "ComparisonOperator": "GREATER_THAN"}
+
+
 def short(**changes: Any) -> dict[str, Any]:
     return SHORT | changes
 
@@ -106,7 +109,15 @@ def test_a_limit_may_be_planned_or_adjust_itself(limit: dict[str, Any], meaning:
         ({"metric": "blended_cost"}, "unknown metric 'blended_cost'"),
         ({"limit": {"amount": "1", "history_periods": 3}}, "write one of amount, planned, history_periods and from_forecast"),
         ({"limit": {"history_periods": 13}}, "the maximum of a MONTHLY budget is 12, not 13"),
+        ({"limit": {"history_periods": 13}}, "limit.history_periods: "),
         ({"limit": {"planned": {"November": "1"}}}, "limit.planned: 'November' is no month or day"),
+        ({"limit": {"planned": {"9999-12": "1"}}}, "limit.planned: '9999-12' is no month or day between 2000 and 2100"),
+        ({"limit": {"planned": {"2026-11": "1", "2026-11-01": "2"}}}, "limit.planned: two limits begin on the same day"),
+        ({"limit": {"planned": {}}}, "budgets.0.limit.planned: "),
+        ({"start": "0001-01-01"}, "budgets.0.start: Value error, a budget begins and ends between 2000 and 2100"),
+        ({"end": "9999-12-31"}, "budgets.0.end: Value error, a budget begins and ends between 2000 and 2100"),
+        ({"notifications": [ACTUAL | {"Threshold": "1E-300"}]}, "budgets.0.notifications.0.Threshold: "),
+        ({"notifications": [ACTUAL | {"Threshold": "80." + "1" * 150}]}, "budgets.0.notifications.0.Threshold: "),
         ({"time_zone": "Europe/Atlantis"}, "there is no time zone 'Europe/Atlantis'"),
         ({"time_zone": "../etc/passwd"}, "there is no time zone"),
         ({"period": "custom"}, "a custom period needs start and end"),

@@ -165,10 +165,34 @@ def test_a_call_of_which_parts_are_missing_or_left_out_for_their_size_is_read(mi
 
 
 @pytest.mark.parametrize(("field", "name"), [("awsRegion", "awsRegion"), ("requestID", "requestID")])
-@pytest.mark.parametrize("value", [None, "", "a#b", "x" * 300])
+@pytest.mark.parametrize("value", [None, "", "a#b", "x" * 300, "\u0661"])
 def test_a_call_without_its_join_key_is_rejected_by_name(field: str, name: str, value: str | None) -> None:
     with pytest.raises(InputRejected, match=f"CloudTrail event e-1: Converse without a usable {name}"):
         call(**{field: value})
+
+
+def test_no_text_of_a_record_is_kept_longer_than_any_that_aws_writes() -> None:
+    long = "x" * 400_000
+    identity: dict[str, Any] = {
+        "type": "IAMUser",
+        "accountId": A,
+        "userName": long,
+        "invokedBy": long,
+        "onBehalfOf": {"userId": long},
+    }
+    identity["sessionContext"] = {"sourceIdentity": long}
+
+    half = observed(userIdentity=identity, errorCode=long, eventID=long)
+
+    kept = (half.identity_name, half.invoked_by, half.on_behalf_of, half.source_identity, half.error_code, half.event_id)
+    assert [len(text) for text in kept] == [256] * 6
+
+
+def test_a_role_longer_than_any_arn_is_rejected() -> None:
+    issuer = {"sessionIssuer": {"arn": "x" * 2049}}
+
+    with pytest.raises(InputRejected, match="longer than any ARN"):
+        observed(userIdentity={"type": "AssumedRole", "accountId": A, "sessionContext": issuer})
 
 
 def test_the_function_the_person_behind_it_and_the_kind_of_credentials_are_kept() -> None:

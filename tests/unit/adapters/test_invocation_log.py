@@ -117,12 +117,12 @@ KEY_MISSING = "the record has no usable {}, which every request is counted by"
 
 
 @pytest.mark.parametrize("field", ["accountId", "region", "requestId"])
-@pytest.mark.parametrize("value", ["", None, 111122223333, ["r-1"], {"id": "r-1"}, "a#b", "x" * 257])
+@pytest.mark.parametrize("value", ["", None, 111122223333, ["r-1"], {"id": "r-1"}, "a#b", "x" * 257, "\u0661"])
 def test_a_record_without_a_usable_key_is_refused(field: str, value: Any) -> None:
     assert refusal_of(record(**{field: value})) == KEY_MISSING.format(field)
 
 
-@pytest.mark.parametrize("value", ["", None, 7, {}, "x" * 2049])
+@pytest.mark.parametrize("value", ["", None, 7, {}, "x" * 2049, "x" * 1901, "\u00e9" * 1000])
 def test_a_record_without_a_usable_model_is_refused(value: Any) -> None:
     assert refusal_of(record(modelId=value)) == "the record has no usable modelId"
 

@@ -246,6 +246,16 @@ def test_spend_over_the_limit_says_by_how_much() -> None:
     )
 
 
+def test_drivers_that_do_not_fit_are_left_out_whole() -> None:
+    drivers = tuple(Driver("&" * 100, Decimal(2000), Decimal(n)) for n in range(1, 9))
+
+    blocks = reply_message(replace(ALERT, figures=replace(ALERT.figures, drivers=drivers)))["blocks"]
+
+    why = blocks[1]["text"]["text"]
+    assert why.count("&") == why.count("&amp;")
+    assert why.splitlines()[-1].endswith(")")
+
+
 def test_drivers_are_told_as_what_changed() -> None:
     driver = Driver("claude-sonnet", Decimal(2000), Decimal(610))
 

@@ -161,6 +161,15 @@ def test_an_average_without_end_is_cut_where_amounts_of_the_ledger_end() -> None
     assert (limit, counted) == (Decimal("0.333333333333333333"), 3)
 
 
+@pytest.mark.parametrize("amount", ["-5", "0"])
+def test_what_credits_outweighed_is_no_limit(amount: str) -> None:
+    three = replace(budget(), limit=HistoricalLimit(3), time_unit=TimeUnit.DAILY)
+
+    limit = resolve_limit(three, calendar_period(TimeUnit.DAILY, date(2026, 11, 4)), days(amount, date(2026, 11, 1), 3))
+
+    assert limit == (None, 0)
+
+
 def test_an_evaluation_looks_at_its_period_its_history_and_its_look_back() -> None:
     looking_back = replace(budget(), limit=HistoricalLimit(12))
 

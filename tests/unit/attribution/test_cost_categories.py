@@ -176,6 +176,32 @@ def test_a_pattern_has_no_other_sign_than_the_star() -> None:
     assert category.categorize(carrying([], principal=f"{session}abc1")).value == ""
 
 
+@pytest.mark.parametrize(
+    ("pattern", "name", "fits"),
+    [
+        ("a*a", "a", False),
+        ("a*a", "aa", True),
+        ("*ab*ab", "ab", False),
+        ("*ab*b", "abb", True),
+        ("*", "", False),
+        ("**b", "ab", True),
+    ],
+)
+def test_the_parts_between_stars_stand_in_their_order_and_do_not_overlap(pattern: str, name: str, fits: bool) -> None:
+    category = by_evidence("team", ("team",), session_names=((pattern, "search"),))
+
+    found = category.categorize(carrying([], principal=f"arn:aws:sts::111122223333:assumed-role/R/{name}"))
+
+    assert bool(found.value) == fits
+
+
+def test_a_pattern_of_many_stars_is_decided_at_once() -> None:
+    category = by_evidence("team", ("team",), session_names=(("*a" * 60 + "b", "search"),))
+
+    # Trying every way to spread the stars would take longer than any test may.
+    assert category.categorize(carrying([], principal="arn:aws:sts::111122223333:assumed-role/R/" + "a" * 64)).value == ""
+
+
 def test_evidence_of_the_calls_behind_a_shared_charge_is_of_a_share_and_the_bill_s_of_the_whole() -> None:
     of_call = TEAM.categorize(carrying([(REQUEST_METADATA, "team", "search")]), is_shared=True)
     of_bill = TEAM.categorize(carrying([(RESOURCE_TAG, "team", "search")]), is_shared=True)

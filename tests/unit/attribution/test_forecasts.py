@@ -50,6 +50,13 @@ def test_a_constant_spend_breaks_its_limit_on_the_day_that_arithmetic_says() -> 
     assert (found.probability_percent, found.breach_on) == (100, date(2026, 11, 25))
 
 
+@pytest.mark.parametrize("amount", ["1E+25", "-1E+25", "12345678901234567890.12"])
+def test_an_amount_as_large_as_the_ledger_takes_has_a_forecast(amount: str) -> None:
+    found = certain(november([Decimal(amount)] * 45, 10))
+
+    assert found.p10 <= found.p50 <= found.p90
+
+
 def test_weekends_are_known_where_the_run_rate_is_misled() -> None:
     pattern = [Decimal(5) if (FIRST - timedelta(days=70 - i)).weekday() >= 5 else Decimal(10) for i in range(70 + 8)]
     true_total = Decimal(sum(5 if date(2026, 11, d).weekday() >= 5 else 10 for d in range(1, 31)))

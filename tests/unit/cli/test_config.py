@@ -115,6 +115,14 @@ def test_json_may_be_indented_with_tabs(tmp_path: Path) -> None:
     assert run("config", "check", str(file)).exit_code == 0
 
 
+# Nine rules, each with nine of the one before: half a billion conditions in a kilobyte.
+ALIASES_OF_ALIASES = (
+    "cost_categories:\n  - Name: x\n    RuleVersion: CostCategoryExpression.v1\n    Rules:\n"
+    "      - {Value: v, Rule: &r0 {Dimensions: {Key: REGION, Values: [x]}}}\n"
+    + "".join(f"      - {{Value: v, Rule: &r{n} {{And: [{', '.join([f'*r{n - 1}'] * 9)}]}}}}\n" for n in range(1, 10))
+)
+
+
 @pytest.mark.parametrize(
     ("content", "error"),
     [
@@ -176,6 +184,13 @@ def test_json_may_be_indented_with_tabs(tmp_path: Path) -> None:
         ("budgets: \x00", "policy.yaml"),
         ("", "policy.yaml is empty"),
         ("a: &a [*a]\n", ":1: found unconstructable recursive node"),
+        ("budgets: []\n? [a, b]\n: c\n", ":2: a key is plain text, no list and no mapping"),
+        ("budgets:\n  " + "[" * 2_000 + "]" * 2_000, ":2: nested more than 100 deep: no policy is"),
+        ("budgets: " + "{a: " * 2_000 + "1" + "}" * 2_000, ":1: nested more than 100 deep: no policy is"),
+        (ALIASES_OF_ALIASES, "its aliases stand for more than 1,000,000 values: no policy is that large"),
+        ("routes:\n  - {name: ops, match: {teem: [a]}}\n", ":2: document: route 'ops': unknown dimension 'teem'; choose from"),
+        ("routes:\n  - {name: ops, digests: [{dimension: provider}]}\n", "route 'ops': digest: unknown dimension 'provider'"),
+        ("slack_users:\n  - {users: [U012], sees: {teem: [a]}}\n", "slack_users of U012: unknown dimension 'teem'"),
     ],
 )
 def test_errors_name_the_file_and_the_line(tmp_path: Path, content: str, error: str) -> None:
@@ -297,6 +312,13 @@ SHARED = "shared_charges:\n  - name: tax\n    method: %s\n"
             ":2: cost_categories.0: 'a' is the source of a split charge rule and a target of one",
         ),
         ("cost_categories:\n  - name: account\n", ":2: document: cost category 'account': that is a dimension of every charge"),
+        # Budgets know these besides.
+        ("cost_categories:\n  - name: provider\n", "cost category 'provider': that is a dimension of every charge"),
+        (
+            SHARED % "FIXED"
+            + "    record_types: [Tax]\n    cost_categories: [team]\n    targets: [a, b]\n    percentages: ['100', '1E-200']\n",
+            "a percentage has at most 30 decimal places",
+        ),
         ("incomplete_logging: guess\n", ":1: incomplete_logging: "),
         ("account_names: {'1': x}\n", ":1: account_names.1: an account id is 12 digits"),
     ],
@@ -308,6 +330,12 @@ def test_a_rule_that_cannot_be_used_is_named_with_its_line(policy: Path, content
 
     assert ran.exit_code == 1
     assert error in ran.err
+
+
+def test_an_alias_stands_for_what_its_anchor_does(cloud: Cloud, policy: Path) -> None:
+    policy.write_text("cost_categories:\n  - {name: team, keys: &keys [Team, Owner]}\n  - {name: group, keys: *keys}\n")
+
+    assert run("config", "check", str(policy)).exit_code == 0
 
 
 def test_an_invalid_document_is_not_applied(cloud: Cloud, tmp_path: Path) -> None:
@@ -322,9 +350,12 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
     binary, huge = tmp_path / "binary.yaml", tmp_path / "huge.yaml"
     binary.write_bytes(b"\xff\xfe\xfa")
     huge.write_bytes(b"#" * (1024 * 1024 + 1))
+    named = tmp_path / "named.yaml"
+    named.write_text('cost_categories:\n  - file: "\\0"\n')
 
     assert "is not UTF-8 text" in run("config", "check", str(binary)).err
     assert "larger than 1,048,576 bytes" in run("config", "check", str(huge)).err
+    assert "is no path of a file" in run("config", "check", str(named)).err
     assert "missing.yaml cannot be read: No such file or directory" in run("config", "check", "missing.yaml").err
 
 

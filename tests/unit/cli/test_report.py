@@ -317,3 +317,20 @@ def test_the_total_of_an_estimate_stays_known_after_its_parts_have_expired(cloud
 
     assert "expires_at" not in bill
     assert (estimate["expires_at"] - header["expires_at"]) / 86400 > 700
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("--from", "0001-01-01", "--to", "2026-10-01"),
+        ("--from", "2026-10-01", "--to", "9999-12-31"),
+        ("--period", "0001-01"),
+        ("--as-of", "0001-01-01T00:00+14:00"),
+        ("--as-of", "9999-12-31T23:59-14:00"),
+    ],
+)
+def test_years_in_which_nobody_used_bedrock_are_refused(cloud: Cloud, arguments: tuple[str, ...]) -> None:
+    ran = run("report", *arguments)
+
+    assert ran.exit_code == 2
+    assert "is not between 2000 and 2100" in ran.err

@@ -341,7 +341,10 @@ def _why(alert: Alert, count: int) -> list[dict[str, Any]]:
     if alert.subject.is_anomaly:
         title = "Why: what costs more than in the week before, and by how much"
     lines = [f"*{title}*", *(_driver(driver, alert.figures.limit.currency) for driver in shown)]
-    return [section("\n".join(lines)[:SECTION_LIMIT])]
+    # A text that is cut may end in the middle of an entity.
+    while sum(len(line) + 1 for line in lines) > SECTION_LIMIT:
+        lines.pop()
+    return [section("\n".join(lines))]
 
 
 def _driver(driver: Driver, currency: str) -> str:

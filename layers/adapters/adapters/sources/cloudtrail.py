@@ -307,7 +307,8 @@ def _call(record: _Record, tag_keys: frozenset[str]) -> ObservedCall:
     context = identity.session_context or _SessionContext()
     is_mantle = record.event_source == _MANTLE
     model_id, arn = (request.model if is_mantle else request.model_id) or "", identity.arn or ""
-    if len(arn) > _LONGEST_ARN or len(model_id.encode()) > _LONGEST_MODEL:
+    role = (context.session_issuer.arn if context.session_issuer else None) or ""
+    if max(len(arn), len(role)) > _LONGEST_ARN or len(model_id.encode()) > _LONGEST_MODEL:
         raise InputRejected(_where(record), "the call's model or identity is longer than any ARN")
     session = _SESSION_ARN.match(arn)
     reference = model_reference(model_id)
@@ -317,18 +318,18 @@ def _call(record: _Record, tag_keys: frozenset[str]) -> ObservedCall:
         event_name=record.event_name or "",
         model_id=reference.model,
         iam_principal=arn,
-        role=(context.session_issuer.arn if context.session_issuer else None) or "",
+        role=role,
         session_name=session["session"] if session else "",
-        source_identity=context.source_identity or "",
+        source_identity=_text(context.source_identity),
         access_key_id=_text(identity.access_key_id) if identity.type in _WITH_SESSION else "",
-        error_code=record.error_code or "",
-        event_id=record.event_id or "",
+        error_code=_text(record.error_code),
+        event_id=_text(record.event_id),
         revision=_revision(record, identity),
-        identity_type=identity.type or "",
-        identity_name="" if arn else identity.user_name or identity.principal_id or "",
-        invoked_by=identity.invoked_by or "",
-        issued_to=(identity.in_scope_of.credentials_issued_to if identity.in_scope_of else None) or "",
-        on_behalf_of=(identity.on_behalf_of.user_id if identity.on_behalf_of else None) or "",
+        identity_type=_text(identity.type),
+        identity_name="" if arn else _text(identity.user_name or identity.principal_id),
+        invoked_by=_text(identity.invoked_by),
+        issued_to=_text(identity.in_scope_of.credentials_issued_to if identity.in_scope_of else None, _LONGEST_ARN),
+        on_behalf_of=_text(identity.on_behalf_of.user_id if identity.on_behalf_of else None),
         # Copies of events in tables hold it as text.
         has_bearer_token=any(flag in (True, "true") for flag in bearer),
         is_uncovered=is_mantle or record.event_name in _UNCOVERED_CALLS,
@@ -349,7 +350,7 @@ def _key(record: _Record, identity: _Identity) -> InvocationKey:
     request_id = (record.addendum.original_request_id if record.addendum else None) or record.request_id or ""
     region = record.region or ""
     for field, value in (("accountId", account_id), ("awsRegion", region), ("requestID", request_id)):
-        if not value or "#" in value or len(value) > _LONGEST_ID:
+        if not value or "#" in value or len(value) > _LONGEST_ID or not value.isascii():
             reason = f"{record.event_name} without a usable {field} cannot be joined with its log record"
             raise InputRejected(_where(record), reason)
     return InvocationKey(account_id, region, request_id)
@@ -396,8 +397,9 @@ def _project(record: _Record) -> str:
     return next((arn for arn in found if arn and len(arn) <= _LONGEST_ARN), "")
 
 
-def _text(value: object) -> str:
-    return value[:_LONGEST_ID] if isinstance(value, str) else ""
+def _text(value: object, longest: int = _LONGEST_ID) -> str:
+    """As much of a text as any that AWS writes has: an item holds 400 KB."""
+    return value[:longest] if isinstance(value, str) else ""
 
 
 def _kept(tags: Mapping[str, object], tag_keys: frozenset[str]) -> Pairs:

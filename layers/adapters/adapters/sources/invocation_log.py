@@ -28,6 +28,8 @@ RECORDS_KEY = re.compile(
     r"(?:^|/)AWSLogs/\d{12}/BedrockModelInvocationLogs/[a-z0-9-]+/\d{4}/\d{2}/\d{2}/\d{2}/[^/]+\.json\.gz$"
 )
 _METADATA_LIMIT = 256
+# Bytes: a model is part of keys of the tables, which hold 2,048 bytes.
+_LONGEST_MODEL = 1900
 # Bodies of more than 100 KB are delivered beside their record, so that a line is never near the first limit. The second is for
 # JSON values that are held whole: arrays of records, and a record that spans lines.
 _LONGEST_LINE_BYTES = 16 * 1024 * 1024
@@ -206,11 +208,17 @@ def parse_record(raw: bytes | msgspec.Raw, source: str, line: int | None, tag_ke
 
 def _metered(record: Record, flags: list[str], source: str, line: int | None, tag_keys: frozenset[str]) -> MeteredRecord:
     account_id, region, request_id, model_id = record.account_id, record.region, record.request_id, record.model_id
-    if not account_id or not region or not request_id or "#" in account_id or "#" in region or "#" in request_id:
+    if (
+        not account_id
+        or not region
+        or not request_id
+        or not (key := f"{account_id}{region}{request_id}").isascii()
+        or "#" in key
+    ):
         named = (("accountId", account_id), ("region", region), ("requestId", request_id))
-        wrong = next(name for name, value in named if not value or "#" in value)
+        wrong = next(name for name, value in named if not value or not value.isascii() or "#" in value)
         raise InputRejected(source, f"the record has no usable {wrong}, which every request is counted by", line)
-    if not model_id:
+    if not model_id or len(model_id.encode()) > _LONGEST_MODEL:
         raise InputRejected(source, "the record has no usable modelId", line)
     if record.schema_type != "ModelInvocationLog" or record.schema_version != "1.0":
         flags.append("other_schema")

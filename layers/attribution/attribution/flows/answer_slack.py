@@ -30,11 +30,14 @@ from attribution.wording import counted, money, percent_change
 
 _SHOWN_MAX = 15
 _KEY_PARTS = 3
+# Bytes: no key of the table is longer.
+_LONGEST_REQUEST = 1000
 _SNOOZE_DAYS = ("1", "3", "7")
 _DEFAULT_SNOOZE = timedelta(days=7)
 _WRITE_ATTEMPTS = 5
 _VERDICTS = {"planned": Verdict.PLANNED, "not_an_issue": Verdict.NO}
 NOTHING = "There is nothing of that name that you may see."
+NOT_RECORDED = "That request is not recorded, or not yours."
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,9 +178,12 @@ def _spending(words: list[str], scope: Scope, world: World) -> Reply:
     span = Span(period.first_day, min(period.last_day, max(today, period.first_day)))
     read = read_spending(world.days, dimension, span, seen)
     if not read.spendings:
-        return Reply(
-            f"{dimension} {value}".strip(), f"{NOTHING if value else 'Nothing that you may see was spent'} in {period}."
+        said = (
+            f"There is nothing of that name that you may see in {period}."
+            if value
+            else f"Nothing that you may see was spent in {period}."
         )
+        return Reply(f"{dimension} {value}".strip(), said)
     summary = [f"{period}, {span}. {_basis(read.spendings)}"]
     if read.missing:
         summary.append(f"{counted(len(read.missing), 'day')} without sums by {dimension} are not in it.")
@@ -302,15 +308,17 @@ def _said(verb: str, words: Sequence[str], typed: Typed, scope: Scope, world: Wo
 def _request(words: Sequence[str], scope: Scope, world: World) -> Reply:
     if len(words) != 1:
         return Reply("request", "Write one request id, or account/region/id for a call elsewhere.")
+    if len(words[0].encode()) > _LONGEST_REQUEST:
+        return Reply("request", NOT_RECORDED)
     parts = words[0].replace("#", "/").split("/")
     key = InvocationKey(*parts) if len(parts) == _KEY_PARTS else InvocationKey(world.account_id, world.region, words[0])
     found = world.invocations.get(key)
     owners = _owners(found, world) if found is not None else ()
     if found is None or not (scope.sees_all or any(scope.sees([owner]) for owner in owners)):
-        return Reply("request", "That request is not recorded, or not yours.")
+        return Reply("request", NOT_RECORDED)
     half = found.metered or found.observed
     if half is None:
-        return Reply("request", "That request is not recorded, or not yours.")
+        return Reply("request", NOT_RECORDED)
     lines = [
         DigestLine(
             rank, str(kind), f"{priced.units:,}", money(priced.cost, half.currency) if priced.cost is not None else "unpriced"
