@@ -53,7 +53,7 @@ bench-ingest: .venv/.dev .venv/.bench ## measure the ingest beside pandas and aw
 bench-budgets: .venv/.dev ## measure how evaluating budgets grows with budgets and values (ARGS="--budgets 500 --values 10000" for one case)
 	@.venv/bin/python -m bench.budgets $(ARGS)
 
-backtest: .venv/.dev .venv/.bench ## hold the forecast against simple methods (ARGS=--no-public for the synthetic company alone)
+backtest: .venv/.dev .venv/.bench ## hold the forecast against simple methods, the detector against planted anomalies (ARGS=--no-public for the synthetic company alone)
 	@.venv/bin/python -m bench.backtest $(ARGS)
 
 bench-allocate: .venv/.dev ## measure the allocation of days beside the same join in SQL (ARGS="--charges 10000 100000")

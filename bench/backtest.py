@@ -1,4 +1,5 @@
-"""`make backtest`: the forecast of budgets beside simple methods, on the synthetic company and on public daily series.
+"""`make backtest`: the forecast of budgets beside simple methods, on the synthetic company and on public daily series; and
+the anomaly detector on planted anomalies.
 
 For every month of every series, the month's total is forecast at the end of its 7th, 14th and 21st day, from what was known
 then and no later. MAPE is the mean error of that total in percent; MASE the mean error of the days to come, in units of the
@@ -20,6 +21,7 @@ from pathlib import Path
 
 from attribution.budget_periods import TimeUnit, calendar_period
 from attribution.forecasts import LONGEST_HISTORY_DAYS, Forecast, fit, forecast_total
+from bench import anomalies
 from truth import company
 
 ROOT = Path(__file__).parents[1]
@@ -206,6 +208,7 @@ def main() -> None:
         for group in ("rides", "flights", ""):
             part = [s for s in found if (s[0].startswith(group) if group else not s[0].startswith(("rides", "flights")))]
             table(f"Public, {group or 'blog, electricity, bank'}", part, options.history)
+    anomalies.main()
 
 
 if __name__ == "__main__":

@@ -54,6 +54,7 @@ _QUEUES = (
     "DirectoryQueue",
     "RepriceQueue",
     "BudgetQueue",
+    "AnomalyQueue",
     "AlertRetryQueue",
 )
 _DEAD_LETTERS = (

@@ -14,6 +14,8 @@ from typing import Any
 
 from attribution.adjustments import Adjustment
 from attribution.alerts import Alert, AlertKey, DeliveryStatus
+from attribution.anomalies import Monitor, Series
+from attribution.anomaly_tracking import Change, Feedback, TrackedAnomaly
 from attribution.budgets import Budget
 from attribution.calibration import Calibration, Place, Pricing
 from attribution.canonical import content_hash
@@ -420,9 +422,10 @@ NO_RULES = Rules()
 class FakePolicy:
     """`Policy` that a test may change."""
 
-    def __init__(self, rules: Rules = NO_RULES, budgets: Sequence[Budget] = ()) -> None:
+    def __init__(self, rules: Rules = NO_RULES, budgets: Sequence[Budget] = (), monitors: Sequence[Monitor] = ()) -> None:
         self.defined_rules = rules
         self.defined = budgets
+        self.defined_monitors = monitors
 
     def rules(self, on: date) -> Rules:
         return self.defined_rules
@@ -432,6 +435,9 @@ class FakePolicy:
 
     def budgets(self) -> Sequence[Budget]:
         return self.defined
+
+    def monitors(self) -> Sequence[Monitor]:
+        return self.defined_monitors
 
 
 class FakeUsageCounters:
@@ -760,6 +766,44 @@ class FakeBudgetSums:
     def keep(self, pointer: DayPointer, sums: Mapping[str, Decimal]) -> None:
         with self._crashes.write():
             self.kept[pointer.usage_date, pointer.version] = dict(sums)
+
+
+class FakeAnomalies:
+    """`Anomalies`: one that moved since it was read is not replaced."""
+
+    def __init__(self, crashes: Crashes | None = None) -> None:
+        self.kept: dict[tuple[Series, date], TrackedAnomaly] = {}
+        self.said: dict[tuple[Series, date], Feedback] = {}
+        self._crashes = crashes or Crashes()
+
+    def since(self, first_day: date) -> Sequence[TrackedAnomaly]:
+        return [a for a in self.kept.values() if a.found_day >= first_day]
+
+    def put(self, anomaly: TrackedAnomaly, *, replacing: TrackedAnomaly | None) -> bool:
+        with self._crashes.write():
+            current = self.kept.get(anomaly.key)
+            if (current.revision if current else 0) != (replacing.revision if replacing else 0):
+                return False
+            self.kept[anomaly.key] = replace(anomaly, revision=anomaly.revision + 1)
+        return True
+
+    def feedback(self) -> Sequence[Feedback]:
+        return [self.said[key] for key in sorted(self.said, key=lambda key: (key[1], key[0]))]
+
+    def judge(self, feedback: Feedback) -> None:
+        self.said[feedback.series, feedback.first_day] = feedback
+
+
+class FakeAnomalyNews:
+    """`AnomalyNews`: what was told, in order."""
+
+    def __init__(self, crashes: Crashes | None = None) -> None:
+        self.told: list[tuple[str, str]] = []
+        self._crashes = crashes or Crashes()
+
+    def tell(self, change: Change, anomaly: TrackedAnomaly) -> None:
+        with self._crashes.write():
+            self.told.append((change.value, anomaly.name))
 
 
 class FakeAnnouncements:

@@ -36,8 +36,13 @@ _MAPPINGS = {
 _FORMS = ("(AWS definition)", "(short form)")
 _NOTHING = ("", "~", "null")
 # An error about the document as a whole begins with the part that it is about.
-_ABOUT = re.compile(r"^(?:Value error, )?(?P<kind>budget|cost category|shared charge) '(?P<name>[^']*)'")
-_LISTS = {"budget": "budgets", "cost category": "cost_categories", "shared charge": "shared_charges"}
+_ABOUT = re.compile(r"^(?:Value error, )?(?P<kind>budget|cost category|shared charge|anomaly monitor) '(?P<name>[^']*)'")
+_LISTS = {
+    "budget": "budgets",
+    "cost category": "cost_categories",
+    "shared charge": "shared_charges",
+    "anomaly monitor": "anomaly_monitors",
+}
 
 
 def read_policy_file(path: Path) -> PolicyDocument:
@@ -181,7 +186,7 @@ def _entry(node: MappingNode, name: str) -> tuple[Node, Node] | None:
 
 
 def _name_of(item: Node) -> tuple[Node, Node] | None:
-    """What names a budget, a shared charge or a cost category, also one as AWS writes it."""
+    """What names a budget, a shared charge, an anomaly monitor or a cost category, also one as AWS writes it."""
     from yaml import MappingNode
 
     if not isinstance(item, MappingNode):

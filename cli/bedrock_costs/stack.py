@@ -13,6 +13,7 @@ from bedrock_costs.failures import ExitCode, Failure
 if TYPE_CHECKING:
     import boto3
 
+    from adapters.anomalies import DynamoAnomalies
     from adapters.budget_sums import DynamoBudgetSums
     from adapters.deliveries import DynamoDeliveries
     from adapters.directory import DynamoDirectory
@@ -166,6 +167,12 @@ class Stack:
         from adapters.budget_sums import DynamoBudgetSums
 
         return DynamoBudgetSums(self.ledger, now)
+
+    def anomalies(self) -> DynamoAnomalies:
+        """Anomalies that were found; the retention is for the function that finds them."""
+        from adapters.anomalies import DynamoAnomalies
+
+        return DynamoAnomalies(self.ledger, 0, now)
 
     def deliveries(self) -> DynamoDeliveries:
         """Delivery records."""

@@ -1,7 +1,7 @@
 """Answer people in Slack: the buttons of alerts, and the command `/bedrock-costs`.
 
 Trigger  HTTPS from Slack, by way of the HTTP API; signed.
-Effect   an alert acknowledged, snoozed, muted or resumed; or an answer that the asker alone sees.
+Effect   an alert acknowledged, snoozed, muted or resumed; an anomaly judged; or an answer that the asker alone sees.
 Retry    safe: what was done is not done again, and a signature that was acted on is not acted on twice.
 """
 
@@ -27,6 +27,7 @@ outbox = wiring.outbox(settings)
 days = wiring.ledger_days(settings)
 invocations = wiring.invocations(settings)
 directory = wiring.directory(settings)
+anomalies = wiring.anomalies(settings)
 
 
 def answer(event: dict[str, Any], account_id: str, region: str) -> dict[str, Any]:
@@ -36,7 +37,7 @@ def answer(event: dict[str, Any], account_id: str, region: str) -> dict[str, Any
         count("SlackRequestsRefused")
         logger.warning("request refused")
         return {"statusCode": 401, "body": ""}
-    world = World(outbox, policy, policy, days, invocations, directory, wiring.clock, account_id, region)
+    world = World(outbox, policy, policy, days, invocations, directory, anomalies, wiring.clock, account_id, region)
     asked = request.asked
     if isinstance(asked, Typed):
         logger.info("command answered", user=asked.user)

@@ -7,7 +7,8 @@ import hashlib
 import hmac
 import json
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
 from functools import cache
 from typing import Any
 from urllib.parse import parse_qs, urlencode
@@ -17,8 +18,15 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from moto import mock_aws
 
+from adapters import wiring
+from adapters.alerts import DynamoOutbox
+from adapters.anomalies import DynamoAnomalies
 from adapters.policy import DynamoPolicy, parse_policy
 from adapters.slack_requests import Unauthorized, read_request
+from attribution.alerts import AlertState, observe
+from attribution.anomalies import AnomalousDay, Anomaly, Series, name_of
+from attribution.anomaly_alerts import alert_key, observation
+from attribution.anomaly_tracking import Change, State, TrackedAnomaly, Verdict
 from local.slack_receiver import SlackReceiver, block_problems
 from tests.support.stack import Stack, load_event
 
@@ -357,6 +365,36 @@ def test_what_may_not_be_seen_and_what_is_not_there_are_answered_alike(answering
     assert hidden.replace("search", "other") == missing
 
 
+def test_open_alerts_are_read_at_once_however_many_there_are(answering: Stack) -> None:
+    (item,) = answering.wire_items("AlertsTable")
+    for number in range(1, 12):
+        answering.dynamodb.put_item(TableName="AlertsTable", Item=renamed(item, f"search-{number}"))
+    handler, operations = answering.handler(FUNCTION), []
+
+    def note(model: Any, **_: Any) -> None:
+        operations.append(model.name)
+
+    wiring.client("dynamodb").meta.events.register("before-call.dynamodb", note)
+
+    assert "12 open alerts" in shown(answering.invoke(handler, typed("budget")))
+    assert operations.count("BatchGetItem") == 1
+    assert operations.count("GetItem") <= 2, "the policy, and no alert by itself"
+
+
+def test_no_open_alert_is_left_out_of_a_list_of_very_many(stack: Stack) -> None:
+    due = {"sk": "alert", "due": "due", "due_at": "2026-10-31T00:00:00.000000"}
+    stack.table("AlertsTable").batch_put({"pk": f"ALERT#budget-{number}#2026-10", **due} for number in range(1001))
+    outbox = DynamoOutbox(stack.table("AlertsTable"), 30, lambda: NOW)
+
+    assert len(outbox.open()) == 1001
+
+
+def renamed(item: dict[str, Any], budget: str) -> dict[str, Any]:
+    """The stored alert of another budget."""
+    copied: dict[str, Any] = json.loads(json.dumps(item).replace("search-monthly", budget))
+    return copied
+
+
 def test_an_alert_is_silenced_in_words_as_by_its_buttons(answering: Stack) -> None:
     told = shown(answering.run(FUNCTION, typed("snooze search-monthly 3")))
 
@@ -425,3 +463,71 @@ def test_a_request_is_shown_to_its_owner_and_to_finops_alone(spent: Stack) -> No
     assert "at list price" in shown(spent.run(FUNCTION, typed(f"request {call}", user="U0FINOPS")))
     assert "not recorded, or not yours" in shown(spent.run(FUNCTION, typed(f"request {call}", user="U0SUPPORT")))
     assert "Owner: team search." in shown(spent.run(FUNCTION, typed(f"request {call}")))
+
+
+# Anomalies.
+
+
+@pytest.mark.parametrize(("action", "verdict"), [("planned", Verdict.PLANNED), ("not_an_issue", Verdict.NO)])
+def test_a_button_judges_every_anomaly_of_the_event_and_says_who_has_it(
+    answering: Stack, action: str, verdict: Verdict
+) -> None:
+    store = anomalies_of(answering)
+
+    assert answering.run(FUNCTION, pressed(action, value=of_anomaly())) == DONE
+
+    assert sorted((f.series, f.verdict, f.by) for f in store.feedback()) == [
+        (Series("iam_principal", "role/search"), verdict, "U012AB3CD"),
+        (Series("team", "search"), verdict, "U012AB3CD"),
+    ]
+    told = DynamoOutbox(answering.table("AlertsTable"), 760, lambda: NOW).get(alert_key(TEAM_NAME))
+    assert told is not None
+    assert (told.state, told.handled_by) == (AlertState.ACKNOWLEDGED, "U012AB3CD")
+
+
+def test_an_anomaly_of_another_team_is_judged_by_nobody_else(answering: Stack) -> None:
+    store = anomalies_of(answering)
+
+    assert answering.run(FUNCTION, pressed("planned", user="U0SUPPORT", value=of_anomaly())) == DONE
+
+    assert store.feedback() == []
+
+
+def test_a_budget_is_not_judged(answering: Stack) -> None:
+    before = alert(answering)
+
+    assert answering.run(FUNCTION, pressed("planned", user="U0FINOPS")) == DONE
+
+    assert anomalies_of(answering).feedback() == []
+    assert alert_of_sample(answering) == before
+
+
+TEAM_NAME = "team=search#2026-10-05"
+
+
+def of_anomaly() -> str:
+    key = alert_key(TEAM_NAME)
+    return json.dumps({"budget": key.budget, "period": key.period, "news": 1})
+
+
+def alert_of_sample(stack: Stack) -> dict[str, Any]:
+    found: dict[str, Any] = next(
+        i["alert"] for i in stack.items("AlertsTable") if i["pk"].startswith("ALERT#") and "anomaly" not in i["pk"]
+    )
+    return found
+
+
+def anomalies_of(stack: Stack) -> DynamoAnomalies:
+    """An event of the team search and its role, as it was found and told."""
+    store = DynamoAnomalies(stack.table("LedgerTable"), 760, lambda: NOW)
+    day = AnomalousDay(date(2026, 10, 5), Decimal(700), Decimal(100), Decimal(125))
+    for series, part_of in ((Series("team", "search"), ""), (Series("iam_principal", "role/search"), TEAM_NAME)):
+        found = Anomaly("m", series, (day,), is_open=True)
+        tracked = TrackedAnomaly(name_of(found), found, State.OPEN, NOW, NOW, part_of=part_of)
+        store.put(tracked, replacing=None)
+        if not part_of:
+            seen = observation(tracked, Change.FOUND, billed=(), daily=(), route="")
+            raised = observe(seen, None, NOW)
+            assert raised is not None
+            DynamoOutbox(stack.table("AlertsTable"), 760, lambda: NOW).put(raised, replacing=None)
+    return store

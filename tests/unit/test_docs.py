@@ -48,7 +48,7 @@ def anchors(path: Path) -> set[str]:
 
 
 def commands(group: TyperGroup, prefix: str) -> list[str]:
-    found: list[str] = []
+    found = [prefix] if group.invoke_without_command else []
     for name, command in group.commands.items():
         full = f"{prefix} {name}"
         found += commands(command, full) if isinstance(command, TyperGroup) else [full]

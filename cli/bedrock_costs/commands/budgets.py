@@ -9,12 +9,13 @@ from typing import Annotated, Any
 
 import typer
 
-from attribution.budgets import Budget, Evaluation, ancestors, crossings, percent_of
+from attribution.budgets import Budget, Evaluation, ancestors, crossings
 from attribution.days import DayPointer
 from attribution.flows.evaluate_budgets import Judged, judge_budgets
 from attribution.forecasts import Forecast
 from attribution.ports import BudgetSums
 from attribution.scopes import describe
+from attribution.wording import percent_of
 from bedrock_costs.application import options_of
 from bedrock_costs.failures import Failure
 from bedrock_costs.formats import counted, money, number

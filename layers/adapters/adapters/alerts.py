@@ -110,20 +110,20 @@ class DynamoOutbox:
         return True
 
     def due(self, now: datetime) -> Sequence[AlertKey | DigestKey]:
-        """What somebody has to look at by now, the longest due first."""
-        return self._listed("due = :due AND due_at <= :now", {":due": "due", ":now": _instant(now)})
+        """What somebody has to look at by now, the longest due first; of very many, the next look finds the rest."""
+        return self._listed("due = :due AND due_at <= :now", {":due": "due", ":now": _instant(now)}, _DUE_MAX)
 
     def open(self) -> Sequence[AlertKey | DigestKey]:
         """What is not over: alerts of periods that have not ended, and whatever waits."""
         return self._listed("due = :due", {":due": "due"})
 
-    def _listed(self, condition: str, values: dict[str, Any]) -> Sequence[AlertKey | DigestKey]:
+    def _listed(self, condition: str, values: dict[str, Any], most: int | None = None) -> Sequence[AlertKey | DigestKey]:
         pages = self._table.client.get_paginator("query").paginate(
             TableName=self._table.name,
             IndexName="due",
             KeyConditionExpression=condition,
             ExpressionAttributeValues=to_wire(values),
-            PaginationConfig={"MaxItems": _DUE_MAX},
+            PaginationConfig={"MaxItems": most} if most else {},
         )
         return [_key_of(from_wire(item)) for page in pages for item in page["Items"]]
 

@@ -32,19 +32,10 @@ from attribution.budgets import (
     ancestors,
 )
 from attribution.charges import COST_METRICS
+from attribution.conditions import And, Not
 from attribution.meters import METERED_IN_TOKENS, TokenKind
 from attribution.money import multiply
-from attribution.scopes import (
-    EVERYTHING,
-    REQUESTS,
-    TOKENS,
-    All,
-    Filter,
-    Match,
-    Measure,
-    Not,
-    Scope,
-)
+from attribution.scopes import EVERYTHING, REQUESTS, TOKENS, Filter, Match, Measure, Scope
 
 MAX_BUDGETS = 2000
 MAX_NOTIFICATIONS = 10
@@ -333,7 +324,7 @@ class AwsBudget(Document):
 
 def _every(conditions: Sequence[Filter]) -> Filter:
     telling = tuple(c for c in conditions if c != EVERYTHING)
-    return telling[0] if len(telling) == 1 else All(telling)
+    return telling[0] if len(telling) == 1 else And(telling)
 
 
 def _metric(name: str, budget_type: BudgetType) -> str:

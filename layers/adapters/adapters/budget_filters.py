@@ -12,9 +12,10 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from attribution.conditions import CASES, COMPARISONS, And, MatchOption, Not, Or
 from attribution.meters import TokenKind
 from attribution.models import model_of_name
-from attribution.scopes import CHARGE_DIMENSIONS, EVERYTHING, All, AnyOf, Filter, Match, MatchOption, Not
+from attribution.scopes import CHARGE_DIMENSIONS, EVERYTHING, Filter, Match
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,10 +56,10 @@ class _Leaf(Document):
 
     def option(self) -> tuple[MatchOption, bool]:
         """How values are compared, and whether letter case does not matter."""
-        chosen = [o for o in self.MatchOptions if o not in _CASES]
-        unknown = [o for o in chosen if o not in MatchOption.__members__]
+        chosen = [o for o in self.MatchOptions if o not in CASES]
+        unknown = [o for o in chosen if o not in COMPARISONS]
         if unknown:
-            raise Unusable("MatchOptions", f"{unknown[0]} compares nothing in this ledger; choose from {sorted(MatchOption)}")
+            raise Unusable("MatchOptions", f"{unknown[0]} compares nothing in this ledger; choose from {sorted(COMPARISONS)}")
         if len(chosen) > 1:
             raise Unusable("MatchOptions", f"{' and '.join(chosen)} exclude each other")
         option = MatchOption(chosen[0]) if chosen else MatchOption.EQUALS if self.Values else MatchOption.ABSENT
@@ -69,7 +70,6 @@ class _Leaf(Document):
         return option, "CASE_INSENSITIVE" in self.MatchOptions
 
 
-_CASES = ("CASE_SENSITIVE", "CASE_INSENSITIVE")
 _DEPTH = 10
 
 
@@ -120,7 +120,7 @@ def _combined(root: str, parts: tuple[ExpressionDocument, ...], vocabulary: Voca
             filters.append(part.filter(vocabulary, depth + 1))
         except Unusable as unusable:
             raise unusable.inside(f"[{i}]") from None
-    return All(tuple(filters)) if root == "And" else AnyOf(tuple(filters))
+    return And(tuple(filters)) if root == "And" else Or(tuple(filters))
 
 
 _AWS_DIMENSIONS = {
@@ -230,7 +230,7 @@ def cost_filters(filters: Mapping[str, tuple[str, ...]], vocabulary: Vocabulary)
             parts += _cost_filter(key, values, vocabulary)
         except Unusable as unusable:
             raise Unusable(f"CostFilters.{key}", unusable.reason) from None
-    return parts[0] if len(parts) == 1 else All(tuple(p for p in parts if p != EVERYTHING))
+    return parts[0] if len(parts) == 1 else And(tuple(p for p in parts if p != EVERYTHING))
 
 
 _COST_FILTERS = {

@@ -207,14 +207,15 @@ def amounts_of_row(row: str) -> tuple[str, Costs]:
 def sum_to_row(value: str, currency: str, day_sum: Sum) -> str:
     """One value of a dimension with its sum as one line."""
     units = {kind: number_text(count) for kind, count in sorted(day_sum.units.items())}
-    return _ROW.encode([value, currency, day_sum.requests, units, *map(number_text, day_sum.costs.amounts())])
+    amounts = map(number_text, (day_sum.usage_cost, *day_sum.costs.amounts()))
+    return _ROW.encode([value, currency, day_sum.requests, units, *amounts])
 
 
 def sum_from_row(row: str) -> tuple[tuple[str, str], Sum]:
     """A value and its currency, and their sum."""
-    value, currency, requests, units, *costs = json.loads(row)
+    value, currency, requests, units, usage, *costs = json.loads(row)
     counts = {kind: Decimal(count) for kind, count in units.items()}
-    return (value, currency), Sum(Costs(*map(Decimal, costs)), counts, requests)
+    return (value, currency), Sum(Costs(*map(Decimal, costs)), counts, requests, Decimal(usage))
 
 
 def coverage_to_row(place: Place, coverage: Coverage) -> str:

@@ -15,16 +15,10 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validat
 from pydantic.alias_generators import to_pascal
 
 from attribution.charges import SplitMethod
+from attribution.conditions import COMPARISONS, And, MatchOption, Not, Or
 from attribution.cost_categories import CostCategory, InheritedValueRule, RegularRule, Rule, SplitChargeRule
-from attribution.expressions import AWS_DIMENSIONS, And, Dimension, Expression, Match, MatchOption, Not, Or, Source
+from attribution.expressions import AWS_DIMENSIONS, Dimension, Expression, Match, Source
 
-_COMPARISONS = (
-    MatchOption.EQUALS,
-    MatchOption.ABSENT,
-    MatchOption.STARTS_WITH,
-    MatchOption.ENDS_WITH,
-    MatchOption.CONTAINS,
-)
 _ROOTS = ("And", "Or", "Not", "Dimensions", "Tags", "CostCategories")
 _ROOTS_BEYOND_AWS = ("RequestMetadata", "SessionTags")
 _INHERITED: dict[str, Source] = {
@@ -82,7 +76,7 @@ class LeafDocument(AwsDocument):
                 raise ValueError("MatchOption GREATER_THAN_OR_EQUAL is for anomaly subscriptions, not for cost categories")
             if option not in MatchOption.__members__:
                 raise ValueError(f"MatchOption {option!r} does not exist; choose from {', '.join(MatchOption)}")
-        compared = [option for option in options if option in _COMPARISONS]
+        compared = [option for option in options if option in COMPARISONS]
         if len(compared) > 1 or len(options) - len(compared) > 1:
             raise ValueError("name one of EQUALS, ABSENT, STARTS_WITH, ENDS_WITH, CONTAINS, and one of the two cases at most")
         return options
@@ -101,7 +95,7 @@ class LeafDocument(AwsDocument):
     @property
     def option(self) -> MatchOption:
         """How values are compared; without values a leaf asks whether there is none, as AWS reads it."""
-        stated = [option for option in self.match_options if option in _COMPARISONS]
+        stated = [option for option in self.match_options if option in COMPARISONS]
         if stated:
             return MatchOption(stated[0])
         return MatchOption.EQUALS if self.values else MatchOption.ABSENT

@@ -11,6 +11,8 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from datetime import date
+from decimal import Decimal
+from functools import lru_cache
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError, model_validator
@@ -31,9 +33,11 @@ from adapters.cost_category_documents import (
 from adapters.dynamodb import Item, Table, to_wire
 from adapters.route_documents import RouteDocument, SlackUsersDocument, problem_of_routes
 from adapters.validation import AWS_DEFINITION, SHORT_FORM, wrong_fields
+from attribution.anomalies import Monitor
 from attribution.budgets import Budget
 from attribution.canonical import content_hash, pairs
 from attribution.charges import SplitMethod
+from attribution.conditions import And
 from attribution.cost_categories import (
     EVIDENCE_ORDER,
     CostCategory,
@@ -45,7 +49,7 @@ from attribution.cost_categories import (
 )
 from attribution.days import DIMENSIONS
 from attribution.errors import PolicyInvalid
-from attribution.expressions import And, Dimension, Expression, Match, Source
+from attribution.expressions import Dimension, Expression, Match, Source
 from attribution.routes import Route, Viewer
 from attribution.rules import IncompleteLogging, Rules
 from attribution.shared_charges import SharedChargeRule, Within
@@ -195,6 +199,21 @@ AnyBudget = Annotated[
 ]
 
 
+class AnomalyMonitorDocument(_Document):
+    """What is watched for anomalies: every value of a dimension or cost category, or some of them, each by itself."""
+
+    name: Name
+    dimension: Name
+    values: tuple[Annotated[str, Field(max_length=2048)], ...] = ()
+    minimum_impact: Annotated[Decimal, Field(ge=0, allow_inf_nan=False)] = Decimal(50)
+    minimum_percent: Annotated[Decimal, Field(ge=0, allow_inf_nan=False)] = Decimal(40)
+    route: str = ""
+
+    def monitor(self) -> Monitor:
+        """The monitor as the core has it."""
+        return Monitor(self.name, self.dimension, self.values, self.minimum_impact, self.minimum_percent, self.route)
+
+
 def _inherited_keys(category: CostCategory) -> Iterator[str]:
     """The keys whose values a cost category takes over as its own."""
     for rule in category.rules:
@@ -212,12 +231,14 @@ class PolicyDocument(_Document):
     incomplete_logging: IncompleteLogging = IncompleteLogging.UNALLOCATED
     account_names: dict[Annotated[str, Field(pattern=r"^\d{12}$")], Annotated[str, Field(min_length=1, max_length=100)]] = {}
     budgets: Annotated[tuple[AnyBudget, ...], Field(max_length=MAX_BUDGETS)] = ()
+    anomaly_monitors: Annotated[tuple[AnomalyMonitorDocument, ...], Field(max_length=100)] | None = None
     routes: tuple[RouteDocument, ...] = ()
     slack_users: tuple[SlackUsersDocument, ...] = ()
 
     @model_validator(mode="after")
     def _routed(self) -> PolicyDocument:
-        named = [(budget.name, budget.channel) for budget in self.budgets if isinstance(budget, BudgetDocument)]
+        named = [(f"budget {b.name!r}", b.channel) for b in self.budgets if isinstance(b, BudgetDocument)]
+        named += [(f"anomaly monitor {m.name!r}", m.route) for m in self.anomaly_monitors or ()]
         problem = problem_of_routes(self.routes, named)
         if problem:
             raise ValueError(problem)
@@ -229,6 +250,7 @@ class PolicyDocument(_Document):
             ("cost category", [(c.name, day_of(c.effective_start)) for c in self.cost_categories]),
             ("shared charge", [(s.name, None) for s in self.shared_charges]),
             ("budget", [(b.name, None) for b in self.budgets]),
+            ("anomaly monitor", [(m.name, None) for m in self.anomaly_monitors or ()]),
         ]
         for kind, names in defined:
             repeated = sorted({name for name, start in names if names.count((name, start)) > 1})
@@ -239,6 +261,7 @@ class PolicyDocument(_Document):
                 raise ValueError(f"cost category {name!r}: that is a dimension of every charge; choose another name")
         self._check_references()
         self._check_shared_charges()
+        self._check_monitors()
         build_budgets(self.budgets, self.vocabulary())
         return self
 
@@ -272,6 +295,21 @@ class PolicyDocument(_Document):
                         f"shared charge {shared.name!r}: the target {target!r} is the source of a split charge rule, and would "
                         "keep what it gets"
                     )
+
+    def _check_monitors(self) -> None:
+        known = [*self.category_names(), *DIMENSIONS]
+        for monitor in self.anomaly_monitors or ():
+            if monitor.dimension not in known:
+                raise ValueError(
+                    f"anomaly monitor {monitor.name!r}: there is no dimension {monitor.dimension!r}; "
+                    f"choose from {', '.join(known)}"
+                )
+
+    def monitors(self) -> tuple[Monitor, ...]:
+        """What is watched for anomalies: unless it says otherwise, every cost category, principal and model."""
+        if self.anomaly_monitors is not None:
+            return tuple(document.monitor() for document in self.anomaly_monitors)
+        return tuple(Monitor(name, name) for name in (*self.category_names(), "iam_principal", "model"))
 
     def category_names(self) -> tuple[str, ...]:
         """The cost categories by name, in the document's order."""
@@ -314,7 +352,13 @@ def parse_policy(document: object) -> PolicyDocument:
 
 
 def _document(item: Item) -> PolicyDocument:
-    return parse_policy(json.loads(decompress(bytes(item["document"]))))
+    return _parsed(bytes(item["document"]))
+
+
+# A document of thousands of rules takes seconds to validate, and one invocation asks for it several times.
+@lru_cache(maxsize=2)
+def _parsed(compressed: bytes) -> PolicyDocument:
+    return parse_policy(json.loads(decompress(compressed)))
 
 
 class DynamoPolicy:
@@ -373,6 +417,10 @@ class DynamoPolicy:
         """The budgets, in the document's order."""
         document = self.document()
         return build_budgets(document.budgets, document.vocabulary())
+
+    def monitors(self) -> Sequence[Monitor]:
+        """What is watched for anomalies, in the document's order."""
+        return self.document().monitors()
 
     def routes(self) -> Sequence[Route]:
         """Where alerts are told, in the document's order."""

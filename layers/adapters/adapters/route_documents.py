@@ -116,14 +116,14 @@ class SlackUsersDocument(_Document):
 
 
 def problem_of_routes(routes: Sequence[RouteDocument], named: Sequence[tuple[str, str]]) -> str:
-    """What is wrong with routes together, and with the budgets that name one; empty where nothing is."""
+    """What is wrong with routes together, and with what names one; empty where nothing is."""
     names = [route.name for route in routes]
     repeated = sorted({name for name in names if names.count(name) > 1})
     if repeated:
         return f"route {repeated[0]!r} is defined twice"
-    for budget, name in named:
+    for what, name in named:
         if name and name not in (*names, DEFAULT_ROUTE):
-            return f"budget {budget!r}: there is no route {name!r}; choose from {sorted({*names, DEFAULT_ROUTE})}"
+            return f"{what}: there is no route {name!r}; choose from {sorted({*names, DEFAULT_ROUTE})}"
     unmatched = [route.name for route in routes if not route.match]
     if len(unmatched) > 1:
         return f"route {unmatched[1]!r} is never used: {unmatched[0]!r} before it takes everything that no route matches"

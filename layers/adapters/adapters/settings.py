@@ -101,16 +101,19 @@ class AllocateCharges(Ledger, WorkBucket):
     directory_queue_url: Name
 
 
-class EvaluateBudgets(Ledger, WorkBucket):
+class Alerts(Ledger):
     alerts_table: Name
 
 
-class Alerts(Settings):
-    alerts_table: Name
-    ledger_retention_days: int = Field(ge=30)
+class DetectAnomalies(Alerts, WorkBucket):
+    pass
 
 
-class DeliverAlerts(Alerts, Ledger, WorkBucket):
+class EvaluateBudgets(Alerts, WorkBucket):
+    pass
+
+
+class DeliverAlerts(Alerts, WorkBucket):
     alert_retry_queue_url: Name
     alert_topic_arn: Name
     slack_secret_arn: str = ""
@@ -126,12 +129,12 @@ class DeliverAlerts(Alerts, Ledger, WorkBucket):
         return bool(self.slack_signing_secret_arn)
 
 
-class AnswerSlack(Alerts, Ledger, Invocations):
+class AnswerSlack(Alerts, Invocations):
     slack_signing_secret_arn: str = ""
     slack_allowed_hosts: CommaSeparated = ("hooks.slack.com", "hooks.slack-gov.com")
 
 
-class CompileDigests(Alerts, Ledger):
+class CompileDigests(Alerts):
     pass
 
 

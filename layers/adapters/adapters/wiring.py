@@ -21,7 +21,6 @@ from adapters.settings import (
     AllocateCharges,
     AnswerSlack,
     DeliverAlerts,
-    EvaluateBudgets,
     IngestCostReport,
     Invocations,
     Ledger,
@@ -38,6 +37,7 @@ if TYPE_CHECKING:
     from adapters.alerts import DynamoOutbox
     from adapters.announced_manifests import DynamoAnnouncedManifests
     from adapters.announcements import EventBridgeAnnouncements
+    from adapters.anomalies import DynamoAnomalies
     from adapters.budget_sums import DynamoBudgetSums
     from adapters.channels.routed import SlackChannels
     from adapters.channels.slack import SlackReplies
@@ -195,6 +195,12 @@ def budget_sums(settings: Ledger) -> DynamoBudgetSums:
     return DynamoBudgetSums(ledger_table(settings), clock)
 
 
+def anomalies(settings: Ledger) -> DynamoAnomalies:
+    from adapters.anomalies import DynamoAnomalies
+
+    return DynamoAnomalies(ledger_table(settings), settings.ledger_retention_days, clock)
+
+
 def deliveries(settings: Ledger) -> DynamoDeliveries:
     from adapters.deliveries import DynamoDeliveries
 
@@ -255,7 +261,7 @@ def announcements() -> EventBridgeAnnouncements:
     return EventBridgeAnnouncements(client("events"))
 
 
-def outbox(settings: Alerts | EvaluateBudgets) -> DynamoOutbox:
+def outbox(settings: Alerts) -> DynamoOutbox:
     from adapters.alerts import DynamoOutbox
 
     return DynamoOutbox(Table(client("dynamodb"), settings.alerts_table), settings.ledger_retention_days, clock)

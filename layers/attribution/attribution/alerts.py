@@ -111,7 +111,8 @@ class Figures:
 class Subject:
     """What a budget counts, in words, and whose it is: `owners` decide the route and who may act.
 
-    `adjusts_itself`: its limit follows earlier spend, so that another limit does not mean that somebody edited it.
+    `adjusts_itself`: its limit follows earlier spend, so that another limit does not mean that somebody edited it. Of an
+    anomaly (`is_anomaly`) the limit is what was expected, and `note` its state in a word.
     """
 
     counts: str
@@ -120,6 +121,8 @@ class Subject:
     route: str = ""
     ends_at: datetime | None = None
     adjusts_itself: bool = False
+    is_anomaly: bool = False
+    note: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,6 +239,12 @@ class Alert:
     digest: str = ""
     delivery: Delivery = Delivery()
     version: int = 0
+
+    @property
+    def highest(self) -> Threshold | None:
+        """The threshold that speaks for all that are crossed: the highest; of equal ones what happened, not what will."""
+        ranked = sorted(self.crossed, key=lambda t: (t.amount is not None, t.amount or ZERO, t.kind is ThresholdKind.ACTUAL))
+        return ranked[-1] if ranked else None
 
     @property
     def is_critical(self) -> bool:

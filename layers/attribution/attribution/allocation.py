@@ -297,13 +297,3 @@ def _estimate(item: Usage, kind: TokenKind, pricing: Pricing) -> tuple[Costs, Pr
         return Costs.uniform(amount), PriceBasis.UNPRICED
     key = item.key
     return pricing.costs_of(amount, item.counters.units[kind], key.meter(kind), key.region, key.usage_date)
-
-
-def unallocated_by_reason(charges: Iterable[AllocatedCharge], category: str) -> Mapping[str, Costs]:
-    """What no owner was found for in one cost category, by reason."""
-    grouped: dict[str, list[Costs]] = defaultdict(list)
-    for charge in charges:
-        for value in charge.categories:
-            if value.category == category and not value.is_allocated:
-                grouped[value.reason].append(charge.costs)
-    return {reason: sum_costs(costs) for reason, costs in sorted(grouped.items())}

@@ -18,6 +18,7 @@ from attribution.canonical import number_text
 from attribution.forecasts import LONGEST_HISTORY_DAYS, Forecast, NoForecast, forecast_total
 from attribution.money import EXACT, QUANTUM, ZERO, Money, add, multiply, subtract, total
 from attribution.scopes import Scope
+from attribution.wording import percent_of
 
 AWS_FORECAST_HISTORY_DAYS = 35
 """AWS: "requires approximately 5 weeks of usage data to generate budget forecasts"."""
@@ -173,10 +174,6 @@ class Budget:
         last = min(period.last_day, self.end) if self.end else period.last_day
         return BudgetPeriod(self.time_unit, first, last)
 
-    def current_period(self, now: datetime) -> BudgetPeriod | None:
-        """The period that runs now in the budget's time zone."""
-        return None if self.is_expired(now) else self.period_of(local_date(now, self.zone))
-
 
 @dataclass(frozen=True, slots=True)
 class DayAmount:
@@ -212,13 +209,12 @@ class Driver:
 class Spend:
     """Actual spend of a budget in one period. Billed and estimated days are summed apart and never shown as one number.
 
-    `drivers` are there where the spend is told to people. `daily` are the days of the period that the ledger has.
+    `drivers` are there where the spend is told to people.
     """
 
     billed: Decimal = ZERO
     estimated: Decimal = ZERO
     drivers: tuple[Driver, ...] = ()
-    daily: tuple[tuple[date, Decimal], ...] = ()
 
     @property
     def actual(self) -> Decimal:
@@ -228,10 +224,11 @@ class Spend:
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """One budget in one period, as of an instant. `limit` is in the budget's unit, resolved for this period.
+    """One budget in one period, as it was found. `limit` is in the budget's unit, resolved for this period.
 
     `forecast` is of the period's total; `NoForecast` says why there is none. `days_over` is how much of the period has passed,
-    in days that are complete; `look_back_periods` how many periods an auto-adjusted limit is the average of.
+    in days that are complete; `look_back_periods` how many periods an auto-adjusted limit is the average of. `daily` are the
+    days of the period that the ledger has.
     """
 
     budget: Budget
@@ -240,18 +237,8 @@ class Evaluation:
     spend: Spend
     forecast: Forecast | NoForecast
     days_over: int
-    as_of: datetime
     look_back_periods: int = 0
     daily: tuple[tuple[date, Decimal], ...] = ()
-
-    @property
-    def label(self) -> str:
-        """The period with its time zone, for people: `2026-11 (Europe/Paris)`."""
-        return f"{self.period} ({self.budget.zone_name})"
-
-    @property
-    def is_over(self) -> bool:
-        return self.period.is_over(self.budget.zone, self.as_of)
 
     @property
     def pace_percent(self) -> int:
@@ -267,28 +254,15 @@ class Evaluation:
 
 @dataclass(frozen=True, slots=True)
 class Crossing:
-    """A notification and whether it is in alarm.
-
-    Where one change crosses several thresholds, the highest one tells; where it takes spend back below several, the lowest
-    does; an actual threshold tells for forecast ones at or below it. The others are `told_by_another`.
-    """
+    """A notification and whether it is in alarm."""
 
     evaluation: Evaluation
     notification: Notification
     is_crossed: bool
-    told_by_another: bool = False
 
     @property
     def budget(self) -> Budget:
         return self.evaluation.budget
-
-    @property
-    def period(self) -> BudgetPeriod:
-        return self.evaluation.period
-
-    @property
-    def spend(self) -> Spend:
-        return self.evaluation.spend
 
     @property
     def threshold_amount(self) -> Decimal:
@@ -316,12 +290,11 @@ def evaluate(budget: Budget, period: BudgetPeriod, days: Days, now: datetime) ->
     spend = Spend(
         total(d.amount for d in counted.values() if not d.is_estimated),
         total(d.amount for d in counted.values() if d.is_estimated),
-        daily=tuple((day, counted[day].amount) for day in sorted(counted)),
     )
     over = min(max(0, (now.astimezone(UTC).date() - period.first_day).days), period.length_days)
     outlook = _forecast(budget, period, days, limit, now)
     daily = tuple((day, d.amount) for day, d in sorted(counted.items()))
-    return Evaluation(budget, period, limit, spend, outlook, over, now, look_back, daily)
+    return Evaluation(budget, period, limit, spend, outlook, over, look_back, daily)
 
 
 def _forecast(budget: Budget, period: BudgetPeriod, days: Days, limit: Decimal, now: datetime) -> Forecast | NoForecast:
@@ -430,10 +403,8 @@ def crossings(evaluation: Evaluation) -> tuple[Crossing, ...]:
     """
     budget = evaluation.budget
     judged = [n for n in dict.fromkeys(budget.notifications) if _can_be_judged(n, evaluation)]
-    holding = {n: n.holds(_compared(n, evaluation), evaluation.limit) for n in judged}
-    ranked = [n for n in judged if n.comparison is Comparison.GREATER_THAN]
     return tuple(
-        Crossing(evaluation, n, holding[n], any(_tells_for(o, n, holding, evaluation.limit) for o in ranked if o != n))
+        Crossing(evaluation, n, n.holds(_compared(n, evaluation), evaluation.limit))
         for n in sorted(judged, key=lambda n: (n.type, n.amount(evaluation.limit), n.comparison, n.threshold_type))
     )
 
@@ -452,25 +423,6 @@ def _compared(notification: Notification, evaluation: Evaluation) -> Decimal:
     if notification.type is NotificationType.FORECASTED and isinstance(evaluation.forecast, Forecast):
         return evaluation.forecast.p50
     return evaluation.spend.actual
-
-
-def _tells_for(other: Notification, one: Notification, holding: Mapping[Notification, bool], limit: Decimal) -> bool:
-    """Whether the message about another threshold tells the news of this one, too."""
-    if one.comparison is not Comparison.GREATER_THAN or holding[one] is not holding[other]:
-        return False
-    (theirs, their_key), (ours, our_key) = ((n.amount(limit), n.threshold_key) for n in (other, one))
-    if one.type is not other.type:
-        # What has happened is more than what was going to; neither tells for the other once spend is back below.
-        return holding[one] and one.type is NotificationType.FORECASTED and theirs >= ours
-    # Two ways to write one amount: the key decides, so that exactly one tells.
-    return (theirs, their_key) > (ours, our_key) if holding[one] else (theirs, their_key) < (ours, our_key)
-
-
-def percent_of(spend: Decimal, limit: Decimal) -> int:
-    """Spend as a whole percentage of the limit, rounded down: 79.9 % is not yet 80 %."""
-    if not limit:
-        return 0
-    return int(EXACT.divide_int(multiply(spend, Decimal(100)), limit))
 
 
 def driver_spans(period: BudgetPeriod, now: datetime) -> tuple[Sequence[date], Sequence[date]]:

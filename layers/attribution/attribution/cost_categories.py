@@ -14,8 +14,9 @@ from decimal import Decimal
 from functools import lru_cache
 
 from attribution.charges import CategoryValue, Confidence, Evidence, SplitMethod
+from attribution.conditions import leaves
 from attribution.errors import PolicyInvalid
-from attribution.expressions import BILL_DIMENSIONS, Dimension, Expression, Source, Subject, leaves
+from attribution.expressions import BILL_DIMENSIONS, Dimension, Expression, Source, Subject
 from attribution.usage import Pairs
 
 REQUEST_METADATA = "request_metadata"

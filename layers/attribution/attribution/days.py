@@ -12,8 +12,9 @@ from attribution.allocation import totals_by_currency
 from attribution.canonical import content_hash
 from attribution.charges import AllocatedCharge, Basis, Costs, sum_costs
 from attribution.coverage import Coverage, Place, cover, verify_coverage
-from attribution.money import total
+from attribution.money import ZERO, total
 from attribution.rules import Rules
+from attribution.shared_charges import USAGE_RECORD_TYPES
 from attribution.usage import Usage
 
 # Part of every version: raise it when the same inputs are to be allocated differently.
@@ -37,13 +38,23 @@ DIMENSIONS: Mapping[str, Callable[[AllocatedCharge], str]] = {
 _MANY = "iam_principal"
 
 
+def usage_cost(charge: AllocatedCharge) -> Decimal:
+    """What a charge adds to the cost of usage: its net billed cost, nothing where it is no record of usage."""
+    return charge.costs.net_billed_cost if charge.line_item_type in USAGE_RECORD_TYPES else ZERO
+
+
 @dataclass(frozen=True, slots=True)
 class Sum:
-    """A day (or a part of one) summed: costs by metric, tokens and other units by kind, requests."""
+    """A day (or a part of one) summed: costs by metric, tokens and other units by kind, requests.
+
+    `usage_cost` is the net billed cost of usage alone: tax, credits and fees come when AWS books them, not when somebody
+    spends.
+    """
 
     costs: Costs = field(default_factory=Costs)
     units: Mapping[str, Decimal] = field(default_factory=dict)
     requests: int = 0
+    usage_cost: Decimal = ZERO
 
     def __add__(self, other: Sum) -> Sum:
         return add_sums((self, other))
@@ -94,7 +105,8 @@ def summarize(charges: Sequence[AllocatedCharge], categories: Sequence[str]) -> 
 def _sum_of(kind: str, charges: Sequence[AllocatedCharge]) -> Sum:
     """The sum of charges in one currency, whose units are of one kind; an empty kind has none."""
     units = {kind: total(c.units for c in charges if c.units is not None)} if kind else {}
-    return Sum(sum_costs(c.costs for c in charges), units, sum(c.requests for c in charges))
+    costs, requests = sum_costs(c.costs for c in charges), sum(c.requests for c in charges)
+    return Sum(costs, units, requests, total(map(usage_cost, charges)))
 
 
 def _add_up(parts: Iterable[tuple[str, str, Sum]]) -> dict[tuple[str, str], Sum]:
@@ -111,7 +123,8 @@ def add_sums(sums: Sequence[Sum]) -> Sum:
         for kind, count in part.units.items():
             counts[kind].append(count)
     units = {kind: total(found) for kind, found in counts.items()}
-    return Sum(sum_costs(part.costs for part in sums), units, sum(part.requests for part in sums))
+    costs, requests = sum_costs(part.costs for part in sums), sum(part.requests for part in sums)
+    return Sum(costs, units, requests, total(part.usage_cost for part in sums))
 
 
 @dataclass(frozen=True, slots=True)

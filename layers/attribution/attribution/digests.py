@@ -96,7 +96,7 @@ def collected(digest: Digest | None, key: DigestKey, alert: Alert, until: dateti
     )
     others = (line for line in current.lines if line.key != str(alert.key))
     lines = tuple(sorted((*others, line_of(alert))))
-    title = f"{counted(len(lines), 'budget alert')} within ten minutes"
+    title = f"{counted(len(lines), 'alert')} within ten minutes"
     taken = replace(
         alert,
         told=alert.news,
@@ -114,4 +114,7 @@ def line_of(alert: Alert) -> DigestLine:
     is_open = alert.news_kind in (News.RAISED, News.ESCALATED, News.RAISED_AGAIN, News.REMINDED)
     rank = -figures.percent - (1_000_000 if alert.is_critical and is_open else 0)
     note = "" if is_open else str(alert.news_kind)
-    return DigestLine(rank, alert.key.budget, f"{figures.percent} % · {spent} of {limit}", note, str(alert.key))
+    amount = f"{figures.percent} % · {spent} of {limit}"
+    if alert.subject.is_anomaly:
+        amount = f"{spent} where {limit} was expected"
+    return DigestLine(rank, alert.key.budget, amount, note, str(alert.key))

@@ -9,7 +9,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import TypeAlias
 
+from attribution.conditions import MatchOption, Tree, fits
 from attribution.usage import Pairs
 
 
@@ -41,6 +43,10 @@ class Dimension(StrEnum):
 
 
 AWS_DIMENSIONS = tuple(Dimension)[:6]
+SHARE_MARK = "\0share"
+"""The key of request metadata by which a plan tells shares apart; nothing that a call carried. No name that people may write
+begins so, and every one sorts behind it.
+"""
 BILL_DIMENSIONS = frozenset(
     (Dimension.SERVICE_CODE, Dimension.USAGE_TYPE, Dimension.OPERATION, Dimension.FEATURE, Dimension.TOKEN_KIND)
 )
@@ -55,18 +61,6 @@ class Source(StrEnum):
     COST_CATEGORIES = "CostCategories"
     REQUEST_METADATA = "RequestMetadata"
     SESSION_TAGS = "SessionTags"
-
-
-class MatchOption(StrEnum):
-    """How a value is compared."""
-
-    EQUALS = "EQUALS"
-    ABSENT = "ABSENT"
-    STARTS_WITH = "STARTS_WITH"
-    ENDS_WITH = "ENDS_WITH"
-    CONTAINS = "CONTAINS"
-    CASE_SENSITIVE = "CASE_SENSITIVE"
-    CASE_INSENSITIVE = "CASE_INSENSITIVE"
 
 
 def session_name(iam_principal: str) -> str:
@@ -150,16 +144,7 @@ class Match:
         found = subject.read(self.source, self._compared_key())
         if found is None:
             return False
-        values: tuple[str, ...] = self.values
-        if self.ignores_case:
-            found, values = found.casefold(), tuple(value.casefold() for value in values)
-        if self.option is MatchOption.EQUALS:
-            return found in values
-        if self.option is MatchOption.STARTS_WITH:
-            return found.startswith(values)
-        if self.option is MatchOption.ENDS_WITH:
-            return found.endswith(values)
-        return any(value in found for value in values)
+        return fits(found, self.values, self.option, ignores_case=self.ignores_case)
 
     def _compared_key(self) -> str:
         """AWS compares an account's id where a rule says `EQUALS`, and its name where one asks for a part of it."""
@@ -170,48 +155,10 @@ class Match:
 
     def _is_absent(self, subject: Subject) -> bool:
         if not self.key:
-            return not subject.pairs(self.source)
+            return not subject.pairs(self.source).keys() - {SHARE_MARK}
         found = subject.read(self.source, self.key)
         # A dimension and a cost category always are; they are absent where they have no value. A tag may be there and empty.
         return found is None if self.source is not Source.DIMENSIONS else not found
 
 
-@dataclass(frozen=True, slots=True)
-class And:
-    """All operands hold."""
-
-    operands: tuple[Expression, ...]
-
-    def holds(self, subject: Subject) -> bool:
-        return all(operand.holds(subject) for operand in self.operands)
-
-
-@dataclass(frozen=True, slots=True)
-class Or:
-    """Any operand holds."""
-
-    operands: tuple[Expression, ...]
-
-    def holds(self, subject: Subject) -> bool:
-        return any(operand.holds(subject) for operand in self.operands)
-
-
-@dataclass(frozen=True, slots=True)
-class Not:
-    """The operand does not hold."""
-
-    operand: Expression
-
-    def holds(self, subject: Subject) -> bool:
-        return not self.operand.holds(subject)
-
-
-Expression = And | Or | Not | Match
-
-
-def leaves(expression: Expression) -> tuple[Match, ...]:
-    """Every leaf of an expression, in its order."""
-    if isinstance(expression, Match):
-        return (expression,)
-    operands = (expression.operand,) if isinstance(expression, Not) else expression.operands
-    return tuple(leaf for operand in operands for leaf in leaves(operand))
+Expression: TypeAlias = Tree[Match]

@@ -1,8 +1,8 @@
 """What a period is going to cost: its total at P10, P50 and P90, how probably it passes a limit, and on which day.
 
-A pure function of the daily amounts so far. It brings out the weekday pattern, follows the level with four simple models (mean
-of the last weeks, exponential smoothing, smoothing with half the trend, the mean of these), and takes the one that would have
-been nearest to the following week at each of the last weeks' days. The width of the interval is that of the sum which is told,
+A pure function of the daily amounts so far. It brings out the weekday pattern, follows the level with five simple models (the
+means of 4 and of 12 weeks, exponential smoothing, smoothing with half the trend, the mean of these), and takes the one that
+would have been nearest over past spans as long as the one to come. The width of the interval is that of the sum which is told,
 not of its days, and is calibrated on the same past weeks. `make backtest` holds it against other methods; docs/budgets.md has
 the figures.
 

@@ -18,6 +18,7 @@ from attribution.charges import AllocatedCharge, Costs
 from attribution.cost_categories import REQUEST_METADATA, CostCategory, EvidenceRule
 from attribution.days import UNALLOCATED, DayVersion
 from attribution.errors import LedgerConflict
+from attribution.expressions import SHARE_MARK
 from attribution.money import ZERO, add, subtract, total
 from attribution.rules import Rules
 from attribution.usage import Usage
@@ -25,21 +26,18 @@ from attribution.usage import Usage
 NOT_DEFINED = "(not defined)"
 """The owner in a cost category that one of the two policies does not have."""
 
-# No name that people may write begins so, and every one sorts behind it.
-_MARK = "\0share"
-
 
 def marked(usage: Iterable[Usage]) -> list[Usage]:
     """Counters that an allocation keeps apart, in the order in which it splits a charge over them."""
     return [
-        replace(item, key=replace(item.key, request_metadata=((_MARK, f"{number:08d}"), *item.key.request_metadata)))
+        replace(item, key=replace(item.key, request_metadata=((SHARE_MARK, f"{number:08d}"), *item.key.request_metadata)))
         for number, item in enumerate(sorted(usage, key=lambda u: u.key))
     ]
 
 
 def with_mark(rules: Rules) -> Rules:
     """The rules, and a last cost category that keeps shares apart. All have a value of it, so that nothing shares it out."""
-    mark = CostCategory(_MARK, (EvidenceRule((_MARK,), order=(REQUEST_METADATA,)),), default_value="-")
+    mark = CostCategory(SHARE_MARK, (EvidenceRule((SHARE_MARK,), order=(REQUEST_METADATA,)),), default_value="-")
     return replace(rules, categories=(*rules.categories, mark))
 
 
@@ -68,7 +66,7 @@ def moves(before: DayVersion, after: DayVersion, metric: str) -> dict[Move, Move
     """
     if totals_by_currency(before.charges) != totals_by_currency(after.charges):
         raise LedgerConflict(f"prices or the bill of {before.usage_date} changed while it was planned: plan again")
-    categories = {c.category for day in (before, after) for charge in day.charges for c in charge.categories} - {_MARK}
+    categories = {c.category for day in (before, after) for charge in day.charges for c in charge.categories} - {SHARE_MARK}
     found: dict[Move, Moved] = defaultdict(Moved)
     for category in sorted(categories):
         old, new = _by_charge(before.charges, category, metric), _by_charge(after.charges, category, metric)
@@ -89,7 +87,7 @@ def _by_charge(charges: Iterable[AllocatedCharge], category: str, metric: str) -
     """The shares of each origin charge and currency."""
     found: dict[tuple[str, str], Shares] = defaultdict(lambda: defaultdict(lambda: defaultdict(lambda: ZERO)))
     for charge in charges:
-        owners = found[charge.origin, charge.currency][charge.value_of(_MARK)]
+        owners = found[charge.origin, charge.currency][charge.value_of(SHARE_MARK)]
         is_known = any(value.category == category for value in charge.categories)
         owner = (charge.value_of(category) or UNALLOCATED) if is_known else NOT_DEFINED
         owners[owner] = add(owners[owner], _amount(charge.costs, metric))

@@ -11,6 +11,9 @@ from typing import NamedTuple, Protocol
 
 from attribution.adjustments import Adjustment
 from attribution.alerts import Alert, AlertKey, Message
+from attribution.anomalies import Monitor
+from attribution.anomaly_tracking import Change as AnomalyChange
+from attribution.anomaly_tracking import Feedback, TrackedAnomaly
 from attribution.budgets import Budget
 from attribution.calibration import Calibration, Pricing
 from attribution.charges import AllocatedCharge, OriginCharge
@@ -276,6 +279,21 @@ class BudgetSums(Protocol):
     def keep(self, pointer: DayPointer, sums: Mapping[str, Decimal]) -> None: ...
 
 
+class Anomalies(Protocol):
+    """Anomalies that were found, and what people say of them. A write that loses against another one answers False."""
+
+    def since(self, first_day: date) -> Sequence[TrackedAnomaly]: ...
+    def put(self, anomaly: TrackedAnomaly, *, replacing: TrackedAnomaly | None) -> bool: ...
+    def feedback(self) -> Sequence[Feedback]: ...
+    def judge(self, feedback: Feedback) -> None: ...
+
+
+class AnomalyNews(Protocol):
+    """Tells of an anomaly; it may be told twice where an attempt ended before it was remembered."""
+
+    def tell(self, change: AnomalyChange, anomaly: TrackedAnomaly) -> None: ...
+
+
 class Prices(Protocol):
     """Known prices."""
 
@@ -399,6 +417,7 @@ class Policy(Protocol):
 
     def rules(self, on: date) -> Rules: ...
     def budgets(self) -> Sequence[Budget]: ...
+    def monitors(self) -> Sequence[Monitor]: ...
 
 
 class RuleHistory(Protocol):

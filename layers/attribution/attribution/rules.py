@@ -8,8 +8,9 @@ from enum import StrEnum
 
 from attribution.canonical import content_hash
 from attribution.charges import CategoryValue
+from attribution.conditions import leaves
 from attribution.cost_categories import CostCategory, EvidenceRule, in_order_of_reference
-from attribution.expressions import Dimension, Source, Subject, leaves
+from attribution.expressions import Dimension, Source, Subject
 from attribution.shared_charges import SharedChargeRule
 
 # AWS compares the account's name also where a rule looks for a part of the account.
@@ -49,17 +50,12 @@ class Rules:
         incomplete_logging: IncompleteLogging = IncompleteLogging.UNALLOCATED,
         account_names: Mapping[str, str] | None = None,
     ) -> Rules:
-        """The rules; cost categories that ask for each other in a circle are an error."""
-        ordered = in_order_of_reference(list(categories))
-        return cls(ordered, tuple(shared_charges), incomplete_logging).with_account_names(account_names or {})
+        """The rules; cost categories that ask for each other in a circle are an error.
 
-    def with_account_names(self, names: Mapping[str, str]) -> Rules:
-        """The rules with these names, too, where none is stated yet. Names that no rule asks for are left out: a new one would
-        make new versions of days for nothing.
+        Names of accounts that no rule asks for are left out: a new one would make new versions of days for nothing.
         """
-        if not self.ask_for_account_names:
-            return self
-        return replace(self, account_names={**names, **self.account_names})
+        rules = cls(in_order_of_reference(list(categories)), tuple(shared_charges), incomplete_logging)
+        return replace(rules, account_names=account_names) if account_names and rules.ask_for_account_names else rules
 
     def asked(self) -> frozenset[tuple[Source, str]]:
         """Everything that the rules look at."""

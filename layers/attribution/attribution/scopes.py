@@ -10,11 +10,12 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
-from enum import StrEnum
 from functools import cached_property
+from typing import TypeAlias
 
 from attribution.canonical import content_hash
-from attribution.charges import COST_METRICS, AllocatedCharge
+from attribution.charges import AllocatedCharge
+from attribution.conditions import And, MatchOption, Not, Or, Tree, fits, leaves
 from attribution.days import DIMENSIONS, UNALLOCATED
 from attribution.meters import METERED_IN_TOKENS, TokenKind
 from attribution.money import ZERO, add
@@ -37,88 +38,32 @@ def value_of(charge: AllocatedCharge, dimension: str) -> str:
     return known(charge) if known else charge.value_of(dimension) or UNALLOCATED
 
 
-class MatchOption(StrEnum):
-    """How a value is compared; AWS's names."""
-
-    EQUALS = "EQUALS"
-    STARTS_WITH = "STARTS_WITH"
-    ENDS_WITH = "ENDS_WITH"
-    CONTAINS = "CONTAINS"
-    ABSENT = "ABSENT"
-
-
 @dataclass(frozen=True, slots=True)
 class Match:
-    """A dimension has one of some values; `ABSENT`: it has none."""
+    """A dimension has one of some values; `ABSENT`: it has none. Its subject tells the value of each dimension."""
 
     dimension: str
     values: tuple[str, ...] = ()
     option: MatchOption = MatchOption.EQUALS
     ignore_case: bool = False
 
-    def holds(self, value: str) -> bool:
+    def holds(self, subject: Callable[[str], str]) -> bool:
+        value = subject(self.dimension)
         if self.option is MatchOption.ABSENT:
             return value in ("", UNALLOCATED)
-        value, wanted = (value.casefold(), [v.casefold() for v in self.values]) if self.ignore_case else (value, self.values)
-        match self.option:
-            case MatchOption.STARTS_WITH:
-                return any(value.startswith(v) for v in wanted)
-            case MatchOption.ENDS_WITH:
-                return any(value.endswith(v) for v in wanted)
-            case MatchOption.CONTAINS:
-                return any(v in value for v in wanted)
-            case _:
-                return value in wanted
+        # What stands for no owner is named as a whole, and is no name that a part of could be looked for.
+        if value == UNALLOCATED and self.option is not MatchOption.EQUALS:
+            return False
+        return fits(value, self.values, self.option, ignores_case=self.ignore_case)
 
 
-@dataclass(frozen=True, slots=True)
-class All:
-    """Every one of some filters holds; of none: everything matches."""
-
-    of: tuple[Filter, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class AnyOf:
-    """At least one of some filters holds; of none: nothing matches."""
-
-    of: tuple[Filter, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Not:
-    """A filter does not hold."""
-
-    of: Filter
-
-
-Filter = Match | All | AnyOf | Not
-EVERYTHING = All()
-
-
-def matches(condition: Filter, value: Callable[[str], str]) -> bool:
-    """Whether a filter holds for something whose dimensions `value` tells."""
-    match condition:
-        case Match():
-            return condition.holds(value(condition.dimension))
-        case All(parts):
-            return all(matches(part, value) for part in parts)
-        case AnyOf(parts):
-            return any(matches(part, value) for part in parts)
-        case Not(part):
-            return not matches(part, value)
+Filter: TypeAlias = Tree[Match]
+EVERYTHING: Filter = And()
 
 
 def dimensions_of(condition: Filter) -> Iterator[str]:
     """The dimensions that a filter tests."""
-    match condition:
-        case Match():
-            yield condition.dimension
-        case Not(part):
-            yield from dimensions_of(part)
-        case All(parts) | AnyOf(parts):
-            for part in parts:
-                yield from dimensions_of(part)
+    return (leaf.dimension for leaf in leaves(condition))
 
 
 def describe(condition: Filter) -> str:
@@ -131,14 +76,14 @@ def describe(condition: Filter) -> str:
             return f"{dimension}{how}: {', '.join(values)}"
         case Not(part):
             return f"not {_in_words(part)}"
-        case All(parts):
+        case And(parts):
             return "; ".join(_in_words(part) for part in parts) or "everything"
-        case AnyOf(parts):
+        case Or(parts):
             return " or ".join(_in_words(part) for part in parts) or "nothing"
 
 
 def _in_words(condition: Filter) -> str:
-    is_compound = isinstance(condition, All | AnyOf) and len(condition.of) > 1
+    is_compound = isinstance(condition, And | Or) and len(condition.operands) > 1
     return f"({describe(condition)})" if is_compound else describe(condition)
 
 
@@ -147,7 +92,7 @@ def required_values(condition: Filter) -> Iterator[tuple[str, str]]:
     match condition:
         case Match(dimension, values, MatchOption.EQUALS, _):
             yield from ((dimension, value) for value in values)
-        case All(parts):
+        case And(parts):
             for part in parts:
                 yield from required_values(part)
 
@@ -158,9 +103,9 @@ def _plain(condition: Filter) -> list[object]:
             return ["match", condition.dimension, condition.values, condition.option, condition.ignore_case]
         case Not(part):
             return ["not", _plain(part)]
-        case All(parts):
+        case And(parts):
             return ["all", *(_plain(part) for part in parts)]
-        case AnyOf(parts):
+        case Or(parts):
             return ["any", *(_plain(part) for part in parts)]
 
 
@@ -174,10 +119,6 @@ class Measure:
     metric: str = "billed_cost"
     unit: str = "USD"
     token_kinds: tuple[TokenKind, ...] = METERED_IN_TOKENS
-
-    @property
-    def is_cost(self) -> bool:
-        return self.metric in COST_METRICS
 
     def of(self, charge: AllocatedCharge) -> Decimal:
         """What counts of a charge; of another currency, or another kind of unit, nothing does."""
@@ -232,7 +173,7 @@ class ScopeIndex:
         if found is None:
             of = dict(zip(self._tested, values, strict=True))
             candidates = [s for name, by_value in self._by_value.items() for s in by_value.get(of[name], ())]
-            found = tuple(s for s in (*candidates, *self._others) if matches(s.filter, of.__getitem__))
+            found = tuple(s for s in (*candidates, *self._others) if s.filter.holds(of.__getitem__))
             self._found[values] = found
         return found
 
@@ -242,7 +183,7 @@ def _required(condition: Filter) -> Match | None:
     match condition:
         case Match(option=MatchOption.EQUALS, ignore_case=False):
             return condition
-        case All(parts):
+        case And(parts):
             return next((r for part in parts if (r := _required(part)) is not None), None)
         case _:
             return None

@@ -90,5 +90,4 @@ def read_spending(days: LedgerDays, dimension: str, span: Span, wanted: Callable
 def _pointers(days: LedgerDays, span: Span) -> Mapping[date, DayPointer]:
     periods = sorted({BillingPeriod.of(day) for day in span.days})
     found = [entry for period in periods for entry in days.pointers(period).items()]
-    found = [entry for period in periods for entry in days.pointers(period).items()]
     return {day: pointer for day, pointer in found if span.first <= day <= span.last}

@@ -19,7 +19,8 @@ from pydantic import ValidationError
 
 from attribution.budgets import Budget, Evaluation, FixedLimit, PlannedLimits
 from attribution.charges import Basis
-from attribution.scopes import All, AnyOf, Match, MatchOption, Not
+from attribution.conditions import And, MatchOption, Not, Or
+from attribution.scopes import Match
 from tests.support.budgets import World, aws_budget, built, forecasted, notification
 
 GUIDE, SEEN, OURS = "guide: ", "seen: ", "ours: "
@@ -406,7 +407,7 @@ MEANING: list[tuple[str, str, dict[str, Any], Callable[[Budget], Any], Any]] = [
         "two keys",
         {"CostFilters": {"LinkedAccount": ["111122223333", "444455556666"], "CostCategory": ["team$search"]}},
         lambda b: b.scope.filter,
-        All((TEAM, Match("account", ("111122223333", "444455556666")))),
+        And((TEAM, Match("account", ("111122223333", "444455556666")))),
     ),
     (
         "Specifies whether a budget includes credits",
@@ -449,7 +450,7 @@ MEANING: list[tuple[str, str, dict[str, Any], Callable[[Budget], Any], Any]] = [
             },
         },
         lambda b: b.scope.filter,
-        AnyOf((TEAM, Not(Match("region", ("eu-",), MatchOption.STARTS_WITH)))),
+        Or((TEAM, Not(Match("region", ("eu-",), MatchOption.STARTS_WITH)))),
     ),
     (
         "To match costs that have no value for the key, set MatchOptions to ABSENT and omit Values",
@@ -477,7 +478,7 @@ MEANING: list[tuple[str, str, dict[str, Any], Callable[[Budget], Any], Any]] = [
         "the service",
         {"CostFilters": {"Service": ["Amazon Bedrock"]}},
         lambda b: b.scope.filter,
-        All(()),
+        And(()),
     ),
     (
         "Amazon Web Services set your start date to 01/01/18 00:00 UTC",

@@ -26,9 +26,10 @@ from attribution.budgets import (
     PlannedLimits,
     ThresholdType,
 )
+from attribution.conditions import And
 from attribution.errors import PolicyInvalid
 from attribution.meters import TokenKind
-from attribution.scopes import All, Match, Measure
+from attribution.scopes import Match, Measure
 from tests.support.budgets import aws_budget, built, forecasted, notification
 
 SHORT: dict[str, Any] = {"name": "search", "limit": {"amount": "1200"}, "dimension": "team", "values": ["search"]}
@@ -74,7 +75,7 @@ def test_the_short_form_says_all_that_aws_can_say() -> None:
     assert (budget.type, budget.unit, budget.time_unit) == (BudgetType.USAGE, "tokens", TimeUnit.QUARTERLY)
     assert budget.scope.measure.token_kinds == (TokenKind.OUTPUT,)
     assert (budget.start, budget.end, budget.zone) == (date(2026, 2, 1), date(2027, 1, 31), ZoneInfo("America/New_York"))
-    assert budget.scope.filter == All((Match("team", ("search",)), Match("model", ("amazon.nova-pro",))))
+    assert budget.scope.filter == And((Match("team", ("search",)), Match("model", ("amazon.nova-pro",))))
     assert budget.notifications == (
         Notification(Decimal(50)),
         Notification(Decimal(100), NotificationType.FORECASTED),

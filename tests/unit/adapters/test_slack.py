@@ -109,7 +109,13 @@ thresholds = st.builds(
 def alerts(draw: st.DrawFn) -> Alert:
     return Alert(
         key=AlertKey(draw(names), "2026-02"),
-        subject=Subject(draw(names), "billed_cost", tuple(draw(st.lists(st.tuples(names, names), max_size=3)))),
+        subject=Subject(
+            draw(names),
+            "billed_cost",
+            tuple(draw(st.lists(st.tuples(names, names), max_size=3))),
+            is_anomaly=draw(st.booleans()),
+            note=draw(st.sampled_from(["open", "withdrawn"]) | names),
+        ),
         figures=draw(figures()),
         state=draw(st.sampled_from(AlertState)),
         crossed=tuple(draw(st.lists(thresholds, max_size=4))),
@@ -280,6 +286,74 @@ def test_the_buttons_are_those_that_make_sense(state: AlertState, buttons: list[
     assert [element["action_id"] for element in row["elements"]] == buttons
 
 
+ANOMALY = replace(
+    ALERT,
+    key=AlertKey("anomaly: team=search", "2026-02-04"),
+    subject=Subject("team: search", "net_billed_cost", (("team", "search"),), is_anomaly=True, note="open"),
+    figures=Figures(
+        Money(Decimal(100)),
+        estimated=Decimal(700),
+        drivers=(Driver("role/search sonnet output us-east-1 (new)", Decimal(600)),),
+        daily=((date(2026, 2, 3), Decimal(100)), (date(2026, 2, 4), Decimal(700))),
+    ),
+    crossed=(Threshold(ThresholdKind.ACTUAL, "grown 0", "above $125.00, the most that could be expected"),),
+)
+
+
+def test_an_anomaly_says_who_spends_how_much_more_since_when_and_why() -> None:
+    text = json.dumps(alert_message(ANOMALY, BOT)["blocks"], ensure_ascii=False)
+
+    for said in (
+        "Anomaly: team: search, $700.00 where $100.00 was expected",
+        "Spend since 2026-02-04 is above $125.00, the most that could be expected.",
+        "*More than expected by*\\n$600.00 (+600 %)",
+        "role/search sonnet output us-east-1 (new): $600.00",
+    ):
+        assert said in text
+    assert "budget" not in re.sub(r'"value": "[^}]*}"', "", text)
+
+
+@pytest.mark.parametrize(
+    ("state", "expected"),
+    [
+        (AlertState.ALARM, ["Acknowledge", "Planned", "Not an issue"]),
+        (AlertState.ACKNOWLEDGED, ["Planned", "Not an issue"]),
+        (AlertState.RECOVERED, []),
+    ],
+)
+def test_the_buttons_of_an_anomaly_judge_it(state: AlertState, expected: list[str]) -> None:
+    blocks = alert_message(replace(ANOMALY, state=state), BOT)["blocks"]
+
+    assert [e["text"]["text"] for b in blocks if b["type"] == "actions" for e in b["elements"]] == expected
+
+
+@pytest.mark.parametrize(
+    ("note", "said"),
+    [
+        ("ended", "It is over"),
+        ("withdrawn", "The figures were restated"),
+        ("planned", "It was planned"),
+        ("not an issue", "It is not an issue"),
+        ("new normal", "this is the new normal"),
+    ],
+)
+def test_an_anomaly_that_is_over_says_why(note: str, said: str) -> None:
+    subject = replace(ANOMALY.subject, note=note)
+    over = replace(ANOMALY, subject=subject, state=AlertState.RECOVERED, crossed=(), news_kind=News.RECOVERED)
+
+    message = alert_message(over, BOT)
+
+    assert message["text"].startswith(f"{note.capitalize()}: Anomaly: team: search")
+    assert said in json.dumps(message["blocks"])
+    assert said in reply_message(over)["text"]
+
+
+def test_without_buttons_an_anomaly_says_how_to_judge_it() -> None:
+    text = json.dumps(alert_message(ANOMALY, WEBHOOK)["blocks"])
+
+    assert "bedrock-costs anomalies feedback 'team=search#2026-02-04' planned" in text
+
+
 def test_a_webhook_has_no_buttons_that_nobody_would_answer() -> None:
     assert not [b for b in alert_message(ALERT, WEBHOOK)["blocks"] if b["type"] == "actions"]
 
@@ -300,7 +374,7 @@ def test_an_owner_group_is_mentioned_when_the_budget_is_broken_and_not_before() 
 
 def test_a_storm_of_hundreds_is_one_message_that_counts_what_it_does_not_show() -> None:
     lines = tuple(DigestLine(i, f"budget-{i:03}", "90 % · $900.00 of $1,000.00") for i in range(500))
-    digest = Digest(DigestKey("r", "storm"), DigestKind.STORM, "500 budget alerts", "", lines, AT)
+    digest = Digest(DigestKey("r", "storm"), DigestKind.STORM, "500 alerts", "", lines, AT)
 
     message = digest_message(digest)
 

@@ -7,8 +7,9 @@ from decimal import Decimal
 from hypothesis import strategies as st
 
 from attribution.charges import SplitMethod
+from attribution.conditions import And, MatchOption, Not, Or
 from attribution.cost_categories import CostCategory, EvidenceRule, InheritedValueRule, RegularRule, Rule, SplitChargeRule
-from attribution.expressions import And, Dimension, Expression, Match, MatchOption, Not, Or, Source
+from attribution.expressions import Dimension, Expression, Match, Source
 from attribution.rules import IncompleteLogging, Rules
 from attribution.shared_charges import SharedChargeRule, Within
 from tests.unit.attribution.examples import ROLE, SONNET

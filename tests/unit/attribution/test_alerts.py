@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import datetime, timedelta
 from decimal import Decimal
+from itertools import permutations
 
 import pytest
 from hypothesis import given
@@ -73,6 +74,26 @@ def then(alert: Alert, amount: int | str, hours: int = 1) -> Alert:
     following = observe(seen(amount), alert, alert.changed_at + hours * HOUR)
     assert following is not None
     return following
+
+
+FORECASTED = {"kind": ThresholdKind.FORECASTED, "is_critical": False}
+
+
+@pytest.mark.parametrize(
+    ("crossed", "highest"),
+    [
+        ([threshold(80), threshold(100), threshold(80, name="FORECASTED#80", **FORECASTED)], "ACTUAL#100"),
+        ([threshold(100), threshold(100, name="FORECASTED#100", **FORECASTED)], "ACTUAL#100"),
+        ([threshold(80), threshold(100, name="FORECASTED#100", **FORECASTED)], "FORECASTED#100"),
+        ([threshold(50), threshold(10, name="ACTUAL#<10", amount=None)], "ACTUAL#50"),
+    ],
+)
+def test_the_highest_threshold_speaks_in_whatever_order_they_were_found(crossed: list[Threshold], highest: str) -> None:
+    for found in permutations(crossed):
+        alert = replace(raised(), crossed=found)
+
+        assert alert.highest is not None
+        assert alert.highest.name == highest
 
 
 def test_a_budget_below_its_thresholds_has_no_alert() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import astuple, replace
 from decimal import Decimal
 from typing import Any
@@ -18,7 +18,6 @@ from attribution.allocation import (
     allocate_day,
     estimate_day,
     totals_by_currency,
-    unallocated_by_reason,
     verify_conservation,
 )
 from attribution.canonical import content_hash
@@ -40,6 +39,16 @@ INPUT, OUTPUT = TokenKind.INPUT, TokenKind.OUTPUT
 def by_team(allocated: list[AllocatedCharge]) -> dict[str, Decimal]:
     teams = {a.value_of("team") for a in allocated}
     return {team: total(a.costs.billed_cost for a in allocated if a.value_of("team") == team) for team in teams}
+
+
+def unallocated_by_reason(charges: Iterable[AllocatedCharge], category: str) -> Mapping[str, Costs]:
+    """What no owner was found for in one cost category, by reason."""
+    grouped: dict[str, list[Costs]] = {}
+    for charge in charges:
+        for value in charge.categories:
+            if value.category == category and not value.is_allocated:
+                grouped.setdefault(value.reason, []).append(charge.costs)
+    return {reason: sum_costs(costs) for reason, costs in sorted(grouped.items())}
 
 
 def confidence_of(share: AllocatedCharge) -> Confidence:

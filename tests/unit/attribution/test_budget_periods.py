@@ -102,8 +102,6 @@ def test_a_period_is_cut_to_the_budgets_own_start_and_end() -> None:
 def test_a_custom_period_runs_once() -> None:
     once = bounded(TimeUnit.CUSTOM, date(2026, 11, 3), date(2027, 1, 15))
 
-    period = once.current_period(datetime(2026, 12, 24, tzinfo=UTC))
-
-    assert str(period) == "2026-11-03..2027-01-15"
-    assert once.current_period(datetime(2027, 1, 16, tzinfo=UTC)) is None
+    assert str(once.period_of(date(2026, 12, 24))) == "2026-11-03..2027-01-15"
+    assert once.period_of(date(2027, 1, 16)) is None
     assert once.is_expired(datetime(2027, 1, 16, tzinfo=UTC))

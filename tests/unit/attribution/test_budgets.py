@@ -22,7 +22,6 @@ from attribution.budgets import (
     FixedLimit,
     HistoricalLimit,
     Notification,
-    NotificationType,
     PlannedLimits,
     Spend,
     ancestors,
@@ -31,7 +30,6 @@ from attribution.budgets import (
     driver_spans,
     evaluate,
     known_days,
-    percent_of,
     resolve_limit,
     top_drivers,
 )
@@ -61,7 +59,7 @@ def spent(amount: str, estimated: str = "0") -> Spend:
 def evaluation(of: Budget, spend: Spend, forecast: Forecast | NoForecast = NONE) -> Evaluation:
     """An evaluation on the third of November that found so much."""
     assert isinstance(of.limit, FixedLimit)
-    return Evaluation(of, NOVEMBER, of.limit.amount, spend, forecast, 2, NOON)
+    return Evaluation(of, NOVEMBER, of.limit.amount, spend, forecast, 2)
 
 
 def judged(of: Budget, spend: Spend) -> tuple[Crossing, ...]:
@@ -70,10 +68,6 @@ def judged(of: Budget, spend: Spend) -> tuple[Crossing, ...]:
 
 def forecast(p50: str) -> Forecast:
     return Forecast(Decimal(p50), Decimal(p50), Decimal(p50), 50, None, 40, "combined")
-
-
-def telling(found: tuple[Crossing, ...]) -> list[int]:
-    return [int(c.notification.threshold) for c in found if not c.told_by_another]
 
 
 def days(amount: str, first: date, count: int) -> dict[date, DayAmount]:
@@ -102,55 +96,14 @@ def test_exactly_the_threshold_does_not_cross_it_and_the_smallest_amount_more_do
     assert crossing.is_crossed is (step > 0)
 
 
-@given(positive, percents, decimals())
-def test_exactly_one_crossed_and_one_uncrossed_threshold_tell(
-    limit: Decimal, thresholds: list[Decimal], billed: Decimal
-) -> None:
-    found = judged(budget(limit, tuple(thresholds)), Spend(billed))
-
-    for is_crossed, tells in ((True, max), (False, min)):
-        alike = [c for c in found if c.is_crossed is is_crossed]
-        expected = [tells(c.notification.threshold for c in alike)] if alike else []
-        assert [c.notification.threshold for c in alike if not c.told_by_another] == expected
-
-
-@given(percents, percents, decimals(4, 1).map(abs), decimals(4, 1).map(abs))
-def test_whatever_is_crossed_some_message_tells(
-    actual: list[Decimal], forecasted: list[Decimal], spend: Decimal, more: Decimal
-) -> None:
-    both = (
-        *(Notification(p) for p in actual),
-        *(Notification(p, NotificationType.FORECASTED) for p in forecasted),
-    )
-    total = str(spend + more)
-
-    found = crossings(evaluation(budget(Decimal(100), notifications=both), Spend(spend), forecast(total)))
-
-    crossed = [c for c in found if c.is_crossed]
-    assert not crossed or any(not c.told_by_another for c in crossed)
-    for c in crossed:
-        teller_is_no_lower = any(o.threshold_amount >= c.threshold_amount for o in crossed if not o.told_by_another)
-        assert teller_is_no_lower or not c.told_by_another
-
-
 @pytest.mark.parametrize(
-    ("amount", "crossed", "tell"),
-    [("800", [], [80]), ("800.01", [80], [80, 100]), ("1000", [80], [80, 100]), ("1000.01", [80, 100], [100])],
+    ("amount", "crossed"),
+    [("800", []), ("800.01", [80]), ("1000", [80]), ("1000.01", [80, 100])],
 )
-def test_a_budget_of_1000_with_thresholds_of_80_and_100_percent(amount: str, crossed: list[int], tell: list[int]) -> None:
+def test_a_budget_of_1000_with_thresholds_of_80_and_100_percent(amount: str, crossed: list[int]) -> None:
     found = judged(budget(), spent(amount))
 
     assert [int(c.notification.threshold) for c in found if c.is_crossed] == crossed
-    assert telling(found) == tell
-
-
-def test_an_actual_threshold_tells_for_a_forecast_one_that_is_not_higher() -> None:
-    both = (Notification(Decimal(80)), *(Notification(Decimal(p), NotificationType.FORECASTED) for p in (80, 120)))
-
-    found = crossings(evaluation(budget(notifications=both), spent("900"), forecast("1300")))
-
-    told = {(c.notification.type.value, int(c.notification.threshold)): c.told_by_another for c in found}
-    assert told == {("ACTUAL", 80): False, ("FORECASTED", 80): True, ("FORECASTED", 120): False}
 
 
 def test_billed_and_estimated_days_count_together_and_stay_apart() -> None:
@@ -159,22 +112,6 @@ def test_billed_and_estimated_days_count_together_and_stay_apart() -> None:
     assert spend.actual == Decimal("800.01")
     assert judged(budget(), spend)[0].is_crossed
     assert (spend.billed, spend.estimated) == (Decimal("799.99"), Decimal("0.02"))
-
-
-@given(decimals().map(abs), positive)
-def test_a_percentage_is_rounded_down_however_many_digits_the_spend_has(spend: Decimal, limit: Decimal) -> None:
-    percentage = percent_of(spend, limit)
-
-    exact = Fraction(*spend.as_integer_ratio()) * 100 / Fraction(*limit.as_integer_ratio())
-    assert percentage <= exact < percentage + 1
-
-
-@pytest.mark.parametrize(
-    ("spend", "limit", "percent"),
-    [("79.99999999999999999999999999999999", "100", 79), ("80", "100", 80), ("5", "0", 0), ("1E+30", "1", 10**32)],
-)
-def test_79_9_percent_is_not_yet_80(spend: str, limit: str, percent: int) -> None:
-    assert percent_of(Decimal(spend), Decimal(limit)) == percent
 
 
 @given(st.lists(st.tuples(st.integers(0, 59), decimals(20, 9), st.booleans()), max_size=40))

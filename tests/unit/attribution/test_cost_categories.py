@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from attribution.charges import Confidence, Evidence
+from attribution.conditions import MatchOption
 from attribution.cost_categories import (
     ACCOUNT_RULE,
     ACCOUNT_TAG,
@@ -33,7 +34,7 @@ from attribution.cost_categories import (
     in_order_of_reference,
 )
 from attribution.errors import PolicyInvalid
-from attribution.expressions import Dimension, Match, MatchOption, Source, Subject
+from attribution.expressions import Dimension, Match, Source, Subject
 from tests.unit.attribution.examples import ROLE, TEAM
 from tests.unit.attribution.strategies import owners
 

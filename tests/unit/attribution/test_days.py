@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from attribution.allocation import allocate_day, totals_by_currency
 from attribution.charges import AllocatedCharge, Basis, OriginCharge, SplitMethod, sum_costs
+from attribution.conditions import And, MatchOption, Not, Or
 from attribution.cost_categories import EvidenceRule, InheritedValueRule, RegularRule, SplitChargeRule, by_evidence
 from attribution.days import (
     DIMENSIONS,
@@ -23,11 +24,11 @@ from attribution.days import (
     summarize,
     usage_fingerprint,
 )
-from attribution.expressions import And, Match, MatchOption, Not, Or, Source
+from attribution.expressions import Match, Source
 from attribution.meters import TokenKind
 from attribution.money import total
 from attribution.rules import IncompleteLogging, Rules
-from attribution.shared_charges import SharedChargeRule, Within
+from attribution.shared_charges import USAGE_RECORD_TYPES, SharedChargeRule, Within
 from attribution.usage import Counters, Usage
 from tests.unit.attribution.examples import BY_TEAM, DAY, TEAM, USAGE_KEY, origin_charge, usage
 from tests.unit.attribution.strategies import charge_lists, usage_lists
@@ -51,7 +52,8 @@ def test_a_value_sums_exactly_the_charges_that_have_it(charges: list[OriginCharg
         for (value, currency), day_sum in sums[name].items():
             found = [a for a in allocated if (of(a), a.currency) == (value, currency)]
             units = {k: total(a.units for a in found if a.units is not None and a.meter.token_kind == k) for k in day_sum.units}
-            assert day_sum == Sum(sum_costs(a.costs for a in found), units, sum(a.requests for a in found))
+            usage_cost = total(a.costs.net_billed_cost for a in found if a.line_item_type in USAGE_RECORD_TYPES)
+            assert day_sum == Sum(sum_costs(a.costs for a in found), units, sum(a.requests for a in found), usage_cost)
             assert set(units) == {a.meter.token_kind for a in found if a.units is not None}
 
 
@@ -85,7 +87,7 @@ def test_what_nobody_owns_is_summed_under_its_own_name() -> None:
 def test_a_sum_without_units_says_nothing_of_units() -> None:
     (share,) = allocate_day([origin_charge(units=None)], [], BY_TEAM)
 
-    assert summarize([share], [])["region"] == {(share.region, "USD"): Sum(share.costs, {}, 0)}
+    assert summarize([share], [])["region"] == {(share.region, "USD"): Sum(share.costs, {}, 0, share.costs.net_billed_cost)}
 
 
 @given(usage_lists, st.randoms(use_true_random=False))

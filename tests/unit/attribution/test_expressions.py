@@ -12,8 +12,10 @@ import pytest
 
 from attribution.allocation import allocate_day, estimate_day
 from attribution.charges import Confidence, Evidence
+from attribution.conditions import MatchOption
 from attribution.cost_categories import CostCategory, InheritedValueRule, RegularRule
-from attribution.expressions import Dimension, Match, MatchOption, Source, Subject, session_name
+from attribution.day_directory import DayDirectory
+from attribution.expressions import Dimension, Match, Source, Subject, session_name
 from attribution.meters import TokenKind
 from attribution.rules import Rules
 from tests.unit.attribution.examples import PROFILE, ROLE, SONNET, origin_charge, usage
@@ -29,6 +31,7 @@ CARRIED = usage(
     project=PROJECT,
     lambda_function=FUNCTION,
 )
+DIRECTORY = DayDirectory(organizational_units={"111122223333": "Root/Retail"})
 KNOWN_BEFORE_THE_BILL = (
     (Source.DIMENSIONS, Dimension.LINKED_ACCOUNT, "111122223333"),
     (Source.DIMENSIONS, Dimension.LINKED_ACCOUNT_NAME, "search-prod"),
@@ -45,6 +48,7 @@ KNOWN_BEFORE_THE_BILL = (
     (Source.DIMENSIONS, Dimension.INFERENCE_PROFILE, PROFILE),
     (Source.DIMENSIONS, Dimension.PROJECT, PROJECT),
     (Source.DIMENSIONS, Dimension.LAMBDA_FUNCTION, FUNCTION),
+    (Source.DIMENSIONS, Dimension.ORGANIZATIONAL_UNIT, "Root/Retail"),
     (Source.REQUEST_METADATA, "feature", "chat"),
     (Source.SESSION_TAGS, "team", "search"),
 )
@@ -62,8 +66,8 @@ def ruled(source: Source, key: str, value: str) -> Rules:
 
 @pytest.mark.parametrize(("source", "key", "value"), KNOWN_BEFORE_THE_BILL)
 def test_a_rule_may_ask_what_is_known_of_a_call_in_the_estimate_and_in_the_bill(source: Source, key: str, value: str) -> None:
-    (estimated,) = estimate_day([CARRIED], ruled(source, key, value))
-    (billed,) = allocate_day([origin_charge()], [CARRIED], ruled(source, key, value))
+    (estimated,) = estimate_day([CARRIED], ruled(source, key, value), directory=DIRECTORY)
+    (billed,) = allocate_day([origin_charge()], [CARRIED], ruled(source, key, value), directory=DIRECTORY)
 
     assert estimated.categories == billed.categories
     assert estimated.categories[0].evidence == Evidence("rule", "found", "Rules[0]")

@@ -12,9 +12,11 @@ from hypothesis import strategies as st
 
 from attribution.allocation import allocate_day, estimate_day
 from attribution.charges import COST_METRICS, AllocatedCharge, Basis, Costs, OriginCharge
-from attribution.cost_categories import by_evidence
+from attribution.conditions import MatchOption
+from attribution.cost_categories import CostCategory, RegularRule, by_evidence
 from attribution.days import DayVersion, make_day_version
 from attribution.errors import LedgerConflict
+from attribution.expressions import Match, Source
 from attribution.flows.allocate_charges import preview
 from attribution.meters import TokenKind
 from attribution.money import add, subtract, total
@@ -212,3 +214,14 @@ def test_marks_keep_the_order_in_which_charges_are_split() -> None:
     used = [Usage(key, Counters(requests=1)) for key in reversed(keys)]
 
     assert [u.key.session_tags for u in sorted(marked(used), key=lambda u: u.key)] == [k.session_tags for k in sorted(keys)]
+
+
+def test_a_rule_for_what_carries_no_metadata_is_planned_as_it_will_be_applied() -> None:
+    without_metadata = Match(Source.REQUEST_METADATA, "", (), MatchOption.ABSENT)
+    rules = Rules.of([CostCategory("team", (RegularRule("platform", without_metadata),), default_value="named")])
+    charges, used = [origin_charge()], [usage({TokenKind.INPUT: 1000})]
+
+    planned = owned(billed(charges, used, rules).charges, "billed_cost")
+
+    assert planned == owned(allocate_day(charges, used, rules), "billed_cost")
+    assert {owner for _, _, owner in planned} == {"platform"}

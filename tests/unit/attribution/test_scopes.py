@@ -12,21 +12,17 @@ from hypothesis import strategies as st
 
 from attribution.allocation import estimate_day
 from attribution.charges import AllocatedCharge, CategoryValue, Costs
+from attribution.conditions import And, MatchOption, Not, Or
 from attribution.days import UNALLOCATED
 from attribution.meters import Meter, TokenKind
 from attribution.scopes import (
     CHARGE_DIMENSIONS,
     EVERYTHING,
-    All,
-    AnyOf,
     Filter,
     Match,
-    MatchOption,
     Measure,
-    Not,
     Scope,
     describe,
-    matches,
     required_values,
     sum_drivers,
     sum_scopes,
@@ -67,8 +63,8 @@ leaves = st.builds(
 filters: st.SearchStrategy[Filter] = st.recursive(
     leaves,
     lambda inner: (
-        st.lists(inner, max_size=3).map(lambda p: All(tuple(p)))
-        | st.lists(inner, max_size=3).map(lambda p: AnyOf(tuple(p)))
+        st.lists(inner, max_size=3).map(lambda p: And(tuple(p)))
+        | st.lists(inner, max_size=3).map(lambda p: Or(tuple(p)))
         | inner.map(Not)
     ),
     max_leaves=6,
@@ -89,7 +85,7 @@ def test_all_scopes_in_one_pass_are_the_sums_of_each_alone(found: list[Allocated
             (
                 Fraction(*scope.measure.of(c).as_integer_ratio())
                 for c in found
-                if matches(scope.filter, lambda name, c=c: value_of(c, name))  # type: ignore[misc]
+                if scope.filter.holds(lambda name, c=c: value_of(c, name))  # type: ignore[misc]
             ),
             Fraction(0),
         )
@@ -113,12 +109,12 @@ def test_a_filter_and_its_negation_share_every_charge(condition: Filter, charge:
     def value(name: str) -> str:
         return value_of(charge, name)
 
-    assert matches(condition, value) is not matches(Not(condition), value)
+    assert condition.holds(value) is not Not(condition).holds(value)
 
 
 def test_of_no_filters_all_hold_and_none_does() -> None:
-    assert matches(EVERYTHING, str)
-    assert not matches(AnyOf(()), str)
+    assert EVERYTHING.holds(str)
+    assert not Or(()).holds(str)
 
 
 @pytest.mark.parametrize(
@@ -131,13 +127,16 @@ def test_of_no_filters_all_hold_and_none_does() -> None:
         (Match("team", ("rch",), MatchOption.ENDS_WITH), "search", True),
         (Match("team", ("ear",), MatchOption.CONTAINS), "search", True),
         (Match("team", ("ear",), MatchOption.CONTAINS), "", False),
+        (Match("team", ("locate",), MatchOption.CONTAINS), UNALLOCATED, False),
+        (Match("team", ("(",), MatchOption.STARTS_WITH), UNALLOCATED, False),
+        (Match("team", (UNALLOCATED,)), UNALLOCATED, True),
         (Match("team", (), MatchOption.ABSENT), "", True),
         (Match("team", (), MatchOption.ABSENT), UNALLOCATED, True),
         (Match("team", (), MatchOption.ABSENT), "search", False),
     ],
 )
 def test_a_value_is_compared_as_its_option_says(match: Match, value: str, holds: bool) -> None:
-    assert match.holds(value) is holds
+    assert match.holds({"team": value}.__getitem__) is holds
 
 
 def test_equal_scopes_have_one_name_and_different_ones_do_not() -> None:
@@ -146,7 +145,7 @@ def test_equal_scopes_have_one_name_and_different_ones_do_not() -> None:
         Scope(search),
         Scope(Match("team", ("search",), MatchOption.EQUALS, True)),
         Scope(Not(search)),
-        Scope(All((search,))),
+        Scope(And((search,))),
         Scope(search, Measure("effective_cost")),
         Scope(search, Measure("billed_cost", "EUR")),
         Scope(search, Measure("tokens", "tokens", (TokenKind.INPUT,))),
@@ -170,10 +169,10 @@ def test_a_provider_is_what_a_model_key_begins_with() -> None:
 
 
 def test_a_filter_reads_as_words() -> None:
-    condition = All(
+    condition = And(
         (
             Match("team", ("search", "ads")),
-            Not(AnyOf((Match("region", ("eu-",), MatchOption.STARTS_WITH), Match("tenant", (), MatchOption.ABSENT)))),
+            Not(Or((Match("region", ("eu-",), MatchOption.STARTS_WITH), Match("tenant", (), MatchOption.ABSENT)))),
         )
     )
 

@@ -10,8 +10,9 @@ import pytest
 
 from attribution.allocation import SPREAD, allocate_day
 from attribution.charges import AllocatedCharge, Confidence, Costs, OriginCharge, SplitMethod, SplitShare
+from attribution.conditions import MatchOption
 from attribution.cost_categories import CostCategory, SplitChargeRule, by_evidence
-from attribution.expressions import Dimension, Expression, Match, MatchOption, Source
+from attribution.expressions import Dimension, Expression, Match, Source
 from attribution.meters import Meter, TokenKind
 from attribution.rules import IncompleteLogging, Rules
 from attribution.shared_charges import OWNERLESS, SharedChargeRule, Within

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from decimal import Decimal
+from fractions import Fraction
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from attribution.wording import change, counted, money, percent_change, percent_of, shortened, sparkline
+from tests.unit.attribution.strategies import decimals
+
+positive = decimals(max_digits=30, max_scale=18).map(abs).filter(bool)
 
 
 @pytest.mark.parametrize(
@@ -38,9 +42,20 @@ def test_a_relative_difference_is_in_whole_percent(now: str, before: str, expect
     assert percent_change(Decimal(now), Decimal(before)) == expected
 
 
-def test_a_share_is_rounded_down() -> None:
-    assert percent_of(Decimal("79.9"), Decimal(100)) == 79
-    assert percent_of(Decimal(5), Decimal(0)) == 0
+@given(decimals().map(abs), positive)
+def test_a_percentage_is_rounded_down_however_many_digits_the_spend_has(spend: Decimal, limit: Decimal) -> None:
+    percentage = percent_of(spend, limit)
+
+    exact = Fraction(*spend.as_integer_ratio()) * 100 / Fraction(*limit.as_integer_ratio())
+    assert percentage <= exact < percentage + 1
+
+
+@pytest.mark.parametrize(
+    ("spend", "limit", "percent"),
+    [("79.99999999999999999999999999999999", "100", 79), ("80", "100", 80), ("5", "0", 0), ("1E+30", "1", 10**32)],
+)
+def test_79_9_percent_is_not_yet_80(spend: str, limit: str, percent: int) -> None:
+    assert percent_of(Decimal(spend), Decimal(limit)) == percent
 
 
 def test_the_highest_day_has_the_highest_bar() -> None:

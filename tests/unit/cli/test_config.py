@@ -80,6 +80,16 @@ def test_a_policy_with_thousands_of_rules_is_kept(cloud: Cloud) -> None:
     assert cloud.policy.document().category_names() == tuple(names)
 
 
+def test_a_document_that_is_in_force_is_validated_once(cloud: Cloud, policy: Path) -> None:
+    run("config", "apply", str(policy))
+    first = cloud.policy.document()
+    policy.write_text(POLICY.replace("search monthly", "search by month"))
+
+    assert cloud.policy.document() is first
+    run("config", "apply", str(policy))
+    assert cloud.policy.document().budgets[0].name == "search by month"
+
+
 def test_what_show_prints_can_be_applied(cloud: Cloud, policy: Path) -> None:
     run("config", "apply", str(policy))
 
@@ -122,6 +132,18 @@ def test_json_may_be_indented_with_tabs(tmp_path: Path) -> None:
         (
             "cost_categories:\n  - name: x\n  - name: y\n  - name: x\n",
             ":4: document: cost category 'x' is defined twice",
+        ),
+        (
+            "anomaly_monitors:\n  - name: teams\n    dimension: tema\n",
+            ":2: document: anomaly monitor 'teams': there is no dimension 'tema'; choose from team, account,",
+        ),
+        (
+            "anomaly_monitors:\n  - name: teams\n    dimension: team\n    route: nowhere\n",
+            ":2: document: anomaly monitor 'teams': there is no route 'nowhere'",
+        ),
+        (
+            "anomaly_monitors:\n  - name: teams\n    dimension: team\n    minimum_impact: -1\n",
+            ":4: anomaly_monitors.0.minimum_impact: Input should be",
         ),
         (
             "cost_categories:\n  - name: x\n    accounts:\n      '12': y\n",

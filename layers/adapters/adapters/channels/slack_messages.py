@@ -48,6 +48,7 @@ _URL_LIMIT = 3000
 _DRIVERS_IN_THREAD = 8
 
 ACKNOWLEDGE, SNOOZE, MUTE, RESUME, OPEN = "acknowledge", "snooze", "mute", "resume", "open"
+PLANNED, NOT_AN_ISSUE = "planned", "not_an_issue"
 SNOOZES = {"for 1 day": "1", "for 3 days": "3", "for 7 days": "7", "to the period's end": "end"}
 _RISING = (News.RAISED, News.ESCALATED, News.RAISED_AGAIN, News.REMINDED)
 
@@ -70,7 +71,7 @@ def alert_message(alert: Alert, look: Look, *, is_repeat: bool = False) -> Messa
         header(title),
         section(_story(alert, look)),
         fields(*_facts(alert)),
-        *_course(alert.figures, look),
+        *_course(alert.figures, look, is_anomaly=alert.subject.is_anomaly),
         *_why(alert, _DRIVERS),
         *_next_step(alert, look),
         *_buttons(alert, look),
@@ -88,7 +89,8 @@ def reply_message(alert: Alert, *, is_repeat: bool = False) -> Message:
     if alert.previous_actual is not None:
         spent, limit = (escape(money(amount, currency)) for amount in (figures.actual, figures.limit.amount))
         moved = escape(change(subtract(figures.actual, alert.previous_actual), currency))
-        lines.append(f"{spent} ({figures.percent} %) of {limit}, {moved} since the last news.")
+        of = f"where {limit} was expected" if alert.subject.is_anomaly else f"({figures.percent} %) of {limit}"
+        lines.append(f"{spent} {of}, {moved} since the last news.")
         lines.append(escape(_sentence(_basis(figures))))
     blocks = [section("\n".join(lines)), *_why(alert, _DRIVERS_IN_THREAD)]
     if is_repeat:
@@ -122,6 +124,8 @@ def news_of(message: Message, notice: Alert | Digest) -> int:
 
 
 def _title(alert: Alert) -> str:
+    if alert.subject.is_anomaly:
+        return _title_of_anomaly(alert)
     name, figures = alert.key.budget, alert.figures
     spent, limit = (money(amount, figures.limit.currency) for amount in (figures.actual, figures.limit.amount))
     amounts = f"{spent} of {limit}"
@@ -140,13 +144,28 @@ def _title(alert: Alert) -> str:
     return f"{prefix}{figures.percent} % of budget: {name}, {amounts}"
 
 
+def _title_of_anomaly(alert: Alert) -> str:
+    figures, who = alert.figures, alert.subject.counts
+    spent, expected = (money(amount, figures.limit.currency) for amount in (figures.actual, figures.limit.amount))
+    prefix = {
+        AlertState.RECOVERED: f"{alert.subject.note.capitalize()}: ",
+        AlertState.ACKNOWLEDGED: "Acknowledged: ",
+        AlertState.MUTED: "Muted: ",
+    }.get(alert.state, "")
+    return f"{prefix}Anomaly: {who}, {spent} where {expected} was expected"
+
+
 def _is_disproved(alert: Alert) -> bool:
     return alert.previous_actual is not None and alert.figures.actual < alert.previous_actual
 
 
 def _headline(alert: Alert) -> str:
     """The last news in one line."""
-    highest = alert.crossed[-1] if alert.crossed else None
+    return _headline_of_anomaly(alert) if alert.subject.is_anomaly else _headline_of_budget(alert)
+
+
+def _headline_of_budget(alert: Alert) -> str:
+    highest = alert.highest
     above = f"{_kind(highest.kind)} is {highest.label}" if highest else "no threshold is crossed"
     match alert.news_kind:
         case News.RAISED_AGAIN:
@@ -164,6 +183,19 @@ def _headline(alert: Alert) -> str:
     return above[:1].upper() + above[1:]
 
 
+def _headline_of_anomaly(alert: Alert) -> str:
+    if not alert.crossed:
+        return {
+            "withdrawn": "The figures were restated, and are no anomaly any more",
+            "planned": "It was planned",
+            "not an issue": "It is not an issue",
+            "new normal": "It has lasted for two weeks: this is the new normal",
+        }.get(alert.subject.note, "It is over: two days in a row were as expected")
+    above = f"spend since {alert.key.period} is {alert.crossed[-1].label}"
+    again = {News.ESCALATED: "It has doubled: ", News.RAISED_AGAIN: "It goes on: "}.get(alert.news_kind, "")
+    return again + above if again else above[:1].upper() + above[1:]
+
+
 def _kind(kind: ThresholdKind) -> str:
     return "actual spend" if kind is ThresholdKind.ACTUAL else "the forecast"
 
@@ -174,7 +206,8 @@ def _sentence(text: str) -> str:
 
 def _story(alert: Alert, look: Look) -> str:
     figures, currency = alert.figures, alert.figures.limit.currency
-    if alert.state is AlertState.RECOVERED and _is_disproved(alert) and alert.previous_actual is not None:
+    is_disproved = _is_disproved(alert) and not alert.subject.is_anomaly
+    if alert.state is AlertState.RECOVERED and is_disproved and alert.previous_actual is not None:
         before, now = (escape(money(amount, currency)) for amount in (alert.previous_actual, figures.actual))
         with_bill = "With the bill it is" if figures.billed else "It is"
         lines = [f"We said {before}. {with_bill} *{now}*, below every threshold. The alert is closed."]
@@ -204,8 +237,12 @@ def _day(day: date) -> str:
 
 def _facts(alert: Alert) -> Iterator[str]:
     figures, currency = alert.figures, alert.figures.limit.currency
-    yield f"*Spent*\n{escape(money(figures.actual, currency))} ({figures.percent} %)"
-    yield _left(figures)
+    if alert.subject.is_anomaly:
+        yield f"*More than expected by*\n{_impact(figures)}"
+        yield f"*Spent, expected*\n{', '.join(escape(money(a, currency)) for a in (figures.actual, figures.limit.amount))}"
+    else:
+        yield f"*Spent*\n{escape(money(figures.actual, currency))} ({figures.percent} %)"
+        yield _left(figures)
     yield f"*Basis*\n{escape(_basis(figures))}"
     yield f"*Counts*\n{escape(alert.subject.counts, 3 * NAME_LIMIT)}"
     if figures.forecast is not None:
@@ -215,6 +252,13 @@ def _facts(alert: Alert) -> Iterator[str]:
         yield f"*Forecast at the end*\n{middle} ({low} to {high})\n{_breach(figures)}".rstrip()
     if figures.pace_percent is not None:
         yield f"*Pace*\n{figures.pace_percent:,} % of an even use of the budget until now"
+
+
+def _impact(figures: Figures) -> str:
+    """What an anomaly costs, from the amounts as they are shown, and as a part of what was expected."""
+    impact = cents(figures.actual) - cents(figures.limit.amount)
+    relative = percent_change(figures.actual, figures.limit.amount)
+    return escape(f"{money(impact, figures.limit.currency)} ({relative})")
 
 
 def _breach(figures: Figures) -> str:
@@ -242,11 +286,11 @@ def _basis(figures: Figures) -> str:
     return f"{money(figures.billed, currency)} billed by AWS, {money(figures.estimated, currency)} estimated from usage"
 
 
-def _course(figures: Figures, look: Look) -> list[dict[str, Any]]:
+def _course(figures: Figures, look: Look, *, is_anomaly: bool) -> list[dict[str, Any]]:
     """Spend by day: a chart, or a line of bars."""
     if len(figures.daily) < 2:
         return []
-    if look.has_charts:
+    if look.has_charts and not is_anomaly:
         return [chart(figures)]
     days = figures.daily[-_SPARK_DAYS:]
     top_day, top = max(days, key=lambda entry: entry[1])
@@ -294,6 +338,8 @@ def _why(alert: Alert, count: int) -> list[dict[str, Any]]:
         return []
     has_changes = any(driver.change is not None for driver in shown)
     title = "Why: the largest changes against the span before" if has_changes else "Largest"
+    if alert.subject.is_anomaly:
+        title = "Why: what costs more than in the week before, and by how much"
     lines = [f"*{title}*", *(_driver(driver, alert.figures.limit.currency) for driver in shown)]
     return [section("\n".join(lines)[:SECTION_LIMIT])]
 
@@ -310,6 +356,8 @@ def _next_step(alert: Alert, look: Look) -> list[dict[str, Any]]:
     """What a reader may do first, by what is known and by what the reader has."""
     if not alert.crossed or alert.state is not AlertState.ALARM:
         return []
+    if alert.subject.is_anomaly:
+        return [section(f"*What to do*\n{_answer_to_anomaly(alert, look)}")]
     # What has no owner did nothing that could be looked at.
     drivers = [driver for driver in alert.figures.drivers if not driver.name.endswith(_NOBODY)]
     first = max(drivers, key=lambda d: d.change or d.amount, default=None)
@@ -325,6 +373,14 @@ def _next_step(alert: Alert, look: Look) -> list[dict[str, Any]]:
     return [section(f"*What to do*\n{text}")]
 
 
+def _answer_to_anomaly(alert: Alert, look: Look) -> str:
+    text = "Stop what is not wanted: `bedrock-costs anomalies` shows every day of it."
+    if look.has_buttons:
+        return f"{text} If it is, say so: it is told no more."
+    name = f"{alert.key.budget.partition(': ')[2]}#{alert.key.period}"
+    return f"{text} If it is, say so: `{_code(f'bedrock-costs anomalies feedback {chr(39)}{name}{chr(39)} planned')}`."
+
+
 def _code(text: str) -> str:
     """Text between backticks, which cannot end them."""
     return escape(text.replace("`", "'").strip(), 2 * NAME_LIMIT)
@@ -332,7 +388,7 @@ def _code(text: str) -> str:
 
 def _buttons(alert: Alert, look: Look) -> list[dict[str, Any]]:
     elements = _answers(alert) if look.has_buttons else []
-    if look.report_url:
+    if look.report_url and not alert.subject.is_anomaly:
         budget, period = (quote(part, safe="") for part in (alert.key.budget, alert.key.period))
         url = look.report_url.replace("{budget}", budget).replace("{period}", period)
         if len(url) <= _URL_LIMIT:
@@ -343,6 +399,8 @@ def _buttons(alert: Alert, look: Look) -> list[dict[str, Any]]:
 def _answers(alert: Alert) -> list[dict[str, Any]]:
     """What a reader may answer in the alert's present state."""
     value = json.dumps({"budget": alert.key.budget, "period": alert.key.period, "news": alert.news}, ensure_ascii=False)
+    if alert.subject.is_anomaly:
+        return _answers_to_anomaly(alert, value)
     spans = {
         text: json.dumps([span, alert.key.budget, alert.key.period, alert.news], ensure_ascii=False)
         for text, span in SNOOZES.items()
@@ -361,6 +419,14 @@ def _answers(alert: Alert) -> list[dict[str, Any]]:
     if alert.state in (AlertState.SNOOZED, AlertState.MUTED):
         elements.append(button("Resume", RESUME, value))
     return elements
+
+
+def _answers_to_anomaly(alert: Alert, value: str) -> list[dict[str, Any]]:
+    if alert.state is AlertState.RECOVERED:
+        return []
+    answers = [button("Planned", PLANNED, value), button("Not an issue", NOT_AN_ISSUE, value)]
+    first = [button("Acknowledge", ACKNOWLEDGE, value, style="primary")] if alert.state is AlertState.ALARM else []
+    return first + answers
 
 
 def _notes(alert: Alert, is_repeat: bool) -> list[str]:
@@ -382,7 +448,8 @@ def digest_message(digest: Digest, *, is_repeat: bool = False) -> Message:
     blocks += paragraph(digest.summary)
     if digest.daily:
         blocks.append(section(_bars(digest.daily)))
-    blocks += _lines(digest.lines)
+    hint = ": `/bedrock-costs budget` lists every alert" if digest.kind is DigestKind.STORM else ""
+    blocks += _lines(digest.lines, hint)
     notes = [f"digest {digest.key}"]
     if is_repeat:
         notes.insert(0, _REPEAT)
@@ -397,7 +464,7 @@ def reply_to_user(reply: Reply) -> Message:
     blocks += paragraph(reply.summary)
     if len(reply.daily) > 1:
         blocks.append(section(_bars(reply.daily)))
-    blocks += _lines(reply.lines)
+    blocks += _lines(reply.lines, "")
     text = escape(f"{reply.title}. {' '.join(reply.summary.splitlines())}".strip(), 1000)
     return {"response_type": "ephemeral", "text": text, "blocks": blocks}
 
@@ -407,7 +474,7 @@ def _bars(daily: Sequence[tuple[date, Decimal]]) -> str:
     return f"*By day* {sparkline([amount for _, amount in days])} {_day(days[0][0])} to {_day(days[-1][0])}"
 
 
-def _lines(lines: Sequence[DigestLine]) -> list[dict[str, Any]]:
+def _lines(lines: Sequence[DigestLine], hint: str) -> list[dict[str, Any]]:
     room = BLOCKS_CHARACTERS - 2500
     parts: list[list[str]] = [[]]
     shown = 0
@@ -422,7 +489,7 @@ def _lines(lines: Sequence[DigestLine]) -> list[dict[str, Any]]:
         room -= len(text) + 1
         shown += 1
     if shown < len(lines):
-        parts[-1].append(f"… and {len(lines) - shown:,} more: `/bedrock-costs budget` lists every alert")
+        parts[-1].append(f"… and {len(lines) - shown:,} more{hint}")
     return [section("\n".join(part)) for part in parts if part]
 
 
@@ -435,7 +502,7 @@ def plain_text(notice: Alert | Digest, *, is_repeat: bool = False) -> tuple[str,
     lines = [
         *([_REPEAT, ""] if is_repeat else []),
         _sentence(_headline(notice)),
-        f"Spent: {money(figures.actual, currency)} ({figures.percent} %) of {money(figures.limit.amount, currency)}.",
+        f"Spent: {money(figures.actual, currency)} {_of(notice)} {money(figures.limit.amount, currency)}.",
         f"Basis: {_basis(figures)}.",
         f"Counts: {literal(notice.subject.counts)}.",
         *(f"- {literal(d.name)}: {money(d.amount, currency)}" for d in figures.drivers[:_DRIVERS]),
@@ -444,6 +511,10 @@ def plain_text(notice: Alert | Digest, *, is_repeat: bool = False) -> tuple[str,
         "It came by mail because its Slack channel did not take it.",
     ]
     return literal(_title(notice)), "\n".join(lines)
+
+
+def _of(alert: Alert) -> str:
+    return "where was expected" if alert.subject.is_anomaly else f"({alert.figures.percent} %) of"
 
 
 def text_only(message: Message) -> Message:

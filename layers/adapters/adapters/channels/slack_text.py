@@ -22,7 +22,6 @@ from slack_sdk.models.blocks import (
 from attribution.wording import shortened
 
 HEADER_LIMIT = 150
-FIELD_LIMIT = 2000
 SECTION_LIMIT = 3000
 # A character may become an entity of five: three drivers, or a dimension and a scope, then still fit into a field.
 NAME_LIMIT = 100

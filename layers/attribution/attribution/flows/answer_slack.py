@@ -13,6 +13,8 @@ from datetime import UTC, date, datetime, timedelta
 
 from attribution.alerts import Alert, AlertKey, acknowledge, mute, resume, snooze
 from attribution.allocation import subject_of_usage
+from attribution.anomaly_alerts import anomaly_name
+from attribution.anomaly_tracking import Verdict, event_of, judge
 from attribution.conversation import Pressed, Reply, Typed
 from attribution.day_directory import directory_of_day, ids_named
 from attribution.days import DIMENSIONS, UNALLOCATED
@@ -20,7 +22,7 @@ from attribution.digests import DigestLine
 from attribution.errors import PolicyInvalid
 from attribution.money import total
 from attribution.periods import BillingPeriod
-from attribution.ports import Clock, DirectoryOfDays, Invocations, LedgerDays, Outbox, Policy, Routes
+from attribution.ports import Anomalies, Clock, DirectoryOfDays, Invocations, LedgerDays, Outbox, Policy, Routes
 from attribution.routes import Scope, scope_of
 from attribution.spending import Span, Spending, read_spending
 from attribution.usage import Invocation, InvocationKey, Metered, Observed, contribution
@@ -31,6 +33,7 @@ _KEY_PARTS = 3
 _SNOOZE_DAYS = ("1", "3", "7")
 _DEFAULT_SNOOZE = timedelta(days=7)
 _WRITE_ATTEMPTS = 5
+_VERDICTS = {"planned": Verdict.PLANNED, "not_an_issue": Verdict.NO}
 NOTHING = "There is nothing of that name that you may see."
 
 
@@ -44,6 +47,7 @@ class World:
     days: LedgerDays
     invocations: Invocations
     directory: DirectoryOfDays
+    anomalies: Anomalies
     clock: Clock
     account_id: str = ""
     region: str = ""
@@ -67,10 +71,22 @@ def _silence(pressed: Pressed, scope: Scope, world: World) -> Reply | None:
             return Reply("This alert is gone", "It is older than alerts are kept.")
         if alert.news > pressed.news and pressed.action in ("acknowledge", "snooze"):
             return Reply("There is news", f"{alert.key.budget} has changed since that message. Look at the newest one first.")
-        following = _after(alert, pressed, world.clock())
+        if pressed.action in _VERDICTS and alert.subject.is_anomaly:
+            _judge(pressed, world)
+            # It ends with the next look at the ledger; until then somebody has it.
+            following = acknowledge(alert, pressed.user, world.clock())
+        else:
+            following = _after(alert, pressed, world.clock())
         if following is None or world.outbox.put(following, replacing=alert) is not None:
             return None
     return Reply("Please press again", "Others changed this alert at the same moment.")
+
+
+def _judge(pressed: Pressed, world: World) -> None:
+    """Keep what somebody says of an anomaly, for every anomaly of its event."""
+    known = world.anomalies.since(date.fromisoformat(pressed.key.period))
+    for anomaly in event_of(anomaly_name(pressed.key), known):
+        world.anomalies.judge(judge(anomaly, _VERDICTS[pressed.action], None, pressed.user, pressed.at))
 
 
 def _after(alert: Alert, pressed: Pressed, now: datetime) -> Alert | None:
@@ -165,12 +181,13 @@ def _spending(words: list[str], scope: Scope, world: World) -> Reply:
     summary = [f"{period}, {span}. {_basis(read.spendings)}"]
     if read.missing:
         summary.append(f"{counted(len(read.missing), 'day')} without sums by {dimension} are not in it.")
-    if value:
+    # One name may have spent in several currencies, which are no one number, and be spelled in several ways.
+    if value and len(read.spendings) == 1:
         return _one(read.spendings[0], dimension, span, summary, seen, world)
     lines = [_line(rank, spending) for rank, spending in enumerate(read.spendings[:_SHOWN_MAX])]
     if len(read.spendings) > _SHOWN_MAX:
         summary.append(f"The largest {_SHOWN_MAX} of {len(read.spendings):,}.")
-    return Reply(f"Spend by {dimension}", "\n".join(summary), lines)
+    return Reply(f"{dimension} {value}" if value else f"Spend by {dimension}", "\n".join(summary), lines)
 
 
 def _period(words: Sequence[str], today: date) -> tuple[Sequence[str], BillingPeriod | None]:
@@ -238,8 +255,8 @@ def _basis(spendings: Sequence[Spending]) -> str:
 
 def _alerts(scope: Scope, world: World) -> list[Alert]:
     """The alerts of periods that have not ended and that the user may see, the worst first."""
-    found = [world.outbox.get(key) for key in world.outbox.open() if isinstance(key, AlertKey)]
-    seen = [alert for alert in found if alert is not None and scope.sees(alert.subject.owners)]
+    found = world.outbox.get_many(key for key in world.outbox.open() if isinstance(key, AlertKey))
+    seen = [alert for alert in found.values() if scope.sees(alert.subject.owners)]
     return sorted(seen, key=lambda alert: (-alert.figures.percent, str(alert.key)))
 
 

@@ -11,7 +11,7 @@ from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 
 from attribution.alerts import Alert, AlertKey
-from attribution.digests import Digest, DigestKey, DigestKind, DigestLine
+from attribution.digests import LINES_MAX, Digest, DigestKey, DigestKind, DigestLine
 from attribution.money import subtract, total
 from attribution.ports import Clock, LedgerDays, Outbox, Routes
 from attribution.routes import DigestEvery, DigestSchedule, Route
@@ -75,7 +75,10 @@ def _digest(
     who = owners[0] if len(owners) == 1 else counted(len(owners), schedule.dimension)
     kind = DigestKind.WEEK if is_weekly else DigestKind.DAY
     title = f"{who}: the week {span}" if is_weekly else f"{who}: {yesterday:%A}, {yesterday.day} {yesterday:%B}"
-    return Digest(key, kind, title, _summary(found, span, route, outbox), lines, now, daily=_daily(found.spendings, span))
+    summary = _summary(found, span, route, outbox)
+    if len(lines) > LINES_MAX:
+        summary += f"\nThe largest {LINES_MAX} of {len(lines):,} are listed"
+    return Digest(key, kind, title, summary, lines[:LINES_MAX], now, daily=_daily(found.spendings, span))
 
 
 def _lines(found: Read, span: Span) -> tuple[DigestLine, ...]:
@@ -112,11 +115,11 @@ def _summary(found: Read, span: Span, route: Route, outbox: Outbox) -> str:
 
 def _open_alerts(route: Route, outbox: Outbox) -> list[Alert]:
     """The alerts of the route's owners that are not over, the worst first."""
-    found = [outbox.get(key) for key in outbox.open() if isinstance(key, AlertKey)]
+    found = outbox.get_many(key for key in outbox.open() if isinstance(key, AlertKey))
     mine = [
         alert
-        for alert in found
-        if alert is not None and alert.crossed and (not route.matches or set(alert.subject.owners) & set(route.matches))
+        for alert in found.values()
+        if alert.crossed and (not route.matches or set(alert.subject.owners) & set(route.matches))
     ]
     return sorted(mine, key=lambda alert: (-alert.figures.percent, str(alert.key)))
 

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from attribution.allocation import allocate_day, totals_by_currency
 from attribution.charges import AllocatedCharge, Basis, OriginCharge
+from attribution.conditions import MatchOption
 from attribution.cost_categories import (
     ACCOUNT_TAG,
     PRINCIPAL_TAG,
@@ -25,7 +26,7 @@ from attribution.cost_categories import (
 )
 from attribution.day_directory import NO_DIRECTORY, directory_of_day
 from attribution.directory import Described, entry_of
-from attribution.expressions import Dimension, Match, MatchOption, Source
+from attribution.expressions import Dimension, Match, Source
 from attribution.meters import TokenKind
 from attribution.rules import Rules
 from attribution.tag_history import Attributes, History, identity_of

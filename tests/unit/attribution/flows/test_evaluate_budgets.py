@@ -154,9 +154,9 @@ def test_a_version_is_summed_once_and_read_from_then_on() -> None:
     third = ledger.outcome()
 
     assert (first.judged.days_summed, second.judged.days_summed, third.judged.days_summed) == (2, 0, 1)
-    assert third.evaluations[0].spend == Spend(
-        Decimal(100), Decimal(150), (), ((DAY, Decimal(100)), (DAY + DAY_LONG, Decimal(150)))
-    )
+    (evaluation,) = third.evaluations
+    assert evaluation.spend == Spend(Decimal(100), Decimal(150))
+    assert evaluation.daily == ((DAY, Decimal(100)), (DAY + DAY_LONG, Decimal(150)))
 
 
 def test_a_new_budget_sums_the_days_again_and_the_others_keep_theirs() -> None:
