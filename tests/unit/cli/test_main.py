@@ -67,6 +67,7 @@ def test_the_commands_of_this_release() -> None:
         "config plan",
         "config import-budgets",
         "budgets",
+        "anomalies feedback",
         "directory list",
         "directory show",
         "directory state",
