@@ -12,7 +12,7 @@ from adapters.day_parts import Cut
 from attribution.charges import AllocatedCharge
 from attribution.errors import LedgerConflict
 from tests.crash.faults import Mode
-from tests.crash.world import Work, World, enumerate_faults
+from tests.crash.world import Work, World, enumerate_faults, moments
 from tests.support import inputs
 from tests.support.stack import windowed
 
@@ -159,8 +159,8 @@ def test_rules_that_are_applied_at_any_moment_win_in_the_end_and_no_version_is_o
         for version, found in world.shown().items():
             assert by_rules[version] == found, "a version is not what its rules make of the day"
 
-    moments = range(1, writes + 1, 2)
-    for number in moments:
+    chosen = moments(writes)
+    for number in chosen:
         put_back()
         world.faults.arm(0, Mode.BEFORE)
         asked: list[Work] = []
@@ -179,7 +179,7 @@ def test_rules_that_are_applied_at_any_moment_win_in_the_end_and_no_version_is_o
         look()
         assert world.visible() == reference, f"rules were applied at write {number} of {writes}"
         world.assert_only_current_versions_stay()
-    count_schedules(len(moments))
+    count_schedules(len(chosen))
 
 
 def test_a_reader_who_pages_a_version_that_is_replaced_meanwhile_reads_it_to_its_end(
@@ -234,12 +234,11 @@ def interleave(world: World, work: list[Work], newer: Work, *, is_settled: bool 
     world.settle(work, faulty=[FUNCTION])
     writes = world.faults.count
 
-    # Most writes give an expiry to one item of a superseded version; every third moment is one of each kind.
-    moments = range(1, writes + 1, 1 if is_settled else 3)
-    for number in moments:
+    chosen = moments(writes)
+    for number in chosen:
         put_back()
         world.faults.arm(0, Mode.BEFORE)
         world.interrupt(number, [newer], is_settled=is_settled)
         world.settle(work, faulty=[FUNCTION])
         assert world.visible() == reference, f"the newer delivery came at write {number} of {writes}"
-    return len(moments)
+    return len(chosen)

@@ -27,9 +27,9 @@ NOW = datetime(2026, 11, 11, 9, tzinfo=UTC)
 
 @pytest.fixture
 def spending(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> Cloud:
-    """Ten dollars a day for search since the first of October, the last two days estimated."""
+    """Ten dollars a day for search since the twenty-first of October, the last two days estimated."""
     monkeypatch.setattr(budgets, "now", lambda: NOW)
-    for i in range(41):
+    for i in range(20, 41):
         day = date(2026, 10, 1) + timedelta(days=i)
         key = replace(USAGE_KEY, usage_date=day, request_metadata=(("team", "search"),))
         counters = Counters(1, units={TokenKind.INPUT: 100}, estimated={TokenKind.INPUT: Decimal(10)})
@@ -75,14 +75,17 @@ def test_nothing_is_written_by_looking(spending: Cloud) -> None:
     assert list(spending.ledger.query("SPEND#2026-11-05")) == []
 
 
-def test_a_budget_that_does_not_exist_is_told_as_such(spending: Cloud) -> None:
+def test_a_budget_that_does_not_exist_is_told_as_such(cloud: Cloud) -> None:
+    apply(cloud, SEARCH)
+
     ran = run("budgets", "nobody")
 
     assert ran.exit_code == 1
     assert "there is no budget 'nobody'" in ran.err
 
 
-def test_without_budgets_that_is_what_is_said(spending: Cloud) -> None:
+@pytest.mark.usefixtures("cloud")
+def test_without_budgets_that_is_what_is_said() -> None:
     assert "The policy has no budgets." in run("budgets", output="table").out
 
 
