@@ -119,7 +119,7 @@ def report(requests: int) -> float:
     )
     alone = (2 + 1 / MESSAGES_PER_RECEIVE) * SQS_REQUEST * 1e6 - calls.dollars["SQS"]
     print(f"  where a call comes every few seconds, each is received on its own: ${alone + SQS_REQUEST * 1e6:.2f} more of SQS")
-    print("  others publish about $44 (dashboards on Athena, without their endpoints), and under $7 (one counter per user)")
+    print("  others publish about $44 (dashboards on Athena, without their endpoints)")
     return recording
 
 
