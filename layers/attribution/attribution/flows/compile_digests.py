@@ -13,9 +13,10 @@ from decimal import Decimal
 from attribution.alerts import Alert, AlertKey
 from attribution.digests import LINES_MAX, Digest, DigestKey, DigestKind, DigestLine
 from attribution.money import subtract, total
-from attribution.ports import Clock, LedgerDays, Outbox, Routes
+from attribution.periods import Span
+from attribution.ports import Clock, Outbox, ReadDays, Routes
 from attribution.routes import DigestEvery, DigestSchedule, Route
-from attribution.spending import Read, Span, Spending, read_spending
+from attribution.spending import Read, Spending, read_spending
 from attribution.wording import change, counted, money, percent_change
 
 # A digest that could not be made at its time is made late, but not at night.
@@ -31,7 +32,7 @@ class CompiledDigests:
     made: tuple[DigestKey, ...]
 
 
-def compile_digests(*, days: LedgerDays, routes: Routes, outbox: Outbox, clock: Clock) -> CompiledDigests:
+def compile_digests(*, days: ReadDays, routes: Routes, outbox: Outbox, clock: Clock) -> CompiledDigests:
     """Make every digest whose time has come and that there is not yet."""
     now = clock()
     made: list[DigestKey] = []
@@ -55,7 +56,7 @@ def _is_due(schedule: DigestSchedule, local: datetime) -> bool:
 
 
 def _digest(
-    key: DigestKey, route: Route, schedule: DigestSchedule, now: datetime, days: LedgerDays, outbox: Outbox
+    key: DigestKey, route: Route, schedule: DigestSchedule, now: datetime, days: ReadDays, outbox: Outbox
 ) -> Digest | None:
     """None where nobody spent anything: silence is no news."""
     is_weekly = schedule.every is DigestEvery.WEEK
