@@ -82,7 +82,11 @@ class Cloud:
 
     @property
     def ledger(self) -> Table:
-        return Table(self.dynamodb, "ledger")
+        return Table(self.dynamodb, self.cloudformation.outputs["LedgerTable"])
+
+    @property
+    def work_bucket(self) -> str:
+        return self.cloudformation.outputs["WorkBucket"]
 
     @property
     def policy(self) -> DynamoPolicy:
@@ -98,7 +102,7 @@ class Cloud:
 
     @property
     def invocations(self) -> DynamoInvocations:
-        return DynamoInvocations(Table(self.dynamodb, "invocations"), 35, lambda: self.now)
+        return DynamoInvocations(Table(self.dynamodb, self.cloudformation.outputs["InvocationsTable"]), 35, lambda: self.now)
 
     def put_day(
         self,

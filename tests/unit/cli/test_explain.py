@@ -56,7 +56,7 @@ def put_bill(cloud: Cloud, rules: Rules = BY_TEAM) -> None:
         origin_charge(usage_date=FIRST, iam_principal=ROLE, tags=(("iamPrincipal/team", "gateway"),)),
         origin_charge(usage_date=FIRST, line_item_type="Tax", units=None, costs=Costs.uniform(Decimal("0.25"))),
     ]
-    origin = S3OriginCharges(cloud.s3, "work-bucket").write(FIRST, charges)
+    origin = S3OriginCharges(cloud.s3, cloud.work_bucket).write(FIRST, charges)
     count(cloud, *USED)
     day = make_day_version(
         FIRST,
