@@ -23,8 +23,8 @@ from attribution.reporting.costs import Metric
 from attribution.reporting.spans import chosen_span, parse_day, parse_instant, parse_period
 
 SPAN_DAYS_MAX = 366
-CHARGES_MAX = 50_000
-"""Of a day whose charges are explained: all of them are read, in the half minute that an HTTP API waits."""
+CHARGES_MAX = 20_000
+"""Of a day that is explained: all of it is read and made anew, in the half minute that an HTTP API waits."""
 _ENTRIES_DEFAULT, _ENTRIES_MAX = 1000, 2000
 _FIELDS_MAX = 30
 _TEXT_MAX = 2048
