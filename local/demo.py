@@ -384,6 +384,7 @@ def next_steps(running: Pipeline, month: Month, keep: bool) -> None:
         f"status --period {MONTH}",
         f"report --period {MONTH} --by team",
         f"coverage --period {MONTH} --by account,region",
+        "anomalies --all",
         *([f"request {call}"] if (call := logged_call(month)) else []),
         f"days --period {MONTH}",
         f"deliveries --period {MONTH}",
