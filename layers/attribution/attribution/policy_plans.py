@@ -30,7 +30,7 @@ NOT_DEFINED = "(not defined)"
 def marked(usage: Iterable[Usage]) -> list[Usage]:
     """Counters that an allocation keeps apart, in the order in which it splits a charge over them."""
     return [
-        replace(item, key=replace(item.key, request_metadata=((SHARE_MARK, f"{number:08d}"), *item.key.request_metadata)))
+        replace(item, key=item.key._replace(request_metadata=((SHARE_MARK, f"{number:08d}"), *item.key.request_metadata)))
         for number, item in enumerate(sorted(usage, key=lambda u: u.key))
     ]
 

@@ -58,11 +58,12 @@ class Recorded(Protocol):
     def awaits_session(self) -> bool: ...
 
 
-class MeteredRecord(NamedTuple):
+# Neither frozen nor slotted, like `Metered`: one is made of every logged request.
+@dataclass
+class MeteredRecord:
     """One readable record of an invocation log: its model as the caller named it, its units not priced yet.
 
-    `guardrail_units` are by AWS's name of their counter, `flags` as in `Metered`. It is a tuple, because one is made of every
-    logged request, and a frozen dataclass takes ten times as long to make.
+    `guardrail_units` are by AWS's name of their counter, `flags` as in `Metered`.
     """
 
     key: InvocationKey

@@ -57,7 +57,7 @@ def confidence_of(share: AllocatedCharge) -> Confidence:
 
 def of_team(team: str, tokens: int, **key: Any) -> Usage:
     counted = usage({INPUT: tokens}, request_metadata=(("team", team),))
-    return replace(counted, key=replace(counted.key, **key))
+    return replace(counted, key=counted.key._replace(**key))
 
 
 def written(allocated: list[AllocatedCharge]) -> str:
@@ -291,7 +291,7 @@ def test_usage_without_price_is_estimated_as_unpriced_and_not_as_free_inference(
     (share,) = estimate_day([of_team("search", 1000)], BY_TEAM)
 
     assert (share.feature, share.units, share.costs) == ("unpriced", Decimal(1000), Costs())
-    assert share.origin == replace(USAGE_KEY, request_metadata=(("team", "search"),)).digest()
+    assert share.origin == USAGE_KEY._replace(request_metadata=(("team", "search"),)).digest()
 
 
 def test_an_allocation_that_lost_or_made_money_is_refused() -> None:

@@ -137,7 +137,7 @@ def test_in_a_bill_without_principals_measured_usage_without_owner_lacks_princip
 
 
 def test_usage_of_an_account_and_region_without_any_logged_request_is_logging_off() -> None:
-    assert gaps_of([origin_charge()], [replace(OF_SEARCH, key=replace(USAGE_KEY, region="eu-west-1"))]) == {
+    assert gaps_of([origin_charge()], [replace(OF_SEARCH, key=USAGE_KEY._replace(region="eu-west-1"))]) == {
         Gap.LOGGING_OFF: Decimal("3.30")
     }
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 
@@ -150,7 +150,7 @@ class Ledger:
 
     def use(self, usage_date: date, team: str, units: int) -> None:
         """Roll up more usage of a team, and ask for the day."""
-        key = replace(USAGE_KEY, usage_date=usage_date, request_metadata=(("team", team),))
+        key = USAGE_KEY._replace(usage_date=usage_date, request_metadata=(("team", team),))
         more = Counters(
             requests=1, units={TokenKind.INPUT: units}, estimated={TokenKind.INPUT: Decimal(units) * Decimal("0.0000033")}
         )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import UTC, date, datetime, time
 from decimal import Decimal
 from typing import cast
@@ -28,7 +27,7 @@ def test_a_digest_of_more_values_than_an_item_holds_lists_the_largest_and_says_s
     days, outbox = FakeLedgerDays(FakeDeliveries(), clock), FakeOutbox()
     used = [
         Usage(
-            replace(USAGE_KEY, usage_date=DAY, request_metadata=(("team", f"team-{number:04d}"),)),
+            USAGE_KEY._replace(usage_date=DAY, request_metadata=(("team", f"team-{number:04d}"),)),
             Counters(1, units={TokenKind.INPUT: 1}, estimated={TokenKind.INPUT: Decimal(number)}),
         )
         for number in range(1, LINES_MAX + 3)
