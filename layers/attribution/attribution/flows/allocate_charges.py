@@ -73,6 +73,7 @@ def allocate_charges(
     pending, billing = _deliveries(known, period, usage_date, current)
     rules = policy.rules(usage_date)
     day = _decide(usage_date, billing, rules, origin_charges, counters, prices, directory, directory_requests)
+
     new: Sequence[DayPointer] = ()
     publishing = None
     if pending is not None and billing is pending:
