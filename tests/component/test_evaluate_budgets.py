@@ -173,7 +173,9 @@ def test_a_malformed_message_is_quarantined_and_its_neighbours_are_done(spent: S
 
 
 def test_all_budgets_are_evaluated_once_for_a_batch_of_messages(spent: Stack) -> None:
-    bodies = [{"detail": {"billing_period": day[:7], "usage_dates": [day]}} for day in ("2026-09-30", "2026-10-05", "2026-10-05")]
+    bodies = [
+        {"detail": {"billing_period": day[:7], "usage_dates": [day]}} for day in ("2026-09-30", "2026-10-05", "2026-10-05")
+    ]
 
     assert spent.run(FUNCTION, messages(FUNCTION, [*bodies, SCHEDULED])) == FAILED_NONE
 

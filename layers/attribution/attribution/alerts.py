@@ -257,6 +257,11 @@ class Alert:
         return self.told < self.news and self.state is not AlertState.MUTED
 
     @property
+    def is_open(self) -> bool:
+        """Whether it is not over: neither has everything recovered, nor has the period ended."""
+        return self.state is not AlertState.RECOVERED and not self.is_ended
+
+    @property
     def due_at(self) -> datetime | None:
         """When somebody has to look at the alert although nothing happens: a wait, a snooze or the period ends."""
         times = [

@@ -124,7 +124,11 @@ def test_a_plan_for_people_says_what_to_do_next(cloud: Cloud, new: Path, closed_
 
 
 CHANGED = {
-    "cost_categories": ("[{name: team}, {name: tenant}]", "[{name: team, keys: [cc]}]", {"changed": ["team"], "removed": ["tenant"]}),
+    "cost_categories": (
+        "[{name: team}, {name: tenant}]",
+        "[{name: team, keys: [cc]}]",
+        {"changed": ["team"], "removed": ["tenant"]},
+    ),
     "shared_charges": (
         "[{name: tax, record_types: [Tax], method: EVEN}]",
         "[{name: tax, record_types: [Tax], method: PROPORTIONAL}]",

@@ -150,6 +150,7 @@ def _title_of_anomaly(alert: Alert) -> str:
     prefix = {
         AlertState.RECOVERED: f"{alert.subject.note.capitalize()}: ",
         AlertState.ACKNOWLEDGED: "Acknowledged: ",
+        AlertState.SNOOZED: "Snoozed: ",
         AlertState.MUTED: "Muted: ",
     }.get(alert.state, "")
     return f"{prefix}Anomaly: {who}, {spent} where {expected} was expected"
@@ -215,9 +216,10 @@ def _story(alert: Alert, look: Look) -> str:
         lines = [f"{escape(_sentence(_headline(alert)))} In alarm since {_when(alert.raised_at)}."]
     if alert.is_ended and alert.news_kind is not News.ENDED:
         lines.append(f"The period {escape(alert.key.period)} has ended.")
+    further = "that it doubles or ends" if alert.subject.is_anomaly else "a further threshold or the end of it"
     handled = {
-        AlertState.ACKNOWLEDGED: "has it: only a further threshold or the end of it is told.",
-        AlertState.MUTED: "muted it for this period.",
+        AlertState.ACKNOWLEDGED: f"has it: only {further} is told.",
+        AlertState.MUTED: "muted it." if alert.subject.is_anomaly else "muted it for this period.",
         AlertState.SNOOZED: f"snoozed it until {_when(alert.snoozed_until)}." if alert.snoozed_until else "snoozed it.",
     }.get(alert.state)
     if handled and alert.handled_by:
@@ -380,7 +382,10 @@ def _answer_to_anomaly(alert: Alert, look: Look) -> str:
     text = "Stop what is not wanted: `bedrock-costs anomalies` shows every day of it."
     if look.has_buttons:
         return f"{text} If it is, say so: it is told no more."
-    name = f"{alert.key.budget.partition(': ')[2]}#{alert.key.period}"
+    value = alert.key.budget.partition(": ")[2]
+    if look.has_command:
+        return f"{text} If it is, say so: `{_code(f'/bedrock-costs planned {value}')}`."
+    name = f"{value}#{alert.key.period}"
     return f"{text} If it is, say so: `{_code(f'bedrock-costs anomalies feedback {chr(39)}{name}{chr(39)} planned')}`."
 
 

@@ -1,50 +1,70 @@
 """Compile the digests that are due: what the owners of a route spent in the last day or week, against the one before.
 
-A digest is named by its route, its schedule and its local day, so that it is made once, however often it is looked for.
+A digest is named by its route, its schedule and its local day, so that it is made once, however often it is looked for. One
+that cannot be made holds no other back: why is kept, until it is made by a later attempt.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 
 from attribution.alerts import Alert, AlertKey
-from attribution.digests import LINES_MAX, Digest, DigestKey, DigestKind, DigestLine
+from attribution.digests import LINES_MAX, Digest, DigestFault, DigestKey, DigestKind, DigestLine, worst_first
 from attribution.money import subtract, total
 from attribution.ports import Clock, LedgerDays, Outbox, Routes
 from attribution.routes import DigestEvery, DigestSchedule, Route
 from attribution.spending import Read, Span, Spending, read_spending
-from attribution.wording import change, counted, money, percent_change
+from attribution.wording import change, counted, money, percent_change, shortened
 
 # A digest that could not be made at its time is made late, but not at night.
 _LATE = timedelta(hours=6)
 _WEEK_DAYS = 7
 _SPARK_DAYS = 14
+_OPEN_SHOWN = 5
+_REASON_LIMIT = 500
 
 
 @dataclass(frozen=True, slots=True)
 class CompiledDigests:
-    """The digests that are new."""
+    """The digests that are new, and why those that are due were not made."""
 
     made: tuple[DigestKey, ...]
+    failed: Mapping[DigestKey, Exception]
 
 
 def compile_digests(*, days: LedgerDays, routes: Routes, outbox: Outbox, clock: Clock) -> CompiledDigests:
     """Make every digest whose time has come and that there is not yet."""
     now = clock()
     made: list[DigestKey] = []
+    failed: dict[DigestKey, Exception] = {}
     for route in routes.routes():
         for schedule in route.digests:
             local = now.astimezone(schedule.zone)
             key = DigestKey(route.name, f"{schedule.every}#{schedule.dimension}#{local.date()}")
             if not _is_due(schedule, local) or outbox.digest(key) is not None:
                 continue
-            digest = _digest(key, route, schedule, now, days, outbox)
-            if digest is not None and outbox.add_digest(digest):
-                made.append(key)
-    return CompiledDigests(tuple(made))
+            try:
+                digest = _digest(key, route, schedule, now, days, outbox)
+                if digest is not None and outbox.add_digest(digest):
+                    made.append(key)
+            except Exception as error:  # Of this digest; the others are not to wait until it can be made.
+                failed[key] = error
+    _keep_faults(failed, made, outbox, now)
+    return CompiledDigests(tuple(made), failed)
+
+
+def _keep_faults(failed: Mapping[DigestKey, Exception], made: Sequence[DigestKey], outbox: Outbox, now: datetime) -> None:
+    known = {fault.key: fault for route in {key.route for key in (*failed, *made)} for fault in outbox.faults(route)}
+    for key, error in failed.items():
+        before = known.get(key)
+        reason = shortened(f"{type(error).__name__}: {error}", _REASON_LIMIT)
+        since, attempts = (before.since, before.attempts + 1) if before else (now, 1)
+        outbox.put_fault(DigestFault(key, reason, since, now, attempts))
+    for key in known.keys() & set(made):
+        outbox.forget_fault(key)
 
 
 def _is_due(schedule: DigestSchedule, local: datetime) -> bool:
@@ -107,7 +127,8 @@ def _summary(found: Read, span: Span, route: Route, outbox: Outbox) -> str:
         )
     still = _open_alerts(route, outbox)
     if still:
-        lines.append(f"Open: {', '.join(f'{a.key.budget} at {a.figures.percent} %' for a in still[:5])}")
+        more = f" and {len(still) - _OPEN_SHOWN:,} more" if len(still) > _OPEN_SHOWN else ""
+        lines.append(f"Open: {', '.join(map(_in_short, still[:_OPEN_SHOWN]))}{more}")
     if found.missing:
         lines.append(f"{counted(len(found.missing), 'day')} without sums by this dimension are not in it")
     return "\n".join(lines)
@@ -116,12 +137,18 @@ def _summary(found: Read, span: Span, route: Route, outbox: Outbox) -> str:
 def _open_alerts(route: Route, outbox: Outbox) -> list[Alert]:
     """The alerts of the route's owners that are not over, the worst first."""
     found = outbox.get_many(key for key in outbox.open() if isinstance(key, AlertKey))
-    mine = [
+    return worst_first(
         alert
         for alert in found.values()
         if alert.crossed and (not route.matches or set(alert.subject.owners) & set(route.matches))
-    ]
-    return sorted(mine, key=lambda alert: (-alert.figures.percent, str(alert.key)))
+    )
+
+
+def _in_short(alert: Alert) -> str:
+    if not alert.subject.is_anomaly:
+        return f"{alert.key.budget} at {alert.figures.percent} %"
+    impact = subtract(alert.figures.actual, alert.figures.limit.amount)
+    return f"{alert.key.budget} {change(impact, alert.figures.limit.currency)}"
 
 
 def _daily(spendings: Sequence[Spending], span: Span) -> tuple[tuple[date, Decimal], ...]:
