@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import date
 from decimal import Decimal
 from typing import Annotated, Any
 
 import typer
 
 from attribution.budgets import Budget, Evaluation, ancestors, crossings
-from attribution.days import DayPointer
 from attribution.flows.evaluate_budgets import Judged, judge_budgets
 from attribution.forecasts import Forecast
-from attribution.ports import BudgetSums
 from attribution.scopes import describe
 from attribution.wording import percent_of
 from bedrock_costs.application import options_of
 from bedrock_costs.failures import Failure
 from bedrock_costs.formats import counted, money, number
+from bedrock_costs.reading import ReadOnlySums
 from bedrock_costs.screen import Column, Grid, Result, Screen
 from bedrock_costs.stack import now
 
@@ -42,19 +40,6 @@ HEADER = (
 )
 
 
-class _ReadOnly:
-    """Sums that are kept are read; what is missing is summed and forgotten, because a report writes nothing."""
-
-    def __init__(self, sums: BudgetSums) -> None:
-        self._sums = sums
-
-    def read(self, pointers: Sequence[DayPointer]) -> Mapping[date, Mapping[str, Decimal]]:
-        return self._sums.read(pointers)
-
-    def keep(self, pointer: DayPointer, sums: Mapping[str, Decimal]) -> None:
-        """Not kept."""
-
-
 def budgets(
     ctx: typer.Context,
     name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="One budget. Default: all.")] = None,
@@ -72,7 +57,7 @@ def budgets(
     chosen = [b for b in defined if name is None or b.name == name]
     if name is not None and not chosen:
         raise Failure(f"there is no budget {name!r}", fix="`bedrock-costs budgets` lists all of them.")
-    sums = _ReadOnly(options.stack.budget_sums())
+    sums = ReadOnlySums(options.stack.budget_sums())
     judged = judge_budgets(chosen, days=options.stack.days(), sums=sums, clock=now)
     options.screen.emit(result_of(chosen, defined, judged))
 

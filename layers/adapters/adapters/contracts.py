@@ -159,6 +159,14 @@ class AlertRetry(Contract):
         return AlertKey(self.budget, self.period) if self.budget else DigestKey(self.route, self.digest)
 
 
+class RouteTrial(Contract):
+    """Somebody wants a message, marked as a test, sent by a route now, or by mail; the answer says what became of it."""
+
+    route: Annotated[str, Field(min_length=1, max_length=60)]
+    by: Annotated[str, Field(min_length=1, max_length=300)]
+    by_mail: bool = False
+
+
 C = TypeVar("C", bound=Contract)
 
 

@@ -1,4 +1,4 @@
-"""SQS batches: messages one by one, together or as a signal, failures returned alone, broken input quarantined instead of retried."""
+"""SQS batches: messages one by one, together or as a signal. Failures return alone; broken input is quarantined instead."""
 
 from __future__ import annotations
 

@@ -10,6 +10,7 @@ from enum import StrEnum
 
 from attribution.alerts import Alert, Delivery, DeliveryStatus, Message, News, Step
 from attribution.money import subtract
+from attribution.routes import Route
 from attribution.wording import counted, money
 
 # An item of DynamoDB holds 400 KB; a line of ours takes less than 600 bytes.
@@ -22,6 +23,7 @@ class DigestKind(StrEnum):
     STORM = "storm"
     DAY = "day"
     WEEK = "week"
+    TRIAL = "trial"
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +79,23 @@ class DigestFault:
     since: datetime
     last_at: datetime
     attempts: int = 1
+
+
+def trial_digest(route: Route, by: str, now: datetime) -> Digest:
+    """A message that only shows that a route's messages arrive, and what would come by it."""
+    told = ", ".join(f"{dimension} {value}" for dimension, value in route.matches) or "everything that no other route matches"
+    quiet = route.quiet
+    hours = f"{quiet.begins:%H:%M} to {quiet.ends:%H:%M} {quiet.zone}" if quiet else "none"
+    digests = [f"by {d.dimension} each {d.every} at {d.at:%H:%M} {d.zone}" for d in route.digests]
+    lines = (("Tells", told), ("Quiet hours", hours), ("Digests", ", ".join(digests) or "none"))
+    return Digest(
+        DigestKey(route.name, f"{DigestKind.TRIAL}#{now:%Y-%m-%dT%H:%M:%S}"),
+        DigestKind.TRIAL,
+        f"Test: route {route.name}",
+        f"Nothing has happened, and nothing is to be done: {by} sent this to see that alerts arrive.",
+        tuple(DigestLine(rank, *line) for rank, line in enumerate(lines)),
+        now,
+    )
 
 
 def next_digest_step(digest: Digest) -> Step | None:
