@@ -378,7 +378,7 @@ def test_open_alerts_are_read_at_once_however_many_there_are(answering: Stack) -
 
     wiring.client("dynamodb").meta.events.register("before-call.dynamodb", note)
 
-    assert "12 alerts of budgets" in shown(answering.invoke(handler, typed("budget")))
+    assert "12 budgets in alarm" in shown(answering.invoke(handler, typed("budget")))
     assert operations.count("BatchGetItem") == 1
     assert operations.count("GetItem") <= 2, "the policy, and no alert by itself"
 
@@ -508,7 +508,7 @@ def test_open_anomalies_are_listed_behind_the_budgets_to_those_who_may_see_them(
     handler = answering.handler(FUNCTION)
 
     told = shown(answering.invoke(handler, typed("budget")))
-    assert "1 alert of a budget, 1 alert of an anomaly." in told
+    assert "1 budget and 1 anomaly in alarm, or silenced." in told
     assert "anomaly: team=search since 2026-10-05*  $700.00 where $100.00 was expected _alarm_" in told
     assert told.index("search-monthly") < told.index("team=search")
     assert "$700.00" in shown(answering.invoke(handler, typed("budget team=search")))

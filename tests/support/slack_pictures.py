@@ -9,10 +9,11 @@ import json
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, replace
-from datetime import date, timedelta
+from datetime import date, time, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from adapters.channels.slack_messages import reply_to_user
 from attribution.alerts import (
@@ -26,12 +27,34 @@ from attribution.alerts import (
     ThresholdKind,
     acknowledge,
 )
-from attribution.conversation import Reply
-from attribution.digests import Digest, DigestKey, DigestKind, DigestLine
+from attribution.allocation import estimate_day
+from attribution.anomalies import Monitor
+from attribution.charges import Basis
+from attribution.conversation import Typed
+from attribution.days import make_day_version
+from attribution.flows.answer_slack import World as AnswerWorld
+from attribution.flows.answer_slack import answer_typed
+from attribution.flows.compile_digests import compile_digests
+from attribution.flows.detect_anomalies import detect_anomalies
+from attribution.meters import TokenKind
 from attribution.money import Money
-from attribution.routes import Route
+from attribution.routes import DigestEvery, DigestSchedule, Route, Viewer
+from attribution.usage import Counters, Usage
 from local.slack_picture import chosen, draw, page
+from tests.fakes import (
+    Crashes,
+    FakeAnomalies,
+    FakeAnomalyNews,
+    FakeClock,
+    FakeDeliveries,
+    FakeDirectory,
+    FakeInvocations,
+    FakeLedgerDays,
+    FakePolicy,
+    FakeRoutes,
+)
 from tests.support.slack_world import START, World
+from tests.unit.attribution.examples import BY_TEAM, USAGE_KEY
 
 KEY = AlertKey("search monthly", "2026-11")
 BILLED_DAYS = 20
@@ -133,30 +156,91 @@ def stormy() -> list[dict[str, Any]]:
     return posts(world)[-1:]
 
 
-def digested() -> list[dict[str, Any]]:
-    world = World("bot")
-    lines = (
-        DigestLine(0, "search", "$691.00", "+$529.00, +327 % against the week before"),
-        DigestLine(1, "support", "$204.10", "-$11.90, -6 % against the week before"),
-        DigestLine(2, "growth", "$88.42", "+$3.20, +4 % against the week before"),
+# A company's ledger: what digests, anomalies and answers are made from.
+
+QUIET = (118, 131, 142, 139, 127, 61, 58)
+"""Dollars of the team search by weekday, from Monday on; what other teams spend is a part of it."""
+PARTS = {"payments": "1.71", "search": "1", "support": "0.52", "growth": "0.23", "": "0.04"}
+AGENT = "arn:aws:iam::111122223333:role/agent-runner"
+LOOP = {date(2026, 11, 21): 164, date(2026, 11, 22): 529, date(2026, 11, 23): 388}
+"""What a loop of the team search's agent costs on the last days."""
+
+
+def company(clock: FakeClock) -> FakeLedgerDays:
+    """Seven weeks of five teams until today, the last three days estimated."""
+    days = FakeLedgerDays(FakeDeliveries(), clock)
+    for back in range(49):
+        day = clock().date() - timedelta(days=back)
+        used = [
+            spent(day, team, f"arn:aws:iam::111122223333:role/{team or 'shared'}-api", dollars(day, part))
+            for team, part in PARTS.items()
+        ]
+        if day in LOOP:
+            used.append(spent(day, "search", AGENT, Decimal(LOOP[day]), model="anthropic.claude-opus-4-5"))
+        basis = Basis.ESTIMATED if back < 3 else Basis.BILLED
+        version = make_day_version(day, basis, estimate_day(used, BY_TEAM, "USD"), BY_TEAM, origin="", usage=f"{day}")
+        days.current[day] = days.stage(version, "")
+    return days
+
+
+def dollars(day: date, part: str) -> Decimal:
+    uneven = Decimal(100 + day.toordinal() * 7 % 11) / 100
+    return (QUIET[day.weekday()] * Decimal(part) * uneven).quantize(Decimal("0.01"))
+
+
+def spent(day: date, team: str, caller: str, amount: Decimal, model: str = "anthropic.claude-sonnet-4-5") -> Usage:
+    metadata = (("team", team),) if team else ()
+    key = replace(USAGE_KEY, usage_date=day, model=model, iam_principal=caller, request_metadata=metadata)
+    tokens = {TokenKind.OUTPUT: int(amount * 66_666)}
+    return Usage(key, Counters(int(amount * 17), units=tokens, estimated={TokenKind.OUTPUT: amount}))
+
+
+MONITORS = (Monitor("teams", "team"), Monitor("callers", "iam_principal"), Monitor("models", "model"))
+VIEWER = "U012AB3CD"
+
+
+def detected(world: World, store: FakeAnomalies) -> FakeLedgerDays:
+    """The company's ledger, looked at for anomalies."""
+    days, policy = company(world.clock), FakePolicy(BY_TEAM, monitors=MONITORS)
+    detect_anomalies(
+        days=days, policy=policy, anomalies=store, alerts=world.outbox, news=FakeAnomalyNews(Crashes()), clock=world.clock
     )
-    summary = "$983.52 in all, +113 % against the week before\nOpen: search monthly at 82 %"
-    key = DigestKey("finops", "day#team#2026-11-23")
-    world.outbox.add_digest(Digest(key, DigestKind.DAY, "3 teams: 2026-11-22", summary, lines, START, daily(180)[-14:]))
+    return days
+
+
+def anomalous() -> list[dict[str, Any]]:
+    world = World("bot")
+    detected(world, FakeAnomalies())
     world.settle(hours=1)
     return posts(world)
 
 
-def answered() -> list[dict[str, Any]]:
-    lines = (
-        DigestLine(0, "search", "$3,139.00", "48,112 requests"),
-        DigestLine(1, "The same days a month before", "$2,573.98", "+22 %"),
-        DigestLine(2, "A day", "$136.48", "on average over 23 days"),
-    )
-    basis = "$2,432.00 billed by AWS, $707.00 estimated from usage."
-    reply = Reply("team search", f"2026-11, 2026-11-01 to 2026-11-23. {basis}", lines, daily(180))
-    at = (START + timedelta(minutes=3)).isoformat()
-    return [{"at": at, "payload": reply_to_user(reply), "delivered": True, "method": "answer"}]
+def digested() -> list[dict[str, Any]]:
+    """A daily digest of all teams, with the alerts that are open."""
+    schedule = DigestSchedule(DigestEvery.DAY, "team", time(12), ZoneInfo("UTC"))
+    world = World("bot", Route("finops", digests=(schedule,)))
+    world.observe(found(180))
+    days = detected(world, FakeAnomalies())
+    compile_digests(days=days, routes=world.routes, outbox=world.outbox, clock=world.clock)
+    world.settle(hours=1)
+    return [post for post in posts(world) if "digest" in json.dumps(post["payload"])]
+
+
+def answered(*commands: str) -> list[dict[str, Any]]:
+    """Commands, and what the one who typed them is shown."""
+    world, store = World("bot"), FakeAnomalies()
+    world.observe(found(180))
+    days = detected(world, store)
+    routes = FakeRoutes(viewers=[Viewer((VIEWER,), sees_all=True)])
+    policy = FakePolicy(BY_TEAM, monitors=MONITORS)
+    asked = AnswerWorld(world.outbox, routes, policy, days, FakeInvocations(), FakeDirectory(), store, world.clock)
+    shown = []
+    for text in commands:
+        world.clock.advance(60)
+        reply = answer_typed(Typed(VIEWER, text, world.clock()), asked)
+        said = {"at": world.clock().isoformat(), "delivered": True, "method": "answer"}
+        shown.append(said | {"payload": reply_to_user(reply)})
+    return shown
 
 
 PICTURES: dict[str, Callable[[], list[dict[str, Any]]]] = {
@@ -167,7 +251,8 @@ PICTURES: dict[str, Callable[[], list[dict[str, Any]]]] = {
     "webhook": by_webhook,
     "storm": stormy,
     "digest": digested,
-    "command": answered,
+    "anomaly": anomalous,
+    "command": lambda: answered("team search", "budget"),
 }
 
 

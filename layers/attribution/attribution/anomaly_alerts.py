@@ -75,4 +75,4 @@ def cause_text(root: RootCause) -> str:
 
 def _words(cause: Cause) -> str:
     parts = (cause.iam_principal or "(no caller)", cause.model, cause.token_kind, cause.region)
-    return " ".join(part for part in parts if part)
+    return ", ".join(part for part in parts if part)

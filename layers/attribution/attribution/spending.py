@@ -9,9 +9,10 @@ from decimal import Decimal
 
 from attribution.charges import Basis
 from attribution.days import DayPointer
-from attribution.money import ZERO, add
+from attribution.money import ZERO, add, total
 from attribution.periods import BillingPeriod
 from attribution.ports import LedgerDays
+from attribution.wording import money
 
 METRIC = "billed_cost"
 
@@ -91,3 +92,18 @@ def _pointers(days: LedgerDays, span: Span) -> Mapping[date, DayPointer]:
     periods = sorted({BillingPeriod.of(day) for day in span.days})
     found = [entry for period in periods for entry in days.pointers(period).items()]
     return {day: pointer for day, pointer in found if span.first <= day <= span.last}
+
+
+def basis_of(spendings: Sequence[Spending]) -> str:
+    """How much of it AWS billed, and how much is estimated: the two are never one number without saying so."""
+    if not any(s.estimated for s in spendings):
+        return "All of it billed by AWS."
+    if not any(s.billed for s in spendings):
+        return "All of it estimated from usage."
+    by_currency = sorted({s.currency for s in spendings})
+    parts = [
+        f"{money(total(s.billed for s in spendings if s.currency == c), c)} billed by AWS, "
+        f"{money(total(s.estimated for s in spendings if s.currency == c), c)} estimated from usage"
+        for c in by_currency
+    ]
+    return f"{'; '.join(parts)}."

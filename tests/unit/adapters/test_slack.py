@@ -314,7 +314,7 @@ def test_an_anomaly_says_who_spends_how_much_more_since_when_and_why() -> None:
     text = json.dumps(alert_message(ANOMALY, BOT)["blocks"], ensure_ascii=False)
 
     for said in (
-        "Anomaly: team: search, $700.00 where $100.00 was expected",
+        "Anomaly: team search, $700.00 where $100.00 was expected",
         "Spend since 2026-02-04 is above $125.00, the most that could be expected.",
         "*More than expected by*\\n$600.00 (+600 %)",
         "role/search sonnet output us-east-1 (new): $600.00",
@@ -353,7 +353,7 @@ def test_an_anomaly_that_is_over_says_why(note: str, said: str) -> None:
 
     message = alert_message(over, BOT)
 
-    assert message["text"].startswith(f"{note.capitalize()}: Anomaly: team: search")
+    assert message["text"].startswith(f"{note.capitalize()}: Anomaly: team search")
     assert said in json.dumps(message["blocks"])
     assert said in reply_message(over)["text"]
 

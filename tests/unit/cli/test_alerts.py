@@ -143,7 +143,7 @@ def test_an_anomaly_is_shown_by_its_value(told: Cloud, name: str, period: tuple[
     shown = run("alerts", "show", name, *period, output="json").json["alert"]
 
     assert (shown["kind"], shown["period"]) == ("anomaly", "2026-11-09")
-    assert [d["name"] for d in shown["drivers"]] == ["role/agent anthropic.claude-sonnet-4-5 output_tokens us-east-1 (new)"]
+    assert [d["name"] for d in shown["drivers"]] == ["role/agent, anthropic.claude-sonnet-4-5, output_tokens, us-east-1 (new)"]
 
 
 def test_an_alert_of_a_period_that_is_over_is_shown_by_its_period(told: Cloud) -> None:
@@ -213,7 +213,7 @@ def test_a_preview_shows_the_buttons_that_the_stack_answers(spending: Cloud) -> 
 
 
 def test_a_preview_of_an_anomaly_is_its_message_and_of_news_its_thread(spending: Cloud) -> None:
-    assert "Anomaly: team: search, $40.00 where $1.00 was expected" in run("alerts", "preview", "team=search").out
+    assert "Anomaly: team search, $40.00 where $1.00 was expected" in run("alerts", "preview", "team=search").out
     assert run("alerts", "preview", "team=search", "--news").out.startswith("Spend since 2026-11-09 is above $5.00")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
@@ -43,6 +44,7 @@ _REPEAT = "Possible repeat: nobody could confirm that the first message arrived.
 _DRIVERS = 3
 # How the names of drivers end that stand for nobody.
 _NOBODY = ("(unallocated)", "(no value)")
+_PRINCIPAL = re.compile(r"arn:aws[a-z-]*:(?:iam|sts)::(\d{12}):([^\s,]+)")
 _OPTION_LIMIT = 150
 _URL_LIMIT = 3000
 _DRIVERS_IN_THREAD = 8
@@ -77,7 +79,7 @@ def alert_message(alert: Alert, look: Look, *, is_repeat: bool = False) -> Messa
         *_buttons(alert, look),
         context(*_notes(alert, is_repeat)),
     ]
-    text = escape(f"{title}. {_basis(alert.figures)}.", 1000)
+    text = escape(f"{title}. {_sentence(_basis(alert.figures))}", 1000)
     return {"text": text, "blocks": blocks, "metadata": metadata(alert)}
 
 
@@ -145,7 +147,7 @@ def _title(alert: Alert) -> str:
 
 
 def _title_of_anomaly(alert: Alert) -> str:
-    figures, who = alert.figures, alert.subject.counts
+    figures, who = alert.figures, _brief(alert.subject.counts.replace(": ", " ", 1))
     spent, expected = (money(amount, figures.limit.currency) for amount in (figures.actual, figures.limit.amount))
     prefix = {
         AlertState.RECOVERED: f"{alert.subject.note.capitalize()}: ",
@@ -245,7 +247,7 @@ def _facts(alert: Alert) -> Iterator[str]:
     else:
         yield f"*Spent*\n{escape(money(figures.actual, currency))} ({figures.percent} %)"
         yield _left(figures)
-    yield f"*Basis*\n{escape(_basis(figures))}"
+    yield f"*Basis*\n{escape(_sentence(_basis(figures)))}"
     yield f"*Counts*\n{escape(alert.subject.counts, 3 * NAME_LIMIT)}"
     if figures.forecast is not None:
         low, middle, high = (
@@ -349,8 +351,13 @@ def _why(alert: Alert, count: int) -> list[dict[str, Any]]:
     return [section("\n".join(lines))]
 
 
+def _brief(name: str) -> str:
+    """A name with its principals as people call them: `role/agent (111122223333)`."""
+    return _PRINCIPAL.sub(r"\2 (\1)", name)
+
+
 def _driver(driver: Driver, currency: str) -> str:
-    line = f"• {escape(driver.name, NAME_LIMIT)}: {escape(money(driver.amount, currency))}"
+    line = f"• {escape(_brief(driver.name), NAME_LIMIT)}: {escape(money(driver.amount, currency))}"
     if driver.change is None:
         return line
     relative = percent_change(driver.amount, subtract(driver.amount, driver.change))
@@ -366,7 +373,7 @@ def _next_step(alert: Alert, look: Look) -> list[dict[str, Any]]:
     # What has no owner did nothing that could be looked at.
     drivers = [driver for driver in alert.figures.drivers if not driver.name.endswith(_NOBODY)]
     first = max(drivers, key=lambda d: d.change or d.amount, default=None)
-    whom = f"what {escape(first.name, NAME_LIMIT)} did" if first else "which models and principals spent it"
+    whom = f"what {escape(_brief(first.name), NAME_LIMIT)} did" if first else "which models and principals spent it"
     dimension, value = next(iter(alert.subject.owners), ("model", ""))
     command = f"/bedrock-costs {dimension} {value}" if look.has_command else f"bedrock-costs report --by {dimension}"
     text = f"Look at {whom}: `{_code(command)}`."
@@ -459,6 +466,8 @@ def digest_message(digest: Digest, *, is_repeat: bool = False) -> Message:
     hint = ": `/bedrock-costs budget` lists every alert" if digest.kind is DigestKind.STORM else ""
     blocks += _lines(digest.lines, hint)
     notes = [f"digest {digest.key}"]
+    if digest.kind is not DigestKind.STORM:
+        notes.insert(0, f"as of {digest.due_at:%Y-%m-%d %H:%M} UTC")
     if is_repeat:
         notes.insert(0, _REPEAT)
     blocks.append(context(*(escape(note, 500) for note in notes)))

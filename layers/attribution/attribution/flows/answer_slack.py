@@ -24,7 +24,7 @@ from attribution.money import total
 from attribution.periods import BillingPeriod
 from attribution.ports import Anomalies, Clock, DirectoryOfDays, Invocations, LedgerDays, Outbox, Policy, Routes
 from attribution.routes import Scope, scope_of
-from attribution.spending import Span, Spending, read_spending
+from attribution.spending import Span, Spending, basis_of, read_spending
 from attribution.usage import Invocation, InvocationKey, Metered, Observed, contribution
 from attribution.wording import counted, money, percent_change
 
@@ -188,7 +188,7 @@ def _spending(words: list[str], scope: Scope, world: World) -> Reply:
             else f"Nothing that you may see was spent in {period}."
         )
         return Reply(f"{dimension} {value}".strip(), said)
-    summary = [f"{period}, {span}. {_basis(read.spendings)}"]
+    summary = [f"{span}. {basis_of(read.spendings)}"]
     if read.missing:
         summary.append(f"{counted(len(read.missing), 'day')} without sums by {dimension} are not in it.")
     # One name may have spent in several currencies, which are no one number, and be spelled in several ways.
@@ -249,20 +249,6 @@ def _month_before(span: Span) -> Span:
     return Span(first, first.replace(day=min(span.last.day, length)))
 
 
-def _basis(spendings: Sequence[Spending]) -> str:
-    if not any(s.estimated for s in spendings):
-        return "All of it billed by AWS."
-    if not any(s.billed for s in spendings):
-        return "All of it estimated from usage."
-    by_currency = sorted({s.currency for s in spendings})
-    parts = [
-        f"{money(total(s.billed for s in spendings if s.currency == c), c)} billed by AWS, "
-        f"{money(total(s.estimated for s in spendings if s.currency == c), c)} estimated from usage"
-        for c in by_currency
-    ]
-    return f"{'; '.join(parts)}."
-
-
 def _alerts(name: str, scope: Scope, world: World) -> list[Alert]:
     """The alerts that the user may see of periods that have not ended and of open anomalies, the worst first."""
     found = world.outbox.get_many(key for key in world.outbox.open() if isinstance(key, AlertKey))
@@ -284,15 +270,10 @@ def _open_alerts(name: str, scope: Scope, world: World) -> Reply:
 
 def _count(alerts: Sequence[Alert]) -> str:
     anomalies = sum(alert.subject.is_anomaly for alert in alerts)
-    kinds = ((len(alerts) - anomalies, "budget"), (anomalies, "anomaly"))
-    parts = [f"{counted(count, 'alert')} of {_plural(count, noun)}" for count, noun in kinds if count]
-    more = f" The worst {_SHOWN_MAX} of {len(alerts):,} are listed." if len(alerts) > _SHOWN_MAX else ""
-    return f"{', '.join(parts)}.{more}"
-
-
-def _plural(count: int, noun: str) -> str:
-    one, many = {"budget": ("a budget", "budgets"), "anomaly": ("an anomaly", "anomalies")}[noun]
-    return one if count == 1 else many
+    kinds = ((len(alerts) - anomalies, "budget", "budgets"), (anomalies, "anomaly", "anomalies"))
+    parts = [f"{count:,} {one if count == 1 else many}" for count, one, many in kinds if count]
+    more = f" The worst {_SHOWN_MAX} are listed." if len(alerts) > _SHOWN_MAX else ""
+    return f"{' and '.join(parts)} in alarm, or silenced.{more}"
 
 
 def _alert_lines(alerts: Sequence[Alert]) -> list[DigestLine]:

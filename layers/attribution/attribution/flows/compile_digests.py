@@ -13,11 +13,11 @@ from decimal import Decimal
 
 from attribution.alerts import Alert, AlertKey
 from attribution.digests import LINES_MAX, Digest, DigestFault, DigestKey, DigestKind, DigestLine, worst_first
-from attribution.money import subtract, total
+from attribution.money import ZERO, subtract, total
 from attribution.ports import Clock, LedgerDays, Outbox, Routes
 from attribution.routes import DigestEvery, DigestSchedule, Route
-from attribution.spending import Read, Span, Spending, read_spending
-from attribution.wording import change, counted, money, percent_change, shortened
+from attribution.spending import Read, Span, Spending, basis_of, read_spending
+from attribution.wording import cents, change, counted, money, percent_change, shortened
 
 # A digest that could not be made at its time is made late, but not at night.
 _LATE = timedelta(hours=6)
@@ -82,55 +82,57 @@ def _digest(
     yesterday = now.astimezone(UTC).date() - timedelta(days=1)
     span = Span(yesterday - timedelta(days=_WEEK_DAYS - 1 if is_weekly else 0), yesterday)
     values = {value for dimension, value in route.matches if dimension == schedule.dimension}
-    found = read_spending(
-        days,
-        schedule.dimension,
-        Span(span.first - timedelta(days=_SPARK_DAYS), span.last),
-        lambda value: not route.matches or value in values,
-    )
-    lines = _lines(found, span)
+
+    def wanted(value: str) -> bool:
+        return not route.matches or value in values
+
+    spent = read_spending(days, schedule.dimension, span, wanted)
+    course = read_spending(days, schedule.dimension, Span(span.first - timedelta(days=_SPARK_DAYS), span.last), wanted)
+    lines = _lines(spent, course, span)
     if not lines:
         return None
-    owners = sorted(values) or ["everybody"]
-    who = owners[0] if len(owners) == 1 else counted(len(owners), schedule.dimension)
+    owners = sorted(values)
+    who = owners[0] if len(owners) == 1 else counted(len(owners), schedule.dimension) if owners else f"By {schedule.dimension}"
     kind = DigestKind.WEEK if is_weekly else DigestKind.DAY
     title = f"{who}: the week {span}" if is_weekly else f"{who}: {yesterday:%A}, {yesterday.day} {yesterday:%B}"
-    summary = _summary(found, span, route, outbox)
+    summary = _summary(spent, course, span, route, outbox)
     if len(lines) > LINES_MAX:
         summary += f"\nThe largest {LINES_MAX} of {len(lines):,} are listed"
-    return Digest(key, kind, title, summary, lines[:LINES_MAX], now, daily=_daily(found.spendings, span))
+    return Digest(key, kind, title, summary, lines[:LINES_MAX], now, daily=_daily(course.spendings, span))
 
 
-def _lines(found: Read, span: Span) -> tuple[DigestLine, ...]:
-    """One line for each value that spent anything, the largest first."""
+def _lines(spent: Read, course: Read, span: Span) -> tuple[DigestLine, ...]:
+    """One line for each value that spends anything, the largest first; those that do so no more stand at the end."""
+    now = {(s.value, s.currency) for s in spent.spendings}
+    gone = [s for s in course.spendings if (s.value, s.currency) not in now]
+    before = {(s.value, s.currency): s.in_days(span.before(_WEEK_DAYS).days) for s in course.spendings}
     lines = []
-    for rank, spending in enumerate(found.spendings):
-        amount, before = spending.in_days(span.days), spending.in_days(span.before(_WEEK_DAYS).days)
-        if not amount and not before:
+    for rank, spending in enumerate((*spent.spendings, *gone)):
+        amount, earlier = spending.in_days(span.days), before.get((spending.value, spending.currency), ZERO)
+        if not amount and not earlier:
             continue
-        moved = change(subtract(amount, before), spending.currency)
-        relative = percent_change(amount, before)
-        note = f"{moved}{f', {relative}' if relative else ''}"
+        moved = subtract(amount, earlier)
+        relative = percent_change(amount, earlier)
+        note = ", ".join(filter(None, [change(moved, spending.currency), relative])) if cents(moved) else "no change"
         lines.append(DigestLine(rank, spending.value or "(no value)", money(amount, spending.currency), note))
     return tuple(lines)
 
 
-def _summary(found: Read, span: Span, route: Route, outbox: Outbox) -> str:
-    currencies = sorted({s.currency for s in found.spendings})
+def _summary(spent: Read, course: Read, span: Span, route: Route, outbox: Outbox) -> str:
+    against = "the same day a week before" if span.first == span.last else "the week before"
     lines = []
-    for currency in currencies:
-        mine = [s for s in found.spendings if s.currency == currency]
+    for currency in sorted({s.currency for s in course.spendings}):
+        mine = [s for s in course.spendings if s.currency == currency]
         amount = total(s.in_days(span.days) for s in mine)
         before = total(s.in_days(span.before(_WEEK_DAYS).days) for s in mine)
-        lines.append(
-            f"{money(amount, currency)} in all, {percent_change(amount, before) or '±0 %'} against {span.before(_WEEK_DAYS)}"
-        )
+        lines.append(f"{money(amount, currency)} in all, {percent_change(amount, before) or '±0 %'} against {against}")
+    lines.append(basis_of(spent.spendings))
     still = _open_alerts(route, outbox)
     if still:
         more = f" and {len(still) - _OPEN_SHOWN:,} more" if len(still) > _OPEN_SHOWN else ""
         lines.append(f"Open: {', '.join(map(_in_short, still[:_OPEN_SHOWN]))}{more}")
-    if found.missing:
-        lines.append(f"{counted(len(found.missing), 'day')} without sums by this dimension are not in it")
+    if course.missing:
+        lines.append(f"{counted(len(course.missing), 'day')} without sums by this dimension are not in it")
     return "\n".join(lines)
 
 
