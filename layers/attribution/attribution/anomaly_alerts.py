@@ -60,7 +60,8 @@ def observation(
         is_anomaly=True,
         note=tracked.state.value,
     )
-    return Observation(alert_key(tracked.name), subject, figures, () if change in _OVER else tuple(crossed))
+    above = () if change in _OVER else tuple(crossed)
+    return Observation(alert_key(tracked.name), subject, figures, above, is_explained=True)
 
 
 def _driver(root: RootCause) -> Driver:

@@ -272,6 +272,21 @@ def test_a_forecast_says_its_interval_and_when_it_breaks() -> None:
     assert "$110.00 ($95.00 to $130.00)\npasses the limit on 20 Feb (80 % sure)" in text
 
 
+def test_no_forecast_is_told_to_be_certain() -> None:
+    forecast = Forecast(Decimal(95), Decimal(110), Decimal(130), date(2026, 2, 20), 100)
+
+    assert "(over 99 % sure)" in text_of(replace(ALERT, figures=replace(ALERT.figures, forecast=forecast)))
+
+
+def test_a_principal_is_named_as_people_call_it() -> None:
+    driver = Driver("iam_principal arn:aws-us-gov:iam::111122223333:role/ci/agent, claude-sonnet", Decimal(2000))
+
+    text = text_of(replace(ALERT, figures=replace(ALERT.figures, drivers=(driver,))))
+
+    assert "iam_principal role/ci/agent (111122223333), claude-sonnet: $2,000.00" in text
+    assert "what iam_principal role/ci/agent (111122223333), claude-sonnet did" in text
+
+
 def test_the_course_is_a_chart_where_there_are_charts_and_bars_elsewhere() -> None:
     daily = tuple((date(2026, 2, day), Decimal(day)) for day in range(1, 29))
     alert = replace(ALERT, figures=replace(ALERT.figures, daily=daily))

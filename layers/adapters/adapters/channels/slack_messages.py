@@ -45,6 +45,7 @@ _DRIVERS = 3
 # How the names of drivers end that stand for nobody.
 _NOBODY = ("(unallocated)", "(no value)")
 _PRINCIPAL = re.compile(r"arn:aws[a-z-]*:(?:iam|sts)::(\d{12}):([^\s,]+)")
+_SUREST = 99
 _OPTION_LIMIT = 150
 _URL_LIMIT = 3000
 _DRIVERS_IN_THREAD = 8
@@ -269,7 +270,9 @@ def _breach(figures: Figures) -> str:
     forecast = figures.forecast
     if forecast is None or forecast.breach_on is None or figures.actual > figures.limit.amount:
         return ""
-    sure = f" ({forecast.probability_percent} % sure)" if forecast.probability_percent is not None else ""
+    percent = forecast.probability_percent
+    # Of what is to come nothing is certain.
+    sure = "" if percent is None else f" (over {_SUREST} % sure)" if percent > _SUREST else f" ({percent} % sure)"
     return f"passes the limit on {_day(forecast.breach_on)}{sure}"
 
 
