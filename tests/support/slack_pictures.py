@@ -74,9 +74,9 @@ WARNING, OVER, NOTHING = (140, 260, 340), (320, 620, 780), (0, 0, 0)
 
 
 def company(clock: FakeClock, loop: Sequence[int] = WARNING, *, is_billed: bool = False) -> FakeLedgerDays:
-    """Seven weeks of five teams until the 23rd, the last three days estimated, or all of them billed."""
+    """Eight weeks of five teams until the 23rd, the last three days estimated, or all of them billed."""
     days = FakeLedgerDays(FakeDeliveries(), clock)
-    for back in range(49):
+    for back in range(56):
         day = START.date() - timedelta(days=back)
         used = [spent(day, team, f"{team or 'shared'}-api", dollars(day, part)) for team, part in PARTS.items()]
         if back < 3 and loop[2 - back]:

@@ -61,9 +61,11 @@ class Spending:
 
 @dataclass(frozen=True, slots=True)
 class Read:
-    """What the ledger says of a span: the spendings, largest first, and the days that it has not by this dimension."""
+    """What the ledger says of a span: the spendings, largest first, the days that it has, and those of them that it has not by
+    this dimension."""
 
     spendings: Sequence[Spending]
+    known: Sequence[date]
     missing: Sequence[date]
 
 
@@ -85,7 +87,9 @@ def read_spending(days: LedgerDays, dimension: str, span: Span, wanted: Callable
             else:
                 spending.billed = add(spending.billed, amount)
     ordered = sorted(found.values(), key=lambda s: (s.currency, s.actual.copy_negate(), s.value))
-    return Read(ordered, sorted(day for day, pointer in pointers.items() if not pointer.is_summed_by(dimension)))
+    return Read(
+        ordered, sorted(pointers), sorted(day for day, pointer in pointers.items() if not pointer.is_summed_by(dimension))
+    )
 
 
 def _pointers(days: LedgerDays, span: Span) -> Mapping[date, DayPointer]:

@@ -247,7 +247,7 @@ def test_spend_over_the_limit_says_by_how_much() -> None:
 
 
 def test_drivers_that_do_not_fit_are_left_out_whole() -> None:
-    drivers = tuple(Driver("&" * 100, Decimal(2000), Decimal(n)) for n in range(1, 9))
+    drivers = tuple(Driver("&" * 100, Decimal(2000), Decimal(100 * n)) for n in range(1, 9))
 
     blocks = reply_message(replace(ALERT, figures=replace(ALERT.figures, drivers=drivers)))["blocks"]
 
@@ -276,6 +276,15 @@ def test_no_forecast_is_told_to_be_certain() -> None:
     forecast = Forecast(Decimal(95), Decimal(110), Decimal(130), date(2026, 2, 20), 100)
 
     assert "(over 99 % sure)" in text_of(replace(ALERT, figures=replace(ALERT.figures, forecast=forecast)))
+
+
+def test_what_costs_as_much_as_before_is_no_reason() -> None:
+    drivers = (Driver("steady", Decimal(2000), Decimal(2)), Driver("grown", Decimal(300), Decimal(200)))
+
+    text = text_of(replace(ALERT, figures=replace(ALERT.figures, drivers=drivers)))
+
+    assert "grown: $300.00" in text
+    assert "steady" not in text
 
 
 def test_a_principal_is_named_as_people_call_it() -> None:

@@ -31,7 +31,7 @@ from adapters.channels.slack_text import (
 from attribution.alerts import Alert, AlertState, Driver, Figures, News, ThresholdKind
 from attribution.conversation import Reply
 from attribution.digests import Digest, DigestKind, DigestLine
-from attribution.money import subtract
+from attribution.money import ZERO, subtract
 from attribution.wording import cents, change, money, percent_change, sparkline
 
 Message = dict[str, Any]
@@ -340,7 +340,7 @@ def _number(amount: Decimal) -> float:
 
 
 def _why(alert: Alert, count: int) -> list[dict[str, Any]]:
-    shown = alert.figures.drivers[:count]
+    shown = [driver for driver in alert.figures.drivers if not _is_steady(driver)][:count]
     if not shown:
         return []
     has_changes = any(driver.change is not None for driver in shown)
@@ -352,6 +352,12 @@ def _why(alert: Alert, count: int) -> list[dict[str, Any]]:
     while sum(len(line) + 1 for line in lines) > SECTION_LIMIT:
         lines.pop()
     return [section("\n".join(lines))]
+
+
+def _is_steady(driver: Driver) -> bool:
+    """Whether it costs what it did before, to the percent: that explains nothing."""
+    is_known = driver.change is not None
+    return is_known and percent_change(driver.amount, subtract(driver.amount, driver.change or ZERO)) == "±0 %"
 
 
 def _brief(name: str) -> str:

@@ -229,11 +229,14 @@ def _one(
     spending: Spending, dimension: str, span: Span, summary: list[str], seen: Callable[[str], bool], world: World
 ) -> Reply:
     days = len(span.days)
-    earlier = read_spending(world.days, dimension, _month_before(span), seen).spendings
-    before = next((s for s in earlier if s.currency == spending.currency), None)
+    span_before = _month_before(span)
+    earlier = read_spending(world.days, dimension, span_before, seen)
+    before = next((s for s in earlier.spendings if s.currency == spending.currency), None)
     lines = [_line(0, spending)]
     if before is not None:
-        pace = percent_change(spending.actual, before.actual)
+        lacking = len(span_before.days) - len(earlier.known) + len(earlier.missing)
+        # A month of which days are not known is no measure.
+        pace = f"{counted(lacking, 'day')} of it not known" if lacking else percent_change(spending.actual, before.actual)
         lines.append(DigestLine(1, "The same days a month before", money(before.actual, spending.currency), pace))
     lines.append(
         DigestLine(2, "A day", money(spending.actual / days, spending.currency), f"on average over {counted(days, 'day')}")
