@@ -126,7 +126,8 @@ def _summary(spent: Read, course: Read, span: Span, route: Route, outbox: Outbox
         amount = total(s.in_days(span.days) for s in mine)
         before = total(s.in_days(span.before(_WEEK_DAYS).days) for s in mine)
         lines.append(f"{money(amount, currency)} in all, {percent_change(amount, before) or '±0 %'} against {against}")
-    lines.append(basis_of(spent.spendings))
+    if spent.spendings:
+        lines.append(basis_of(spent.spendings))
     still = _open_alerts(route, outbox)
     if still:
         more = f" and {len(still) - _OPEN_SHOWN:,} more" if len(still) > _OPEN_SHOWN else ""
