@@ -15,6 +15,7 @@ from botocore.config import Config
 from botocore.exceptions import ClientError
 from typer.testing import CliRunner
 
+from adapters.alerts import DynamoOutbox
 from adapters.deliveries import DynamoDeliveries
 from adapters.dynamodb import Table
 from adapters.invocations import DynamoInvocations
@@ -31,6 +32,7 @@ from attribution.periods import BillingPeriod
 from attribution.rules import Rules
 from attribution.usage import Usage
 from bedrock_costs.main import app
+from tests.support.stack import template
 
 REGION = "us-east-1"
 ACCOUNT = "123456789012"
@@ -102,6 +104,10 @@ class Cloud:
         return DynamoLedgerDays(self.ledger, 760, lambda: self.now)
 
     @property
+    def outbox(self) -> DynamoOutbox:
+        return DynamoOutbox(Table(self.dynamodb, "alerts"), 760, lambda: self.now)
+
+    @property
     def invocations(self) -> DynamoInvocations:
         return DynamoInvocations(Table(self.dynamodb, self.cloudformation.outputs["InvocationsTable"]), 35, lambda: self.now)
 
@@ -156,6 +162,9 @@ def make_cloud() -> Cloud:
             KeySchema=[{"AttributeName": key, "KeyType": kind} for key, kind in zip(keys, ("HASH", "RANGE"), strict=False)],
             StreamSpecification={"StreamEnabled": True, "StreamViewType": "NEW_AND_OLD_IMAGES"},
         )
+    properties = template()["Resources"]["AlertsTable"]["Properties"]
+    taken = ("BillingMode", "AttributeDefinitions", "KeySchema", "GlobalSecondaryIndexes")
+    dynamodb.create_table(TableName="alerts", **{name: properties[name] for name in taken})
     for bucket in ("work-bucket", "log-bucket", "report-bucket", "trail-bucket"):
         s3.create_bucket(Bucket=bucket)
     urls = {
@@ -168,6 +177,8 @@ def make_cloud() -> Cloud:
     outputs = {
         "LedgerTable": "ledger",
         "InvocationsTable": "invocations",
+        "AlertsTable": "alerts",
+        "DeliverAlertsFunction": "deliver-alerts",
         "WorkBucket": "work-bucket",
         "InvocationLogQueue": urls["logs"],
         "ApiCallQueue": urls["calls"],
