@@ -373,8 +373,8 @@ def _document(item: Item) -> PolicyDocument:
     return _parsed(bytes(item["document"]))
 
 
-# A document of thousands of rules takes seconds to validate, and one invocation asks for it several times.
-@lru_cache(maxsize=2)
+# A document of thousands of rules takes seconds to validate, and one invocation asks for it and earlier ones several times.
+@lru_cache(maxsize=8)
 def _parsed(compressed: bytes) -> PolicyDocument:
     return parse_policy(json.loads(decompress(compressed)))
 
@@ -425,15 +425,27 @@ class DynamoPolicy:
 
     def rules_of(self, fingerprint: str, on: date) -> Rules | None:
         """The rules of a day with this fingerprint, of a document that is or was in force; None where none has it."""
-        for item in (None, *self._table.query(_PK)):
+        return next((rules for _, rules in self.versions(on) if rules.fingerprint() == fingerprint), None)
+
+    def versions(self, on: date) -> Iterator[tuple[str, Rules]]:
+        """Every version that is kept, with its rules of a day: the one in force first, the one before any was applied last."""
+        kept: dict[str, Item] = {}
+        # The sort key `current` is the first, and its version is among the others again.
+        for item in self._table.query(_PK):
+            kept.setdefault(str(item["version"]), item)
+        for version, item in kept.items():
             try:
-                rules = (_document(item) if item else PolicyDocument()).rules(on)
+                yield version, _document(item).rules(on)
             except PolicyInvalid:
                 # A document of an earlier software, which this one cannot apply either.
                 continue
-            if rules.fingerprint() == fingerprint:
-                return rules
-        return None
+        before_any = PolicyDocument()
+        if version_of(before_any) not in kept:
+            yield version_of(before_any), before_any.rules(on)
+
+    def version_in_force(self) -> str:
+        """The version in force; before any was applied, that of the document that stands in for it."""
+        return self.version() or version_of(PolicyDocument())
 
     def budgets(self) -> Sequence[Budget]:
         """The budgets, in the document's order."""

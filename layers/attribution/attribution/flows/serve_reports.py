@@ -11,6 +11,7 @@ from datetime import date, datetime
 from decimal import Decimal
 from difflib import get_close_matches
 
+from attribution.adjustments import Adjustment
 from attribution.allocation import subject_of_usage
 from attribution.budgets import Budget
 from attribution.charges import AllocatedCharge, Basis
@@ -37,7 +38,7 @@ from attribution.ports import (
     UsageCounters,
 )
 from attribution.reporting import costs, requests
-from attribution.reporting.costs import Adjusted, CostReport, DaySums, Metric, as_unallocated, prove
+from attribution.reporting.costs import Adjusted, CostReport, DaySums, Metric, OwnerChange, as_unallocated, prove
 from attribution.reporting.coverage import PLACES, CoverageReport, sections
 from attribution.reporting.explanations import Explained, Question
 from attribution.reporting.spans import Freshness
@@ -153,6 +154,7 @@ def report_costs(
     """
     dimension = _dimension(by, policy)
     pointers = read_pointers(days, span, as_of)
+    adjustments = adjustments_of(days, span, as_of)
     return CostReport(
         span=span,
         dimension=dimension,
@@ -160,14 +162,15 @@ def report_costs(
         freshness=Freshness.of(span, pointers, asked),
         by_currency=costs.rows_by_currency(day_sums(days, pointers, dimension), metric),
         notes=costs.notes(pointers, dimension, metric),
-        adjustments=[
-            adjusted
-            for period in span.periods()
-            for adjustment in days.adjustments(period)
-            if as_of is None or adjustment.changed_at is None or adjustment.changed_at <= as_of
-            for adjusted in Adjusted.within(span, metric, adjustment)
-        ],
+        adjustments=[adjusted for adjustment in adjustments for adjusted in Adjusted.within(span, metric, adjustment)],
+        owner_changes=list(OwnerChange.within(span, dimension, metric, adjustments)),
     )
+
+
+def adjustments_of(days: ReportedDays, span: Span, as_of: datetime | None = None) -> list[Adjustment]:
+    """What changed in closed months of a span until a moment."""
+    found = (adjustment for period in span.periods() for adjustment in days.adjustments(period))
+    return [a for a in found if as_of is None or a.changed_at is None or a.changed_at <= as_of]
 
 
 def _dimension(by: str | None, policy: CategoryNames) -> str:
