@@ -125,9 +125,8 @@ def _render(periods: Sequence[BillingPeriod], documents: Sequence[Mapping[str, A
 def _grid(title: str, documents: Sequence[Mapping[str, Any]], currency: str) -> Grid:
     columns = [
         Column("month", no_wrap=True),
-        Column("changed", no_wrap=True, dispensable=3),
-        Column("because"),
-        Column("delivery", dispensable=2),
+        Column("changed", no_wrap=True, dispensable=2),
+        Column("delivery"),
         Column("days", is_number=True, dispensable=1),
         *(Column(name, is_number=True) for name in ("before", "after", "difference")),
     ]
@@ -135,7 +134,6 @@ def _grid(title: str, documents: Sequence[Mapping[str, Any]], currency: str) -> 
         (
             document["billing_period"],
             instant(document["changed_at"]),
-            ", ".join(document["because"]),
             document["execution_id"],
             str(sum(day["currency"] == currency for day in document["days"])),
             *(money(document["totals"][currency][name], currency) for name in ("before", "after", "difference")),
@@ -146,7 +144,8 @@ def _grid(title: str, documents: Sequence[Mapping[str, Any]], currency: str) -> 
 
 
 def _render_parts(document: Mapping[str, Any], currency: str, screen: Screen) -> None:
-    screen.line(f"{document['billing_period']}, {document['execution_id']}", style="bold")
+    because = " and ".join(document["because"])
+    screen.line(f"{document['billing_period']}, {document['execution_id']}: other {because}", style="bold")
     before, after = (", ".join(document["policies"][when]) or _NO_POLICY for when in ("before", "after"))
     if before != after:
         screen.line(f"  policy: {before} before, {after} after")

@@ -44,7 +44,7 @@ def plan(
     Every day of the months that are open is allocated under the document in force and under this one, from the same bill and
     usage: what moves from one owner to another is listed for each cost category, billed and estimated apart. Closed months are
     left alone; --period shows what `bedrock-costs replay days --closed` would move in one. What is added, changed, removed or
-    stands in another order is named for every part of the document: budgets, anomaly monitors, routes, Slack users and the rest.
+    stands in another order is named for every part of the document: budgets, anomaly monitors, routes, Slack users and others.
 
     Example: bedrock-costs config plan policy.yaml
     """
@@ -136,8 +136,8 @@ def _render(made: Plan, file: Path | None, period: BillingPeriod | None, metric:
     elif made.open_days.closed_days:
         closed_days, then = counted(len(made.open_days.closed_days), "day"), "" if is_in_force else " Once it is in force,"
         screen.line(
-            f"Closed, and left as they are by other rules: {closed_days} of {period}.{then} `bedrock-costs replay days --period "
-            f"{period} --closed` allocates them again, and `bedrock-costs adjustments` shows it."
+            f"Closed, and left as they are by other rules: {closed_days} of {period}.{then} `bedrock-costs replay days "
+            f"--period {period} --closed` allocates them again, and `bedrock-costs adjustments` shows it."
         )
 
 

@@ -178,7 +178,7 @@ def days(
         )
     if closed and not is_closed_meant:
         raise Failure(
-            f"{period} is closed, with {counted(len(closed), 'day')}: somebody may have been charged for them",
+            f"{period} is closed: somebody may have been charged for {counted(len(closed), 'day')} of it",
             "To allocate them again, by the policy in force and the usage and tags known now, may give cost to other owners.",
             f"See what would move with `bedrock-costs config plan --period {period}`, then add --closed: every day that gets "
             "other owners is an adjustment.",
