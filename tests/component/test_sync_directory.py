@@ -30,6 +30,7 @@ from tests.support.inputs import allocate_everything, deliver, deliveries, inges
 from tests.support.price_list import BulkApi, offer_file, product, serving, term
 from tests.support.stack import ACCOUNT, FAILED_NONE, Sent, Stack, held_back, load_event, messages, windowed
 from truth import price_list, summary
+from truth.organisation import PLATFORM
 
 FUNCTION = "sync_directory"
 SONNET = "anthropic.claude-sonnet-4-6"
@@ -509,6 +510,30 @@ def test_profiles_that_usage_names_are_explained_and_their_requests_asked_for(st
     asked = do(stack, "models", with_bedrock(stack, bedrock))
 
     assert {json.loads(message.body)["model"] for message in asked} == named
+
+
+# Logging --------------------------------------------------------------------------------------------------------------
+
+
+def test_regions_in_which_the_account_spends_and_logs_nothing_are_counted(stack: Stack, bedrock: ControlPlane) -> None:
+    ingest(stack, deliver(stack, deliveries("create_new")[-1]))
+    allocate_everything(stack)
+    stack.now = stack.now.replace(year=2026, month=3, day=1)
+    handler = with_bedrock(stack, bedrock)
+    handler.settings = handler.settings.model_copy(update={"account_id": PLATFORM.account_id})  # type: ignore[attr-defined]
+
+    do(stack, "logging", handler)
+    (seen,) = stack.said("invocation logging looked at")
+    assert seen["off"]
+    assert (seen["on"], seen["unreadable"]) == ([], {})
+    assert stack.metrics()["RegionsWithoutLogging"] == len(seen["off"])
+
+    first, *rest = seen["off"]
+    bedrock.logging = {region: {"s3Config": {"bucketName": "logs"}} for region in rest}
+    bedrock.denied = {first}
+    do(stack, "logging", handler)
+    again = stack.said("invocation logging looked at")[-1]
+    assert (again["on"], again["off"], list(again["unreadable"])) == (rest, [], [first])
 
 
 # Calibration ----------------------------------------------------------------------------------------------------------

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from adapters.channels.slack_messages import reply_to_user
+from adapters.contracts import AlarmStateChanged, read
 from attribution.alerts import (
     AlertKey,
     Driver,
@@ -33,6 +34,7 @@ from attribution.routes import Route
 from local.slack_picture import chosen, draw, page
 from tests.support.slack_world import START, World
 
+ROOT = Path(__file__).resolve().parents[2]
 KEY = AlertKey("search monthly", "2026-11")
 BILLED_DAYS = 20
 
@@ -123,6 +125,18 @@ def by_webhook() -> list[dict[str, Any]]:
     return posts(world)
 
 
+def alarmed() -> list[dict[str, Any]]:
+    """The alarm of the sample event, as it was raised."""
+    world = World("bot")
+    sample = json.loads((ROOT / "events/relay_alarms.json").read_text())["Records"][0]
+    found = read(AlarmStateChanged, sample["body"], "the sample event").alarm
+    assert found is not None
+    world.clock.now = found.since + timedelta(seconds=2)
+    world.relay(found)
+    world.settle(hours=1)
+    return posts(world)
+
+
 def stormy() -> list[dict[str, Any]]:
     world = World("webhook", Route("finops", storm_limit=1))
     for number, name in enumerate(("payments", "search", "support", "growth", "fraud", "onboarding", "kyc", "treasury")):
@@ -165,6 +179,7 @@ PICTURES: dict[str, Callable[[], list[dict[str, Any]]]] = {
     "acknowledged": acknowledged,
     "correction": corrected,
     "webhook": by_webhook,
+    "alarm": alarmed,
     "storm": stormy,
     "digest": digested,
     "command": answered,

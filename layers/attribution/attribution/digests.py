@@ -108,13 +108,18 @@ def collected(digest: Digest | None, key: DigestKey, alert: Alert, until: dateti
 
 
 def line_of(alert: Alert) -> DigestLine:
-    """An alert in one line: the broken ones first, then by how much of the budget is spent."""
+    """An alert in one line: the broken budgets first, then alarms of the stack, then by how much of the budget is spent."""
+    is_open = alert.news_kind in (News.RAISED, News.ESCALATED, News.RAISED_AGAIN, News.REMINDED)
+    is_first = is_open and (alert.is_critical or alert.alarm is not None)
+    rank = -alert.figures.percent - (1_000_000 if is_first else 0)
+    note = "" if is_open else str(alert.news_kind)
+    return DigestLine(rank, alert.key.budget, amount_of(alert), note, str(alert.key))
+
+
+def amount_of(alert: Alert) -> str:
+    """How much an alert is about, in words; of an alarm what it means."""
     figures = alert.figures
     spent, limit = (money(amount, figures.limit.currency) for amount in (figures.actual, figures.limit.amount))
-    is_open = alert.news_kind in (News.RAISED, News.ESCALATED, News.RAISED_AGAIN, News.REMINDED)
-    rank = -figures.percent - (1_000_000 if alert.is_critical and is_open else 0)
-    note = "" if is_open else str(alert.news_kind)
-    amount = f"{figures.percent} % · {spent} of {limit}"
-    if alert.subject.is_anomaly:
-        amount = f"{spent} where {limit} was expected"
-    return DigestLine(rank, alert.key.budget, amount, note, str(alert.key))
+    if alert.alarm is not None:
+        return alert.alarm.meaning or "in alarm" if alert.crossed else "OK"
+    return f"{spent} where {limit} was expected" if alert.subject.is_anomaly else f"{figures.percent} % · {spent} of {limit}"

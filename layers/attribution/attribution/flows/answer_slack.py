@@ -18,7 +18,7 @@ from attribution.anomaly_tracking import Verdict, event_of, judge
 from attribution.conversation import Pressed, Reply, Typed
 from attribution.day_directory import directory_of_day, ids_named
 from attribution.days import DIMENSIONS, UNALLOCATED
-from attribution.digests import DigestLine
+from attribution.digests import DigestLine, amount_of, line_of
 from attribution.errors import PolicyInvalid
 from attribution.money import total
 from attribution.periods import BillingPeriod
@@ -260,10 +260,10 @@ def _basis(spendings: Sequence[Spending]) -> str:
 
 
 def _alerts(scope: Scope, world: World) -> list[Alert]:
-    """The alerts of periods that have not ended and that the user may see, the worst first."""
+    """The alerts that are not over and that the user may see, the worst first."""
     found = world.outbox.get_many(key for key in world.outbox.open() if isinstance(key, AlertKey))
     seen = [alert for alert in found.values() if scope.sees(alert.subject.owners)]
-    return sorted(seen, key=lambda alert: (-alert.figures.percent, str(alert.key)))
+    return sorted(seen, key=lambda alert: (line_of(alert).rank, str(alert.key)))
 
 
 def _budgets(name: str, scope: Scope, world: World) -> Reply:
@@ -280,9 +280,8 @@ def _budgets(name: str, scope: Scope, world: World) -> Reply:
 
 
 def _alert_line(rank: int, alert: Alert) -> DigestLine:
-    figures, currency = alert.figures, alert.figures.limit.currency
-    amount = f"{figures.percent} % · {money(figures.actual, currency)} of {money(figures.limit.amount, currency)}"
-    return DigestLine(rank, f"{alert.key.budget} {alert.key.period}", amount, alert.state)
+    label = alert.key.budget if alert.alarm is not None else f"{alert.key.budget} {alert.key.period}"
+    return DigestLine(rank, label, amount_of(alert), alert.state)
 
 
 def _said(verb: str, words: Sequence[str], typed: Typed, scope: Scope, world: World) -> Reply:

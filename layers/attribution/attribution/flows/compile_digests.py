@@ -107,10 +107,14 @@ def _summary(found: Read, span: Span, route: Route, outbox: Outbox) -> str:
         )
     still = _open_alerts(route, outbox)
     if still:
-        lines.append(f"Open: {', '.join(f'{a.key.budget} at {a.figures.percent} %' for a in still[:5])}")
+        lines.append(f"Open: {', '.join(map(_named, still[:5]))}")
     if found.missing:
         lines.append(f"{counted(len(found.missing), 'day')} without sums by this dimension are not in it")
     return "\n".join(lines)
+
+
+def _named(alert: Alert) -> str:
+    return alert.key.budget if alert.alarm is not None else f"{alert.key.budget} at {alert.figures.percent} %"
 
 
 def _open_alerts(route: Route, outbox: Outbox) -> list[Alert]:
