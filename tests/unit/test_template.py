@@ -705,6 +705,14 @@ def test_no_stage_sets_a_parameter_to_nothing_which_sam_deploy_refuses() -> None
     assert not [f"{stage}: {word}" for stage, words in written.items() for word in words if word.endswith("=")]
 
 
+def test_every_pattern_of_a_parameter_takes_its_default() -> None:
+    # What YAML takes for a comment ends a pattern in its middle.
+    patterns = {name: p for name, p in template()["Parameters"].items() if "AllowedPattern" in p and "Default" in p}
+
+    assert patterns
+    assert not [name for name, p in patterns.items() if not re.fullmatch(p["AllowedPattern"], str(p["Default"]))]
+
+
 # --- alarms ---------------------------------------------------------------------------------------------------------
 
 NAMESPACE = "BedrockCostAttribution"
