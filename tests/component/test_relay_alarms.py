@@ -99,7 +99,7 @@ def test_a_recovery_changes_the_message_and_is_told_in_its_thread(alarmed: Stack
     deliver(alarmed)
 
     (message, reply) = slack.workspace.messages
-    assert f"OK again: {NAME}" in json.dumps(message.payload)
+    assert f"Alarm over: {NAME}" in json.dumps(message.payload)
     assert reply.thread_ts == message.ts
     assert alert(alarmed)["state"] == "recovered"
 

@@ -221,7 +221,7 @@ def test_an_alarm_of_the_stack_is_told_in_slack_and_so_is_that_it_is_over(story:
     over = raised | {"NewStateValue": "OK", "OldStateValue": "ALARM", "StateChangeTime": "2026-10-11T22:14:01.003+0000"}
 
     assert_alarm_is_told(story, raised, "Alarm: bedrock-costs-prod-NoDelivery.")
-    assert_alarm_is_told(story, over, "OK again: bedrock-costs-prod-NoDelivery.")
+    assert_alarm_is_told(story, over, "Alarm over: bedrock-costs-prod-NoDelivery.")
     assert not [post for post in story.receiver.posts if post.problems]
 
 

@@ -240,7 +240,9 @@ class World:
         for alert in self.alerts:
             assert alert.delivery.status in (DeliveryStatus.SENT, DeliveryStatus.FAILED), alert
             name = (str(alert.key), alert.news)
-            if alert.state is not AlertState.MUTED and alert.delivery.status is DeliveryStatus.SENT:
+            # An alarm that never was raised tells nothing.
+            is_news = alert.state is not AlertState.MUTED and bool(alert.seen)
+            if is_news and alert.delivery.status is DeliveryStatus.SENT:
                 known = told[name] + mailed[name]
                 assert known or name in self.outbox.digested, f"nobody was told {name}: {alert}"
         for notice in self.outbox.items.values():

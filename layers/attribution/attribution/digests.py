@@ -121,5 +121,5 @@ def amount_of(alert: Alert) -> str:
     figures = alert.figures
     spent, limit = (money(amount, figures.limit.currency) for amount in (figures.actual, figures.limit.amount))
     if alert.alarm is not None:
-        return alert.alarm.meaning or "in alarm" if alert.crossed else "OK"
+        return alert.alarm.meaning or "in alarm" if alert.crossed else "over"
     return f"{spent} where {limit} was expected" if alert.subject.is_anomaly else f"{figures.percent} % · {spent} of {limit}"

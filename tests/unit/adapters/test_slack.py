@@ -450,8 +450,8 @@ def test_an_alarm_is_answered_like_a_budget_and_has_no_period_to_end(state: Aler
         (True, AlertState.ALARM, News.RAISED_AGAIN, "Alarm: prod", "In alarm again since"),
         (True, AlertState.ALARM, News.REMINDED, "Alarm: prod", "Still in alarm since"),
         (True, AlertState.MUTED, News.RAISED, "Muted: Alarm: prod", "In alarm since"),
-        (False, AlertState.RECOVERED, News.RECOVERED, "OK again: prod", "OK again since"),
-        (False, AlertState.SNOOZED, News.RAISED, "Snoozed: OK: prod", "OK again since"),
+        (False, AlertState.RECOVERED, News.RECOVERED, "Alarm over: prod", "The alarm is over since"),
+        (False, AlertState.SNOOZED, News.RAISED, "Snoozed: Alarm over: prod", "The alarm is over since"),
     ],
 )
 def test_an_alarm_says_in_which_state_it_is(is_raised: bool, state: AlertState, kind: News, title: str, headline: str) -> None:
@@ -461,7 +461,7 @@ def test_an_alarm_says_in_which_state_it_is(is_raised: bool, state: AlertState, 
     assert alert_message(alert, BOT)["blocks"][0]["text"]["text"].startswith(title)
     assert headline in reply_message(alert)["text"]
     assert headline in plain_text(alert)[1]
-    assert ("What to do" in text_of(alert)) is is_raised
+    assert ("*What to do*" if is_raised else "*What to do, unless somebody did*") in text_of(alert)
 
 
 def test_without_buttons_an_alarm_says_how_to_take_it() -> None:
@@ -473,7 +473,7 @@ def test_without_buttons_an_alarm_says_how_to_take_it() -> None:
 def test_who_has_silenced_an_alarm_is_said_and_until_when() -> None:
     muted = replace(ALARMED, state=AlertState.MUTED, handled_by="U012AB3CD")
 
-    assert "<@U012AB3CD> muted it until it has been OK for a day." in text_of(muted)
+    assert "<@U012AB3CD> muted it until it has been over for a day." in text_of(muted)
 
 
 def test_a_webhook_has_no_buttons_that_nobody_would_answer() -> None:

@@ -211,7 +211,7 @@ def test_an_alarm_stands_in_a_digest_with_what_it_means() -> None:
     raised, well = line_of(after()), line_of(after((2 * HOUR, False)))
 
     assert (raised.label, raised.amount, raised.note) == ("alarm: prod-Unpriced", "No price is known.", "")
-    assert (well.amount, well.note) == ("OK", "recovered")
+    assert (well.amount, well.note) == ("over", "recovered")
     assert raised.rank < well.rank
 
 

@@ -19,21 +19,19 @@ _PREFIXES = {
     AlertState.SNOOZED: "Snoozed: ",
     AlertState.MUTED: "Muted: ",
 }
-UNTIL_WELL = "until it has been OK for a day"
+UNTIL_WELL = "until it has been over for a day"
 
 
 def title(alert: Alert, alarm: Alarm) -> str:
     """The alarm by name, in the state that it is in."""
-    if alert.state is AlertState.RECOVERED:
-        return f"OK again: {alarm.name}"
-    return f"{_PREFIXES.get(alert.state, '')}{'Alarm' if alarm.is_raised else 'OK'}: {alarm.name}"
+    return f"{_PREFIXES.get(alert.state, '')}{'Alarm' if alarm.is_raised else 'Alarm over'}: {alarm.name}"
 
 
 def headline(alert: Alert, alarm: Alarm) -> str:
-    """Since when it is in alarm, or well."""
+    """Since when it is in alarm, or over."""
     if alarm.is_raised:
         return f"{_OPENINGS.get(alert.news_kind, 'In alarm')} since {moment(alarm.since)}"
-    return f"OK again since {moment(alarm.since)}; the alarm was raised {moment(alert.raised_at)}"
+    return f"The alarm is over since {moment(alarm.since)}; it was raised {moment(alert.raised_at)}"
 
 
 def summary(alert: Alert, alarm: Alarm) -> str:

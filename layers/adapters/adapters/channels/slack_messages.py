@@ -253,7 +253,7 @@ def _story(alert: Alert, look: Look) -> str:
 def _handling(alert: Alert) -> list[str]:
     """Who has it, or has silenced it, and for how long."""
     is_alarm = alert.alarm is not None
-    what_is_told = "that it is OK again" if is_alarm else "a further threshold or the end of it"
+    what_is_told = "that it is over" if is_alarm else "a further threshold or the end of it"
     handled = {
         AlertState.ACKNOWLEDGED: f"has it: only {what_is_told} is told.",
         AlertState.MUTED: f"muted it {slack_alarms.UNTIL_WELL if is_alarm else 'for this period'}.",
@@ -408,13 +408,12 @@ def _next_step(alert: Alert, look: Look) -> list[dict[str, Any]]:
 
 
 def _remedy(alert: Alert, alarm: Alarm, look: Look) -> list[dict[str, Any]]:
-    """What to do about an alarm while nobody has it, or while it is looked into."""
-    if not alert.crossed:
-        return []
+    """What to do about an alarm; also when it is over: that nothing more happens does not put right what did."""
     lines = [text for text in (slack_alarms.remedy(alarm),) if text]
     if alert.state is AlertState.ALARM and look.has_command and not look.has_buttons:
         lines.append(f"Tell others that you have it: `{_code(f'/bedrock-costs acknowledge {alert.key.budget}')}`.")
-    return [section("\n".join(["*What to do*", *lines]))] if lines else []
+    heading = "*What to do*" if alarm.is_raised else "*What to do, unless somebody did*"
+    return [section("\n".join([heading, *lines]))] if lines else []
 
 
 def _answer_to_anomaly(alert: Alert, look: Look) -> str:

@@ -390,10 +390,10 @@ def test_an_alarm_is_one_message_of_a_bot_which_its_recovery_changes(bot: World)
     relayed(bot, (0, True), (90, False))
 
     (parent,) = bot.slack.workspace.parents()
-    assert parent.payload["text"].startswith("OK again: prod-Unpriced")
+    assert parent.payload["text"].startswith("Alarm over: prod-Unpriced")
     assert len(parent.versions) == 1
     assert [r.payload["text"] for r in bot.slack.workspace.thread(parent.ts)] == [
-        "prod-Unpriced: OK again since 23 Nov 13:30 UTC; the alarm was raised 23 Nov 12:00 UTC"
+        "prod-Unpriced: The alarm is over since 23 Nov 13:30 UTC; it was raised 23 Nov 12:00 UTC"
     ]
 
 
@@ -415,7 +415,7 @@ def test_an_alarm_that_was_well_for_a_day_begins_a_new_message(bot: World) -> No
     relayed(bot, (0, True), (90, False), (90 + 24 * 60, True))
 
     assert [m.payload["text"].partition(".")[0] for m in bot.slack.workspace.parents()] == [
-        "OK again: prod-Unpriced",
+        "Alarm over: prod-Unpriced",
         "Alarm: prod-Unpriced",
     ]
 
