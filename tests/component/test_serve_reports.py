@@ -6,7 +6,6 @@ import csv
 import io
 import json
 from collections.abc import Iterator
-from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -18,6 +17,7 @@ from moto import mock_aws
 from adapters.policy import parse_policy
 from attribution.allocation import estimate_day
 from attribution.charges import Basis
+from attribution.coverage import Counted
 from attribution.days import make_day_version, usage_fingerprint
 from attribution.meters import TokenKind
 from attribution.periods import BillingPeriod
@@ -48,13 +48,19 @@ def estimate(cloud: Cloud, day: date, *teams: str, cost: str = "10") -> None:
     """A day on which each team was counted with one request of that cost."""
     used = [
         Usage(
-            replace(USAGE_KEY, usage_date=day, request_metadata=(("team", team),)),
+            USAGE_KEY._replace(usage_date=day, request_metadata=(("team", team),)),
             Counters(1, units={TokenKind.INPUT: 100}, estimated={TokenKind.INPUT: Decimal(cost)}),
         )
         for team in teams
     ]
     made = make_day_version(
-        day, Basis.ESTIMATED, estimate_day(used, BY_TEAM), BY_TEAM, origin="", usage=usage_fingerprint(used), counted=used
+        day,
+        Basis.ESTIMATED,
+        estimate_day(used, BY_TEAM),
+        BY_TEAM,
+        origin="",
+        usage=usage_fingerprint(used),
+        counted=Counted.of(used),
     )
     days = cloud.days
     days.flip([days.stage(made, "")], replacing=days.pointers(BillingPeriod.of(day)))
@@ -212,7 +218,7 @@ def test_amounts_are_text_and_say_whether_they_are_billed_or_estimated(asked: As
 
 
 def test_a_request_is_looked_for_in_the_account_and_region_of_the_stack_unless_others_are_named(asked: Asked) -> None:
-    here = replace(KEY, account_id=ACCOUNT, region=REGION)
+    here = KEY._replace(account_id=ACCOUNT, region=REGION)
     asked.cloud.invocations.record_metered([MeteredHalf(here, METERED)])
 
     document = asked.document(f"/v1/requests/{KEY.request_id}")

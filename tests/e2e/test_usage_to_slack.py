@@ -204,6 +204,21 @@ def test_budgets_alert_on_estimates_and_on_the_bill_once_each(story: Story) -> N
     assert not [post for post in story.receiver.posts if post.problems]
 
 
+def test_a_route_is_tried_by_the_function_that_delivers(story: Story) -> None:
+    told = len(story.receiver.delivered)
+
+    assert "default: the webhook took it." in story.running.bedrock_costs("alerts", "test")
+
+    assert [post.payload["text"].startswith("Test: route default.") for post in story.receiver.delivered[told:]] == [True]
+
+
+def test_an_alert_of_a_period_that_is_over_is_shown_and_none_is_open(story: Story) -> None:
+    shown = json.loads(story.running.bedrock_costs("alerts", "show", "everybody", str(PERIOD), output="json"))
+
+    assert (shown["alert"]["delivery"], shown["alert"]["kind"]) == ("sent", "budget")
+    assert "everybody" not in story.running.bedrock_costs("alerts")
+
+
 def test_no_prompt_completion_or_session_token_is_stored_or_logged(story: Story) -> None:
     running = story.running
     stored: list[Any] = []

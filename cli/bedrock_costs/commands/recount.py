@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import fields
 from datetime import date, timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
@@ -26,7 +25,7 @@ from bedrock_costs.stack import Stack, now
 if TYPE_CHECKING:
     from bedrock_costs.recounting import Reading, RecountedDay
 
-_KEY = tuple(f.name for f in fields(UsageKey) if f.name != "usage_date")
+_KEY = tuple(name for name in UsageKey._fields if name != "usage_date")
 HEADER = ("usage_date", "comparison", *_KEY, "quantity", "kind", "counted", "recounted")
 _COUNTS = ("requests", "errors", "unmeasured", "observed_only", "provisional", "unlogged")
 _BY_KIND = ("units", "estimated", "unpriced", "guardrail_units")
@@ -140,7 +139,7 @@ def _changed_cells(day: RecountedDay) -> Iterator[Cell]:
 
 
 def _key_document(key: UsageKey) -> dict[str, Any]:
-    found = {f.name: getattr(key, f.name) for f in fields(key) if f.name != "usage_date"}
+    found = {name: value for name, value in key._asdict().items() if name != "usage_date"}
     return {name: dict(value) if isinstance(value, tuple) else str(value) for name, value in found.items()}
 
 

@@ -20,7 +20,7 @@ from attribution.charges import AllocatedCharge, OriginCharge
 from attribution.coverage import Coverage, Place
 from attribution.days import DayPointer, DayVersion, Sum
 from attribution.deliveries import DeliveryRecord, IngestedReport, Manifest, PinnedFile, ReportKind
-from attribution.digests import Digest, DigestKey
+from attribution.digests import Digest, DigestFault, DigestKey
 from attribution.directory import Described, DirectoryEntry
 from attribution.errors import InputRejected
 from attribution.meters import Tier, TokenKind
@@ -58,11 +58,12 @@ class Recorded(Protocol):
     def awaits_session(self) -> bool: ...
 
 
-class MeteredRecord(NamedTuple):
+# Neither frozen nor slotted, like `Metered`: one is made of every logged request.
+@dataclass
+class MeteredRecord:
     """One readable record of an invocation log: its model as the caller named it, its units not priced yet.
 
-    `guardrail_units` are by AWS's name of their counter, `flags` as in `Metered`. It is a tuple, because one is made of every
-    logged request, and a frozen dataclass takes ten times as long to make.
+    `guardrail_units` are by AWS's name of their counter, `flags` as in `Metered`.
     """
 
     key: InvocationKey
@@ -481,6 +482,9 @@ class Outbox(Alerts, Protocol):
     def digest(self, key: DigestKey) -> Digest | None: ...
     def replace(self, notice: Alert | Digest, *, replacing: Alert | Digest) -> Alert | Digest | None: ...
     def add_digest(self, digest: Digest) -> bool: ...
+    def faults(self, route: str) -> Sequence[DigestFault]: ...
+    def put_fault(self, fault: DigestFault) -> None: ...
+    def forget_fault(self, key: DigestKey) -> None: ...
     def collect(self, alert: Alert, digest: Digest, *, replacing: Alert, extending: Digest | None) -> bool: ...
     def traffic(self, channel: str) -> Traffic | None: ...
     def put_traffic(self, channel: str, traffic: Traffic, *, replacing: Traffic | None) -> bool: ...

@@ -119,6 +119,39 @@ def judge_budgets(budgets: Sequence[Budget], *, days: ReadDays, sums: BudgetSums
     return _Ledger(days, sums, budgets).judge(targets_of(budgets, (), now), now)
 
 
+@dataclass(frozen=True, slots=True)
+class Foreseen:
+    """An alert as it would be told now. `as_if` names the threshold that is not crossed and was taken to be."""
+
+    alert: Alert
+    as_if: str = ""
+
+
+def foresee_alert(
+    budget: Budget, *, days: ReadDays, sums: BudgetSums, policy: Policy, alerts: Alerts, clock: Clock
+) -> Foreseen | None:
+    """What a budget's alert of the period that runs now would say, for somebody who asks; nothing is written.
+
+    None where the budget cannot be judged now, or has nothing that would raise an alert.
+    """
+    now = clock()
+    ledger = _Ledger(days, sums, [budget])
+    evaluations = ledger.judge(targets_of([budget], (), now), now).evaluations
+    dimensions = [*policy.rules(now.date()).names, *DRIVER_DIMENSIONS]
+    for evaluation in ledger.with_drivers(evaluations[-1:], dimensions, now):
+        judged = crossings(evaluation)
+        seen = observation(evaluation, judged)
+        current = alerts.get(seen.key)
+        following = observe(seen, current, now) or current
+        if following is not None:
+            return Foreseen(following)
+        if judged:
+            supposed = observation(evaluation, [replace(judged[0], is_crossed=True)])
+            raised = observe(supposed, None, now)
+            return Foreseen(raised, supposed.crossed[0].label) if raised is not None else None
+    return None
+
+
 def targets_of(budgets: Iterable[Budget], changed_days: Sequence[date], now: datetime) -> list[Target]:
     """Each budget that has not ended, with the periods to judge it in."""
     return [(b, period) for b in budgets if not b.is_expired(now) for period in _periods(b, changed_days, now)]

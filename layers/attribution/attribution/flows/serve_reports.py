@@ -324,13 +324,14 @@ def _billed_like(days: ReadDays, key: UsageKey) -> list[AllocatedCharge]:
 # Budgets.
 
 
-class _ReadOnly:
+class ReadOnlySums:
     """Sums that are kept are read; what is missing is summed and forgotten, because a report writes nothing."""
 
     def __init__(self, sums: BudgetSums) -> None:
         self._sums = sums
 
     def read(self, pointers: Sequence[DayPointer]) -> Mapping[date, Mapping[str, Decimal]]:
+        """The sums that are kept."""
         return self._sums.read(pointers)
 
     def keep(self, pointer: DayPointer, sums: Mapping[str, Decimal]) -> None:
@@ -352,4 +353,4 @@ def budget_standings(name: str | None, *, policy: Policy, days: ReadDays, sums: 
     if name is not None:
         one_of([b.name for b in defined], name, "budget", "name")
     chosen = [b for b in defined if name is None or b.name == name]
-    return Standings(chosen, defined, judge_budgets(chosen, days=days, sums=_ReadOnly(sums), clock=clock))
+    return Standings(chosen, defined, judge_budgets(chosen, days=days, sums=ReadOnlySums(sums), clock=clock))
