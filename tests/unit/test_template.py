@@ -14,7 +14,7 @@ import warnings
 from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
-from typing import Any, TypeGuard
+from typing import Any
 
 import boto3
 import pytest
@@ -25,7 +25,6 @@ from adapters.channels import slack_alarms
 
 ROOT = Path(__file__).resolve().parents[2]
 FUNCTIONS = ROOT / "functions"
-ADAPTERS = ROOT / "layers/adapters/adapters"
 VISIBILITY_PER_TIMEOUT = 6
 METRICS_PER_ALARM = 10
 
@@ -743,7 +742,6 @@ def test_every_pattern_of_a_parameter_takes_its_default() -> None:
 # --- alarms ---------------------------------------------------------------------------------------------------------
 
 NAMESPACE = "BedrockCostAttribution"
-READERS = {"adapters.messages.process_messages", "adapters.messages.process_together"}
 DESCRIPTION_MAX = 1024
 
 
@@ -765,21 +763,13 @@ def own_metrics() -> set[tuple[str, str]]:
 
 
 def published(function: str) -> set[str]:
-    """What a function says of metrics: every text in its handler, what the adapters count that the handler names, and what the
-    reading of its messages counts.
-    """
+    """What a function's handler says of metrics: every text in it, and what the reading of its messages counts."""
     path = FUNCTIONS / function / "handler.py"
-    named = set(imports(path))
-    files = {ADAPTERS / f"{module.split('.')[1]}.py" for module in named if module.startswith("adapters.")}
-    trees = [ast.parse(file.read_text()) for file in files - {ADAPTERS / "messages.py"} if file.exists()]
-    counted = (call.args[0] for tree in trees for call in ast.walk(tree) if is_count(call))
-    texts = (*ast.walk(ast.parse(path.read_text())), *counted)
-    found = {node.value for node in texts if isinstance(node, ast.Constant) and isinstance(node.value, str)}
-    return found | ({"InputRejected"} if named & READERS else set())
-
-
-def is_count(node: ast.AST) -> TypeGuard[ast.Call]:
-    return isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "count"
+    texts = {node.value for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Constant)}
+    # A signal has no content that could be rejected.
+    readers = {module for module in imports(path) if module.startswith("adapters.messages.")}
+    rejects = bool(readers - {"adapters.messages.process_signals"})
+    return {text for text in texts if isinstance(text, str)} | ({"InputRejected"} if rejects else set())
 
 
 def test_every_metric_that_an_alarm_looks_at_is_published_by_its_function() -> None:

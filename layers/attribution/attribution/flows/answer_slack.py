@@ -188,7 +188,7 @@ def _spending(words: list[str], scope: Scope, world: World) -> Reply:
             else f"Nothing that you may see was spent in {period}."
         )
         return Reply(f"{dimension} {value}".strip(), said)
-    summary = [f"{span}. {basis_of(read.spendings)}"]
+    summary = [f"{_days(span)}. {basis_of(read.spendings)}"]
     if read.missing:
         summary.append(f"{counted(len(read.missing), 'day')} without sums by {dimension} are not in it.")
     # One name may have spent in several currencies, which are no one number, and be spelled in several ways.
