@@ -379,7 +379,7 @@ def test_open_alerts_are_read_at_once_however_many_there_are(answering: Stack) -
 
     wiring.client("dynamodb").meta.events.register("before-call.dynamodb", note)
 
-    assert "12 open alerts" in shown(answering.invoke(handler, typed("budget")))
+    assert "12 budgets in alarm" in shown(answering.invoke(handler, typed("budget")))
     assert operations.count("BatchGetItem") == 1
     assert operations.count("GetItem") <= 2, "the policy, and no alert by itself"
 
@@ -518,6 +518,70 @@ def test_an_anomaly_of_another_team_is_judged_by_nobody_else(answering: Stack) -
     assert answering.run(FUNCTION, pressed("planned", user="U0SUPPORT", value=of_anomaly())) == DONE
 
     assert store.feedback() == []
+
+
+def test_open_anomalies_are_listed_behind_the_budgets_to_those_who_may_see_them(answering: Stack) -> None:
+    anomalies_of(answering)
+    handler = answering.handler(FUNCTION)
+
+    told = shown(answering.invoke(handler, typed("budget")))
+    assert "1 budget and 1 anomaly in alarm, or silenced." in told
+    assert "anomaly: team=search since 2026-10-05*  $700.00 where $100.00 was expected _alarm_" in told
+    assert told.index("search-monthly") < told.index("team=search")
+    assert "$700.00" in shown(answering.invoke(handler, typed("budget team=search")))
+    assert "team=search" not in shown(answering.invoke(handler, typed("budget", user="U0SUPPORT")))
+
+
+def test_an_anomaly_that_is_over_is_not_listed(answering: Stack) -> None:
+    anomalies_of(answering)
+    outbox = DynamoOutbox(answering.table("AlertsTable"), 760, lambda: NOW)
+    found = outbox.get(alert_key(TEAM_NAME))
+    assert found is not None
+    outbox.put(replace(found, state=AlertState.RECOVERED, delivery=Delivery(DeliveryStatus.SENT)), replacing=found)
+
+    assert "team=search" not in shown(answering.run(FUNCTION, typed("budget")))
+
+
+def test_an_open_anomaly_that_is_told_is_not_looked_at_before_it_would_expire(answering: Stack) -> None:
+    anomalies_of(answering)
+    outbox = DynamoOutbox(answering.table("AlertsTable"), 760, lambda: NOW)
+    found = outbox.get(alert_key(TEAM_NAME))
+    assert found is not None
+    outbox.put(replace(found, delivery=Delivery(DeliveryStatus.SENT)), replacing=found)
+
+    assert found.key not in outbox.due(NOW + timedelta(days=700))
+
+
+@pytest.mark.parametrize("name", ["team=search", "anomaly: team=search", "TEAM=Search"])
+def test_an_anomaly_is_acknowledged_in_words(answering: Stack, name: str) -> None:
+    anomalies_of(answering)
+
+    assert "acknowledged" in shown(answering.run(FUNCTION, typed(f"acknowledge {name}")))
+    assert alert_of_sample(answering)["state"] == "alarm"
+
+
+@pytest.mark.parametrize(("word", "verdict"), [("planned", Verdict.PLANNED), ("not-an-issue", Verdict.NO)])
+def test_an_anomaly_is_judged_in_words_by_those_who_see_it(answering: Stack, word: str, verdict: Verdict) -> None:
+    store = anomalies_of(answering)
+    handler = answering.handler(FUNCTION)
+
+    assert "nothing of that name" in shown(answering.invoke(handler, typed(f"{word} team=search", user="U0SUPPORT")))
+    assert "nothing of that name" in shown(answering.invoke(handler, typed(f"{word} search-monthly")))
+    assert store.feedback() == []
+
+    assert "acknowledged" in shown(answering.invoke(handler, typed(f"{word} team=search")))
+    assert {(f.verdict, f.by) for f in store.feedback()} == {(verdict, "U012AB3CD")}
+
+
+def test_a_word_without_a_name_lists_what_it_could_be_about(answering: Stack) -> None:
+    anomalies_of(answering)
+    handler = answering.handler(FUNCTION)
+
+    both = shown(answering.invoke(handler, typed("acknowledge")))
+    anomalies = shown(answering.invoke(handler, typed("planned")))
+
+    assert "search-monthly" in both and "team=search" in both
+    assert "search-monthly" not in anomalies and "team=search" in anomalies
 
 
 def test_a_budget_is_not_judged(answering: Stack) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC, date
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -203,6 +203,14 @@ class AlertRetry(Contract):
         return AlertKey(self.budget, self.period) if self.budget else DigestKey(self.route, self.digest)
 
 
+class RouteTrial(Contract):
+    """Somebody wants a message, marked as a test, sent by a route now, or by mail; the answer says what became of it."""
+
+    route: Annotated[str, Field(min_length=1, max_length=60)]
+    by: Annotated[str, Field(min_length=1, max_length=300)]
+    by_mail: bool = False
+
+
 C = TypeVar("C", bound=Contract)
 
 
@@ -212,3 +220,15 @@ def read(contract: type[C], body: str | Mapping[str, Any], source: str) -> C:
         return contract.model_validate_json(body) if isinstance(body, str) else contract.model_validate(body)
     except ValidationError as error:
         raise InputRejected(source, f"not a {contract.__name__} message: {wrong_fields(error, 'message')}") from None
+
+
+def read_each(contract: type[C], messages: Iterable[tuple[str, str]]) -> tuple[dict[str, C], dict[str, Exception]]:
+    """Bodies with the names of their messages as their contract, and what those that are not are rejected for; by name."""
+    found: dict[str, C] = {}
+    rejected: dict[str, Exception] = {}
+    for body, name in messages:
+        try:
+            found[name] = read(contract, body, name)
+        except InputRejected as error:
+            rejected[name] = error
+    return found, rejected

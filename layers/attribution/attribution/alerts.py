@@ -149,7 +149,8 @@ class Alarm:
 class Observation:
     """A budget as an evaluation found it: its figures, and the thresholds that are crossed, the lowest first.
 
-    `unjudged` names those that cannot be judged now: forecasts without enough history, days that still grow.
+    `unjudged` names those that cannot be judged now: forecasts without enough history, days that still grow. `is_explained`:
+    drivers were looked for, and those of the figures are all there are.
     """
 
     key: AlertKey
@@ -157,6 +158,7 @@ class Observation:
     figures: Figures
     crossed: tuple[Threshold, ...] = ()
     unjudged: tuple[str, ...] = ()
+    is_explained: bool = False
 
 
 # The alert.
@@ -279,6 +281,11 @@ class Alert:
         return self.told < self.news and self.state is not AlertState.MUTED
 
     @property
+    def is_open(self) -> bool:
+        """Whether it is not over: neither has everything recovered, nor has the period ended."""
+        return self.state is not AlertState.RECOVERED and not self.is_ended
+
+    @property
     def due_at(self) -> datetime | None:
         """When somebody has to look at it although nothing happens: a wait, a snooze or the period ends, an alarm lasts."""
         times = [
@@ -315,8 +322,9 @@ def observe(found: Observation, current: Alert | None, now: datetime) -> Alert |
     added = [t for t in crossed if t.name not in before]
     removed = [t for t in current.crossed if t.name not in {c.name for c in crossed}]
     seen = tuple(sorted({*current.seen, *(t.name for t in crossed)}))
-    # Drivers are looked up only for news.
-    figures = replace(found.figures, drivers=found.figures.drivers or current.figures.drivers)
+    # Drivers are looked for only for news.
+    is_explained = found.is_explained or found.figures.drivers
+    figures = found.figures if is_explained else replace(found.figures, drivers=current.figures.drivers)
     looked_at = replace(current, subject=found.subject, figures=figures, crossed=crossed, seen=seen)
     if added or removed:
         return _moved(looked_at, current.state, added, removed, now)

@@ -257,7 +257,7 @@ def test_spend_over_the_limit_says_by_how_much() -> None:
 
 
 def test_drivers_that_do_not_fit_are_left_out_whole() -> None:
-    drivers = tuple(Driver("&" * 100, Decimal(2000), Decimal(n)) for n in range(1, 9))
+    drivers = tuple(Driver("&" * 100, Decimal(2000), Decimal(100 * n)) for n in range(1, 9))
 
     blocks = reply_message(replace(ALERT, figures=replace(ALERT.figures, drivers=drivers)))["blocks"]
 
@@ -280,6 +280,30 @@ def test_a_forecast_says_its_interval_and_when_it_breaks() -> None:
     text = text_of(replace(ALERT, figures=replace(ALERT.figures, forecast=forecast)))
 
     assert "$110.00 ($95.00 to $130.00)\npasses the limit on 20 Feb (80 % sure)" in text
+
+
+def test_no_forecast_is_told_to_be_certain() -> None:
+    forecast = Forecast(Decimal(95), Decimal(110), Decimal(130), date(2026, 2, 20), 100)
+
+    assert "(over 99 % sure)" in text_of(replace(ALERT, figures=replace(ALERT.figures, forecast=forecast)))
+
+
+def test_what_costs_as_much_as_before_is_no_reason() -> None:
+    drivers = (Driver("steady", Decimal(2000), Decimal(2)), Driver("grown", Decimal(300), Decimal(200)))
+
+    text = text_of(replace(ALERT, figures=replace(ALERT.figures, drivers=drivers)))
+
+    assert "grown: $300.00" in text
+    assert "steady" not in text
+
+
+def test_a_principal_is_named_as_people_call_it() -> None:
+    driver = Driver("iam_principal arn:aws-us-gov:iam::111122223333:role/ci/agent, claude-sonnet", Decimal(2000))
+
+    text = text_of(replace(ALERT, figures=replace(ALERT.figures, drivers=(driver,))))
+
+    assert "iam_principal role/ci/agent (111122223333), claude-sonnet: $2,000.00" in text
+    assert "what iam_principal role/ci/agent (111122223333), claude-sonnet did" in text
 
 
 def test_the_course_is_a_chart_where_there_are_charts_and_bars_elsewhere() -> None:
@@ -324,7 +348,7 @@ def test_an_anomaly_says_who_spends_how_much_more_since_when_and_why() -> None:
     text = json.dumps(alert_message(ANOMALY, BOT)["blocks"], ensure_ascii=False)
 
     for said in (
-        "Anomaly: team: search, $700.00 where $100.00 was expected",
+        "Anomaly: team search, $700.00 where $100.00 was expected",
         "Spend since 2026-02-04 is above $125.00, the most that could be expected.",
         "*More than expected by*\\n$600.00 (+600 %)",
         "role/search sonnet output us-east-1 (new): $600.00",
@@ -363,7 +387,7 @@ def test_an_anomaly_that_is_over_says_why(note: str, said: str) -> None:
 
     message = alert_message(over, BOT)
 
-    assert message["text"].startswith(f"{note.capitalize()}: Anomaly: team: search")
+    assert message["text"].startswith(f"{note.capitalize()}: Anomaly: team search")
     assert said in json.dumps(message["blocks"])
     assert said in reply_message(over)["text"]
 

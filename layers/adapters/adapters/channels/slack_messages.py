@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date
@@ -31,7 +32,7 @@ from adapters.channels.slack_text import (
 from attribution.alerts import Alarm, Alert, AlertState, Driver, Figures, News, ThresholdKind
 from attribution.conversation import Reply
 from attribution.digests import Digest, DigestKind, DigestLine
-from attribution.money import subtract
+from attribution.money import ZERO, subtract
 from attribution.wording import cents, change, moment, money, percent_change, sparkline
 
 Message = dict[str, Any]
@@ -44,6 +45,8 @@ _REPEAT = "Possible repeat: nobody could confirm that the first message arrived.
 _DRIVERS = 3
 # How the names of drivers end that stand for nobody.
 _NOBODY = ("(unallocated)", "(no value)")
+_PRINCIPAL = re.compile(r"arn:aws[a-z-]*:(?:iam|sts)::(\d{12}):([^\s,]+)")
+_SUREST = 99
 _OPTION_LIMIT = 150
 _URL_LIMIT = 3000
 _DRIVERS_IN_THREAD = 8
@@ -85,7 +88,7 @@ def alert_message(alert: Alert, look: Look, *, is_repeat: bool = False) -> Messa
         *_buttons(alert, look),
         context(*_notes(alert, is_repeat)),
     ]
-    text = escape(f"{title}. {_basis(alert.figures)}.", 1000)
+    text = escape(f"{title}. {_sentence(_basis(alert.figures))}", 1000)
     return {"text": text, "blocks": blocks, "metadata": metadata(alert)}
 
 
@@ -174,11 +177,12 @@ def _title(alert: Alert) -> str:
 
 
 def _title_of_anomaly(alert: Alert) -> str:
-    figures, who = alert.figures, alert.subject.counts
+    figures, who = alert.figures, _brief(alert.subject.counts.replace(": ", " ", 1))
     spent, expected = (money(amount, figures.limit.currency) for amount in (figures.actual, figures.limit.amount))
     prefix = {
         AlertState.RECOVERED: f"{alert.subject.note.capitalize()}: ",
         AlertState.ACKNOWLEDGED: "Acknowledged: ",
+        AlertState.SNOOZED: "Snoozed: ",
         AlertState.MUTED: "Muted: ",
     }.get(alert.state, "")
     return f"{prefix}Anomaly: {who}, {spent} where {expected} was expected"
@@ -274,7 +278,7 @@ def _facts(alert: Alert) -> Iterator[str]:
     else:
         yield f"*Spent*\n{escape(money(figures.actual, currency))} ({figures.percent} %)"
         yield _left(figures)
-    yield f"*Basis*\n{escape(_basis(figures))}"
+    yield f"*Basis*\n{escape(_sentence(_basis(figures)))}"
     yield f"*Counts*\n{escape(alert.subject.counts, 3 * NAME_LIMIT)}"
     if figures.forecast is not None:
         low, middle, high = (
@@ -296,7 +300,9 @@ def _breach(figures: Figures) -> str:
     forecast = figures.forecast
     if forecast is None or forecast.breach_on is None or figures.actual > figures.limit.amount:
         return ""
-    sure = f" ({forecast.probability_percent} % sure)" if forecast.probability_percent is not None else ""
+    percent = forecast.probability_percent
+    # Of what is to come nothing is certain.
+    sure = "" if percent is None else f" (over {_SUREST} % sure)" if percent > _SUREST else f" ({percent} % sure)"
     return f"passes the limit on {_day(forecast.breach_on)}{sure}"
 
 
@@ -364,7 +370,7 @@ def _number(amount: Decimal) -> float:
 
 
 def _why(alert: Alert, count: int) -> list[dict[str, Any]]:
-    shown = alert.figures.drivers[:count]
+    shown = [driver for driver in alert.figures.drivers if not _is_steady(driver)][:count]
     if not shown:
         return []
     has_changes = any(driver.change is not None for driver in shown)
@@ -378,8 +384,19 @@ def _why(alert: Alert, count: int) -> list[dict[str, Any]]:
     return [section("\n".join(lines))]
 
 
+def _is_steady(driver: Driver) -> bool:
+    """Whether it costs what it did before, to the percent: that explains nothing."""
+    is_known = driver.change is not None
+    return is_known and percent_change(driver.amount, subtract(driver.amount, driver.change or ZERO)) == "±0 %"
+
+
+def _brief(name: str) -> str:
+    """A name with its principals as people call them: `role/agent (111122223333)`."""
+    return _PRINCIPAL.sub(r"\2 (\1)", name)
+
+
 def _driver(driver: Driver, currency: str) -> str:
-    line = f"• {escape(driver.name, NAME_LIMIT)}: {escape(money(driver.amount, currency))}"
+    line = f"• {escape(_brief(driver.name), NAME_LIMIT)}: {escape(money(driver.amount, currency))}"
     if driver.change is None:
         return line
     relative = percent_change(driver.amount, subtract(driver.amount, driver.change))
@@ -395,7 +412,7 @@ def _next_step(alert: Alert, look: Look) -> list[dict[str, Any]]:
     # What has no owner did nothing that could be looked at.
     drivers = [driver for driver in alert.figures.drivers if not driver.name.endswith(_NOBODY)]
     first = max(drivers, key=lambda d: d.change or d.amount, default=None)
-    whom = f"what {escape(first.name, NAME_LIMIT)} did" if first else "which models and principals spent it"
+    whom = f"what {escape(_brief(first.name), NAME_LIMIT)} did" if first else "which models and principals spent it"
     dimension, value = next(iter(alert.subject.owners), ("model", ""))
     command = f"/bedrock-costs {dimension} {value}" if look.has_command else f"bedrock-costs report --by {dimension}"
     text = f"Look at {whom}: `{_code(command)}`."
@@ -420,7 +437,10 @@ def _answer_to_anomaly(alert: Alert, look: Look) -> str:
     text = "Stop what is not wanted: `bedrock-costs anomalies` shows every day of it."
     if look.has_buttons:
         return f"{text} If it is, say so: it is told no more."
-    name = f"{alert.key.budget.partition(': ')[2]}#{alert.key.period}"
+    value = alert.key.budget.partition(": ")[2]
+    if look.has_command:
+        return f"{text} If it is, say so: `{_code(f'/bedrock-costs planned {value}')}`."
+    name = f"{value}#{alert.key.period}"
     return f"{text} If it is, say so: `{_code(f'bedrock-costs anomalies feedback {chr(39)}{name}{chr(39)} planned')}`."
 
 
@@ -501,6 +521,8 @@ def digest_message(digest: Digest, *, is_repeat: bool = False) -> Message:
     hint = ": `/bedrock-costs budget` lists every alert" if digest.kind is DigestKind.STORM else ""
     blocks += _lines(digest.lines, hint)
     notes = [f"digest {digest.key}"]
+    if digest.kind is not DigestKind.STORM:
+        notes.insert(0, f"as of {digest.due_at:%Y-%m-%d %H:%M} UTC")
     if is_repeat:
         notes.insert(0, _REPEAT)
     blocks.append(context(*(escape(note, 500) for note in notes)))

@@ -151,7 +151,7 @@ class World:
 
     def use(self, day: date = DAY, *, unpriced: Mapping[TokenKind, int] | None = None, **key: Any) -> None:
         used = {TokenKind.INPUT: 10} if unpriced is None else dict(unpriced)
-        counted = replace(USAGE_KEY, usage_date=day, **key)
+        counted = USAGE_KEY._replace(usage_date=day, **key)
         self.counters.counted[counted] = Counters(requests=1, units={TokenKind.INPUT: 10}, unpriced=used)
         self.days.current.setdefault(day, self._pointer(day, Basis.ESTIMATED, ""))
 
@@ -502,8 +502,8 @@ def test_every_region_with_usage_or_a_bill_is_asked_whether_it_logs_and_no_other
     [
         {"account_id": "444455556666"},
         {"usage_type": "USE1-bedrock-mantle-input-tokens"},
-        {"meter": replace(METER, tier=Tier.BATCH)},
-        {"meter": replace(METER, token_kind=TokenKind.IMAGE)},
+        {"meter": METER._replace(tier=Tier.BATCH)},
+        {"meter": METER._replace(token_kind=TokenKind.IMAGE)},
         {"region": ""},
     ],
     ids=lambda changes: next(iter(changes)),
