@@ -762,12 +762,18 @@ def own_metrics() -> set[tuple[str, str]]:
     return {(dimensions["service"], name) for namespace, name, dimensions in found if namespace == NAMESPACE}
 
 
+# What every function uses; its texts are nobody's in particular.
+COMMON = {"contracts", "messages", "observability", "settings", "wiring"}
+
+
 def published(function: str) -> set[str]:
-    """What a function's handler says of metrics: every text in it, and what the reading of its messages counts."""
-    path = FUNCTIONS / function / "handler.py"
-    texts = {node.value for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Constant)}
-    rejects = any(module.startswith("adapters.messages.") for module in imports(path))
-    return {text for text in texts if isinstance(text, str)} | ({"InputRejected"} if rejects else set())
+    """What a function may publish: every text in its handler and in adapters of its own, and what reading messages counts."""
+    handler = FUNCTIONS / function / "handler.py"
+    used = {parts[1] for module in imports(handler) if (parts := module.split("."))[0] == "adapters"}
+    files = [handler, *(ROOT / "layers/adapters/adapters" / f"{module}.py" for module in used - COMMON)]
+    trees = (ast.parse(file.read_text()) for file in files if file.is_file())
+    texts = {node.value for tree in trees for node in ast.walk(tree) if isinstance(node, ast.Constant)}
+    return {text for text in texts if isinstance(text, str)} | ({"InputRejected"} if "messages" in used else set())
 
 
 def test_every_metric_that_an_alarm_looks_at_is_published_by_its_function() -> None:
