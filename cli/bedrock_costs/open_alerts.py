@@ -8,18 +8,20 @@ from attribution.alerts import Alert, AlertKey
 from attribution.anomaly_alerts import alert_key, is_called
 from attribution.digests import worst_first
 from attribution.ports import Outbox
-from attribution.routes import Route, route_for
+from attribution.routes import Route, route_for, route_of_alarms
 from bedrock_costs.failures import Failure
 
 
 def route_of(alert: Alert, routes: Sequence[Route]) -> Route:
     """The route that tells it: a message that exists is changed where it is."""
+    if alert.alarm is not None and alert.message is None:
+        return route_of_alarms(routes)
     name = alert.message.route if alert.message else alert.subject.route
     return route_for(name, alert.subject.owners, routes)
 
 
 def alert_of(outbox: Outbox, name: str, period: str | None = None) -> Alert:
-    """The alert of a budget or an anomaly in a period; without one, that which is open."""
+    """The alert of a budget or an anomaly in a period, or of an alarm; without a period, that which is open."""
     open_keys = [key for key in outbox.open() if isinstance(key, AlertKey) and is_called(key, name)]
     if period is None:
         found = worst_first(outbox.get_many(open_keys).values())

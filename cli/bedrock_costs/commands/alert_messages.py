@@ -18,7 +18,8 @@ from bedrock_costs.screen import Result, Screen
 from bedrock_costs.stack import Stack, now
 
 NAME = Annotated[
-    str, typer.Argument(metavar="NAME", help="A budget, or an anomaly as `bedrock-costs alerts` names it: 'team=search'.")
+    str,
+    typer.Argument(metavar="NAME", help="A budget, or an anomaly or alarm as `bedrock-costs alerts` names it: 'team=search'."),
 ]
 
 
@@ -44,7 +45,12 @@ def preview(
     route = route_of(alert, stack.policy().routes())
     has_answers = bool(stack.parameter("SlackSigningSecretArn"))
     look = Look(
-        has_answers and not is_webhook, has_answers, route.has_charts, stack.parameter("ReportUrl") or "", route.mention
+        has_answers and not is_webhook,
+        has_answers,
+        route.has_charts,
+        stack.parameter("ReportUrl") or "",
+        route.mention,
+        stack.parameter("RunbookUrl") or "",
     )
     message = reply_message(alert) if is_news else alert_message(alert, look)
     _emit_message(options.screen, message, {"alert": str(alert.key), "route": route.name, "as_if": as_if})

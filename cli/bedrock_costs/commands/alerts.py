@@ -1,14 +1,14 @@
-"""`alerts`: what is told in Slack of budgets and anomalies, and how it got there."""
+"""`alerts`: what is told in Slack of budgets, anomalies and alarms of the stack, and how it got there."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Annotated, Any
 
 import typer
 
-from attribution.alerts import Alert, AlertKey, Delivery, DeliveryStatus
+from attribution.alerts import Alarm, Alert, AlertKey, Delivery, DeliveryStatus
 from attribution.digests import Digest, DigestFault, DigestKey, standing, worst_first
 from attribution.formats import counted, instant, money
 from attribution.routes import Route
@@ -64,7 +64,7 @@ def alerts(
         bool, typer.Option("--all", help="Also alerts that have recovered, of periods that have not ended.")
     ] = False,
 ) -> None:
-    """Show the alerts that are open: of budgets whose period has not ended, and of anomalies that go on; the worst first.
+    """Show the alerts that are open: of budgets whose period has not ended, of anomalies that go on, of alarms of the stack.
 
     State: alarm, acknowledged, snoozed or muted, and by whom. Told: whether people were told all news of it, or what that waits
     for; by which route and, for a bot, in which message; how many attempts there were, and what went wrong at the last one.
@@ -102,15 +102,16 @@ def result_of(found: Found, *, is_all: bool) -> Result:
 
 def _document(alert: Alert, route: Route) -> dict[str, Any]:
     figures, delivery, message = alert.figures, alert.delivery, alert.message
+    has_figures = alert.alarm is None
     return {
         "alert": alert.key.budget,
-        "kind": "anomaly" if alert.subject.is_anomaly else "budget",
+        "kind": "anomaly" if alert.subject.is_anomaly else "budget" if has_figures else "alarm",
         "period": alert.key.period,
         "state": alert.state.value,
-        "currency": figures.limit.currency,
-        "actual": figures.actual,
-        "limit": figures.limit.amount,
-        "percent": figures.percent,
+        "currency": figures.limit.currency if has_figures else None,
+        "actual": figures.actual if has_figures else None,
+        "limit": figures.limit.amount if has_figures else None,
+        "percent": figures.percent if has_figures else None,
         "raised_at": alert.raised_at,
         "handled_by": alert.handled_by,
         "snoozed_until": alert.snoozed_until,
@@ -247,6 +248,8 @@ def show(
 
 
 def _details(alert: Alert) -> dict[str, Any]:
+    if alert.alarm is not None:
+        return {"last_news": alert.news_kind.value, "changed_at": alert.changed_at, **asdict(alert.alarm)}
     figures = alert.figures
     forecast = figures.forecast
     return {
@@ -267,15 +270,12 @@ def _details(alert: Alert) -> dict[str, Any]:
 
 
 def _render_one(alert: Alert, route: Route, screen: Screen) -> None:
-    figures, currency = alert.figures, alert.figures.limit.currency
-    screen.line(f"{alert.key.budget}, {alert.key.period}", style="bold")
-    crossed = "; ".join(f"{t.kind.value.lower()} {t.label}" for t in alert.crossed)
+    currency = alert.figures.limit.currency
+    name = alert.key.budget if alert.alarm is not None else f"{alert.key.budget}, {alert.key.period}"
+    screen.line(name, style="bold")
     parts = [
         ("state", _state(alert)),
-        ("counts", alert.subject.counts),
-        ("spent", standing(alert)),
-        ("basis", f"{money(figures.billed, currency)} billed, {money(figures.estimated, currency)} estimated"),
-        ("crossed", crossed or "no threshold any more"),
+        *(_facts(alert) if alert.alarm is None else _facts_of_alarm(alert.alarm)),
         ("raised", instant(alert.raised_at)),
         ("last news", f"{alert.news_kind.value}, number {alert.news}, at {instant(alert.changed_at)}"),
         ("route", route.name),
@@ -284,8 +284,25 @@ def _render_one(alert: Alert, route: Route, screen: Screen) -> None:
     ]
     for label, text in parts:
         screen.line(f"  {label:<10} {text}")
-    for driver in figures.drivers:
+    for driver in alert.figures.drivers:
         screen.line(f"  {money(driver.amount, currency):>14}  {driver.name}")
+
+
+def _facts(alert: Alert) -> list[tuple[str, str]]:
+    figures, currency = alert.figures, alert.figures.limit.currency
+    crossed = "; ".join(f"{t.kind.value.lower()} {t.label}" for t in alert.crossed)
+    return [
+        ("counts", alert.subject.counts),
+        ("spent", standing(alert)),
+        ("basis", f"{money(figures.billed, currency)} billed, {money(figures.estimated, currency)} estimated"),
+        ("crossed", crossed or "no threshold any more"),
+    ]
+
+
+def _facts_of_alarm(alarm: Alarm) -> list[tuple[str, str]]:
+    since = f"{'in alarm' if alarm.is_raised else 'over'} since {instant(alarm.since)}"
+    known = (("means", alarm.meaning), ("what to do", alarm.remedy), ("guide", alarm.guide), ("CloudWatch", alarm.reason))
+    return [("is", since), *((label, text) for label, text in known if text)]
 
 
 commands.command()(preview)

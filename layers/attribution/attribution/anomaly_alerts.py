@@ -29,8 +29,10 @@ def anomaly_name(key: AlertKey) -> str:
 
 
 def is_called(key: AlertKey, name: str) -> bool:
-    """Whether people mean this alert by a name: a budget's, or an anomaly's with or without what sets it apart from budgets."""
-    return name.casefold() in (key.budget.casefold(), key.budget.removeprefix(_PREFIX).casefold())
+    """Whether people mean this alert by a name: a budget's, or an anomaly's or alarm's with or without what sets it apart."""
+    # No budget's name has a colon.
+    bare = key.budget.partition(": ")[2] or key.budget
+    return name.casefold() in (key.budget.casefold(), bare.casefold())
 
 
 def observation(
