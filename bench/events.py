@@ -48,6 +48,8 @@ LITELLM = ROOT / ".venv" / "litellm" / "bin" / "python"
 SIZES = {"bodies of 1 to 3 KB": (1_000, 3_000), "bodies of 20 KB": (20_000, 21_000)}
 SOURCE = StoredObject("bucket", "AWSLogs/111122223333/BedrockModelInvocationLogs/us-east-1/2026/10/01/00/a.json.gz")
 TAG_KEYS = casefolded(("team", "tenant"))
+# Of each contender the fastest run on each object counts, as of LiteLLM the fastest on all requests.
+RUNS = 3
 OURS, JSON, PYDANTIC = "ours: parse and price", "json.loads alone", "pydantic, the whole record"
 
 
@@ -190,9 +192,9 @@ def _reading(
     for body in objects:
         found = set()
         for name, run in contenders.items():
-            started = time.process_time()
-            found.add(run(body))
-            seconds[name] += time.process_time() - started
+            spent, number = _fastest(run, body)
+            found.add(number)
+            seconds[name] += spent
         assert len(found) == 1, f"contenders read different numbers of records: {found}"
         count += found.pop()
         size += len(gzip.decompress(body))
@@ -205,6 +207,16 @@ def _reading(
     speeds = {name: count / spent for name, spent in seconds.items()}
     _print_speeds(speeds, "records/s")
     return speeds
+
+
+def _fastest(run: Callable[[bytes], int], body: bytes) -> tuple[float, int]:
+    """The CPU seconds of the fastest of some runs, and what they return: others' use of a shared processor is not measured."""
+    times = []
+    for _ in range(RUNS):
+        started = time.process_time()
+        number = run(body)
+        times.append(time.process_time() - started)
+    return min(times), number
 
 
 def _print_speeds(speeds: Mapping[str, float], unit: str) -> None:

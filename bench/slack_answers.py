@@ -20,7 +20,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from functools import partial
@@ -189,7 +189,7 @@ def fill(stack: Stack, policy: Mapping[str, Any]) -> None:
 
 
 def _used(day: date, number: int) -> Usage:
-    key = replace(USAGE_KEY, usage_date=day, request_metadata=(("team", f"team-{number:02d}"),))
+    key = USAGE_KEY._replace(usage_date=day, request_metadata=(("team", f"team-{number:02d}"),))
     return Usage(key, Counters(100, units={TokenKind.INPUT: 1000}, estimated={TokenKind.INPUT: Decimal(number + 1)}))
 
 

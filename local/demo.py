@@ -28,9 +28,9 @@ from rich.table import Table
 
 from adapters.policy import parse_policy
 from attribution.charges import AllocatedCharge
+from attribution.formats import cents_adding_up, money
 from attribution.meters import Meter
 from attribution.periods import BillingPeriod
-from bedrock_costs.formats import cents_adding_up, money
 from local import deployment, emulator, pipeline, state
 from local.pipeline import COST_REPORT_PREFIX, COST_REPORTS, INVOCATION_LOG_PREFIX, INVOCATION_LOGS, Pipeline
 from local.slack_receiver import Post, SlackReceiver, render

@@ -17,7 +17,7 @@ from adapters.ledger_days import DynamoLedgerDays
 from adapters.usage_counters import DynamoUsageCounters
 from attribution.adjustments import ACCOUNTS_NAMED, Adjustment, Change
 from attribution.charges import Basis, Costs
-from attribution.coverage import Gap, cover, verify_coverage
+from attribution.coverage import Counted, Gap, cover, verify_coverage
 from attribution.days import DayPointer, make_day_version
 from attribution.deliveries import DeliveryOutcome, DeliveryRecord, IngestedReport
 from attribution.errors import LedgerConflict
@@ -166,7 +166,7 @@ def test_the_coverage_of_billed_days_is_kept_with_them_and_measured(stack: Stack
     found: set[Gap] = set()
     for day, pointer in pointers(stack).items():
         covered = days.coverage([pointer])[day]
-        assert covered == cover(list(days.charges(day, pointer.version)), counters.usage_of(day))
+        assert covered == cover(list(days.charges(day, pointer.version)), Counted.of(counters.usage_of(day)))
         verify_coverage(covered, pointer.totals)
         found |= {gap for c in covered.values() for gap in c.parts}
     assert {Gap.NONE, Gap.TAX, Gap.CREDIT, Gap.DISCOUNT, Gap.MANTLE, Gap.OTHER_UNITS, Gap.LOGGING_INCOMPLETE} <= found

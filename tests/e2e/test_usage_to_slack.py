@@ -10,9 +10,14 @@ from collections.abc import Iterator
 from dataclasses import replace
 from decimal import Decimal
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 import yaml
+from botocore.auth import SigV4Auth
+from botocore.awsrequest import AWSRequest
+from botocore.credentials import Credentials
+from botocore.httpsession import URLLib3Session
 
 from adapters.invocations import invocation_from_image
 from adapters.policy import parse_policy
@@ -145,6 +150,49 @@ def test_a_charge_that_teams_share_explains_itself(story: Story) -> None:
 
     assert f"Why {charge.value_of('team')} (team) was charged" in out
     assert f"{number_text(charge.costs.billed_cost)} USD in the ledger: made anew, the same to the last digit" in out
+
+
+def credentials(running: Pipeline, *resources: str) -> Credentials:
+    """Those of a new user who may invoke these routes."""
+    iam = running.emulator.client("iam")
+    name = f"reader-{len(iam.list_users()['Users'])}"
+    iam.create_user(UserName=name)
+    if resources:
+        statement = {"Effect": "Allow", "Action": "execute-api:Invoke", "Resource": list(resources)}
+        document = json.dumps({"Version": "2012-10-17", "Statement": [statement]})
+        iam.put_user_policy(UserName=name, PolicyName="reports", PolicyDocument=document)
+    made = iam.create_access_key(UserName=name)["AccessKey"]
+    return Credentials(made["AccessKeyId"], made["SecretAccessKey"])
+
+
+def ask(running: Pipeline, path: str, reader: Credentials, accept: str = "application/json") -> tuple[int, str]:
+    """Status and body of a GET of the report API, signed by a reader."""
+    api = running.deployment.resources["ReportApi"]
+    request = AWSRequest("GET", f"{running.emulator.endpoint}/_aws/execute-api/{api}{path}", headers={"Accept": accept})
+    SigV4Auth(reader, "execute-api", running.emulator.region).add_auth(request)
+    answer = URLLib3Session().send(request.prepare())
+    return answer.status_code, answer.text
+
+
+def test_the_report_api_answers_who_may_ask_with_what_the_command_line_says(story: Story) -> None:
+    running = story.running
+    place = f"arn:aws:execute-api:{running.emulator.region}:{running.emulator.account_id}"
+    api = f"{place}:{running.deployment.resources['ReportApi']}/$default"
+    reader, budgets_alone = credentials(running, f"{api}/GET/v1/*"), credentials(running, f"{api}/GET/v1/budgets")
+    charge = demo.worth_explaining(running.charges(PERIOD))
+    assert charge is not None
+    name = f"{charge.usage_date}/{charge.digest()}"
+
+    status, text = ask(running, f"/v1/explain?charge={quote(name, safe='')}", reader, "text/plain")
+    costs = ask(running, f"/v1/costs?period={PERIOD}&by=team", reader)
+
+    assert (status, text) == (200, running.bedrock_costs("explain", name))
+    assert costs[0] == 200
+    total = sum(Decimal(of["total"]["billed"]) for of in json.loads(costs[1])["currencies"])
+    assert total == story.deliveries[-1].truth.bedrock.unblended_cost
+    paths = "/v1/budgets", f"/v1/costs?period={PERIOD}"
+    for who, statuses in ((reader, [200, 200]), (budgets_alone, [200, 403]), (credentials(running), [403, 403])):
+        assert [ask(running, path, who)[0] for path in paths] == statuses
 
 
 def test_budgets_alert_on_estimates_and_on_the_bill_once_each(story: Story) -> None:

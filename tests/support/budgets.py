@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import Any
@@ -76,7 +76,7 @@ class World:
 
     def spend(self, day: date, amount: str | Decimal, team: str = "search", basis: Basis = Basis.BILLED) -> None:
         """Make a day cost so much for a team, and nothing else."""
-        key = replace(USAGE_KEY, usage_date=day, request_metadata=(("team", team),))
+        key = USAGE_KEY._replace(usage_date=day, request_metadata=(("team", team),))
         counters = Counters(1, units={TokenKind.INPUT: 1000}, estimated={TokenKind.INPUT: Decimal(amount)})
         charges = estimate_day([Usage(key, counters)], BY_TEAM)
         version = make_day_version(day, basis, charges, BY_TEAM, origin="", usage=f"{amount}{team}{basis}")

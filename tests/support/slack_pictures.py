@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from datetime import date, time, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -95,7 +95,7 @@ def dollars(day: date, part: str) -> Decimal:
 def spent(day: date, team: str, role: str, amount: Decimal, model: str = "anthropic.claude-sonnet-4-5") -> Usage:
     metadata = (("team", team),) if team else ()
     caller = f"arn:aws:iam::111122223333:role/{role}"
-    key = replace(USAGE_KEY, usage_date=day, model=model, iam_principal=caller, request_metadata=metadata)
+    key = USAGE_KEY._replace(usage_date=day, model=model, iam_principal=caller, request_metadata=metadata)
     tokens = {TokenKind.OUTPUT: int(amount * 66_666)}
     return Usage(key, Counters(int(amount * 17), units=tokens, estimated={TokenKind.OUTPUT: amount}))
 

@@ -677,6 +677,32 @@ def test_a_state_machine_that_does_not_succeed_raises_an_alarm_and_logs_no_data(
     assert all("TimeoutSeconds" in m["Definition"] for m in machines.values())
 
 
+def test_only_slack_which_signs_its_requests_itself_comes_in_without_iam() -> None:
+    routes = resources("AWS::ApiGatewayV2::Route").values()
+    admitted = {route["RouteKey"]: route.get("AuthorizationType", "NONE") for route in routes}
+
+    assert admitted == {"POST /slack": "NONE", "GET /v1/{proxy+}": "AWS_IAM"}
+
+
+def test_the_api_that_the_internet_reaches_is_throttled() -> None:
+    (stage,) = resources("AWS::ApiGatewayV2::Stage").values()
+
+    assert 0 < stage["DefaultRouteSettings"]["ThrottlingRateLimit"] <= stage["DefaultRouteSettings"]["ThrottlingBurstLimit"]
+    assert "ReservedConcurrentExecutions" in functions()["ServeReportsFunction"]
+
+
+def test_the_function_that_serves_reports_may_only_read() -> None:
+    granted = {
+        action
+        for name, document in policies()
+        if name == "ServeReportsFunction"
+        for statement in document["Statement"]
+        for action in ([statement["Action"]] if isinstance(statement["Action"], str) else statement["Action"])
+    }
+
+    assert granted == {"dynamodb:GetItem", "dynamodb:Query", "dynamodb:BatchGetItem", "s3:GetObject"}
+
+
 # --- the stages -----------------------------------------------------------------------------------------------------
 
 

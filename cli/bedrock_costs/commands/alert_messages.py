@@ -9,10 +9,10 @@ from typing import Annotated, Any
 import typer
 
 from attribution.alerts import Alert
+from attribution.formats import counted
 from attribution.routes import DEFAULT_ROUTE
 from bedrock_costs.application import options_of
 from bedrock_costs.failures import ExitCode, Failure
-from bedrock_costs.formats import counted
 from bedrock_costs.open_alerts import alert_of, route_of
 from bedrock_costs.screen import Result, Screen
 from bedrock_costs.stack import Stack, now
@@ -55,7 +55,7 @@ def preview(
 def _foreseen(stack: Stack, name: str) -> tuple[Alert, str]:
     """An alert as it would be told now, and the threshold that was taken to be crossed."""
     from attribution.flows.evaluate_budgets import foresee_alert
-    from bedrock_costs.reading import ReadOnlySums
+    from attribution.flows.serve_reports import ReadOnlySums
 
     policy, outbox = stack.policy(), stack.outbox()
     budget = next((b for b in policy.budgets() if b.name == name), None)

@@ -10,10 +10,10 @@ import typer
 
 from attribution.alerts import Alert, AlertKey, Delivery, DeliveryStatus
 from attribution.digests import Digest, DigestFault, DigestKey, standing, worst_first
+from attribution.formats import counted, instant, money
 from attribution.routes import Route
 from bedrock_costs.application import options_of
 from bedrock_costs.commands.alert_messages import NAME, preview, send_test
-from bedrock_costs.formats import counted, instant, money
 from bedrock_costs.open_alerts import alert_of, route_of
 from bedrock_costs.screen import Column, Grid, Result, Screen
 from bedrock_costs.stack import Stack

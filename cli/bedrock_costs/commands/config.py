@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from attribution.formats import counted
 from bedrock_costs.application import options_of
 from bedrock_costs.commands.config_plan import NONE_IN_FORCE, changes_document, changes_lines, plan
 from bedrock_costs.failures import Failure
-from bedrock_costs.formats import counted
 from bedrock_costs.policy_file import read_policy_file
 from bedrock_costs.screen import Result, Screen
 

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from attribution.formats import counted, money, number, two_columns_adding_up
+from attribution.reporting.costs import METRIC_HELP, Metric
 from bedrock_costs.application import options_of
-from bedrock_costs.commands.report import METRIC_HELP, Metric
-from bedrock_costs.formats import counted, money, number, two_columns_adding_up
 from bedrock_costs.policy_file import read_policy_file
 from bedrock_costs.screen import Column, Grid, Result, Screen
 

@@ -4,28 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import fields
 from datetime import date, timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
+from attribution.formats import counted, number
 from attribution.money import ZERO, total
 from attribution.periods import BillingPeriod
 from attribution.recounts import Comparison
+from attribution.reporting.spans import chosen_span
 from attribution.usage import Counters, UsageKey
 from bedrock_costs.application import options_of
 from bedrock_costs.failures import ExitCode, Failure
-from bedrock_costs.formats import counted, number
 from bedrock_costs.screen import Column, Grid, Result, Screen
-from bedrock_costs.spans import Span, parse_day, parse_period
+from bedrock_costs.spans import parse_day, parse_period
 from bedrock_costs.stack import Stack, now
 
 if TYPE_CHECKING:
     from bedrock_costs.recounting import Reading, RecountedDay
 
-_KEY = tuple(f.name for f in fields(UsageKey) if f.name != "usage_date")
+_KEY = tuple(name for name in UsageKey._fields if name != "usage_date")
 HEADER = ("usage_date", "comparison", *_KEY, "quantity", "kind", "counted", "recounted")
 _COUNTS = ("requests", "errors", "unmeasured", "observed_only", "provisional", "unlogged")
 _BY_KIND = ("units", "estimated", "unpriced", "guardrail_units")
@@ -84,7 +84,7 @@ def recount(
 def _days(period: BillingPeriod | None, first: date | None, last: date | None, kept_days: int, today: date) -> Sequence[date]:
     if period is None and first is None and last is None:
         first, last = today - timedelta(days=kept_days), today
-    span = Span.chosen(period, first, last, today)
+    span = chosen_span(period, first, last, today)
     return [span.first + timedelta(days=n) for n in range(span.day_count) if span.first + timedelta(days=n) <= today]
 
 
@@ -139,7 +139,7 @@ def _changed_cells(day: RecountedDay) -> Iterator[Cell]:
 
 
 def _key_document(key: UsageKey) -> dict[str, Any]:
-    found = {f.name: getattr(key, f.name) for f in fields(key) if f.name != "usage_date"}
+    found = {name: value for name, value in key._asdict().items() if name != "usage_date"}
     return {name: dict(value) if isinstance(value, tuple) else str(value) for name, value in found.items()}
 
 

@@ -134,6 +134,10 @@ class AnswerSlack(Alerts, Invocations):
     slack_allowed_hosts: CommaSeparated = ("hooks.slack.com", "hooks.slack-gov.com")
 
 
+class ServeReports(Ledger, Invocations, WorkBucket):
+    cost_report_bucket: Name
+
+
 class CompileDigests(Alerts):
     pass
 

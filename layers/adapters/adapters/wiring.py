@@ -113,7 +113,7 @@ def quarantine(settings: WorkBucket) -> S3Quarantine:
     return S3Quarantine(client("s3"), settings.work_bucket, clock)
 
 
-def origin_charges(settings: AllocateCharges | SyncDirectory) -> S3OriginCharges:
+def origin_charges(settings: WorkBucket) -> S3OriginCharges:
     from adapters.work_bucket import S3OriginCharges
 
     return S3OriginCharges(client("s3"), settings.work_bucket)

@@ -125,7 +125,7 @@ def resolved_key(key: UsageKey, directory: Entries) -> UsageKey:
     if entry is None:
         return key
     tier, profile = _tier(entry, key.tier), _profile(entry, key.inference_profile)
-    return replace(key, model=entry.model, routing=entry.routing, tier=tier, inference_profile=profile)
+    return key._replace(model=entry.model, routing=entry.routing, tier=tier, inference_profile=profile)
 
 
 def resolved_usage(usage: Sequence[Usage], find: Callable[[Iterable[str]], Entries]) -> Sequence[Usage]:

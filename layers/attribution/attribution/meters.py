@@ -9,8 +9,8 @@ The values are stored in the ledger: a new one may be added, none is ever rename
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
+from typing import NamedTuple
 
 
 class TokenKind(StrEnum):
@@ -99,9 +99,12 @@ class Tier(StrEnum):
     PROVISIONED = "provisioned"
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class Meter:
-    """One thing that is counted and priced: `model` is the canonical key of `models.py`, or what the bill called it."""
+class Meter(NamedTuple):
+    """One thing that is counted and priced: `model` is the canonical key of `models.py`, or what the bill called it.
+
+    It is a tuple, because charges and prices are looked up by it: a frozen dataclass takes several times as long to make and
+    to hash.
+    """
 
     model: str
     token_kind: TokenKind

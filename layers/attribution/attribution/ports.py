@@ -17,6 +17,7 @@ from attribution.anomaly_tracking import Feedback, TrackedAnomaly
 from attribution.budgets import Budget
 from attribution.calibration import Calibration, Pricing
 from attribution.charges import AllocatedCharge, OriginCharge
+from attribution.coverage import Coverage, Place
 from attribution.days import DayPointer, DayVersion, Sum
 from attribution.deliveries import DeliveryRecord, IngestedReport, Manifest, PinnedFile, ReportKind
 from attribution.digests import Digest, DigestFault, DigestKey
@@ -57,11 +58,12 @@ class Recorded(Protocol):
     def awaits_session(self) -> bool: ...
 
 
-class MeteredRecord(NamedTuple):
+# Neither frozen nor slotted, like `Metered`: one is made of every logged request.
+@dataclass
+class MeteredRecord:
     """One readable record of an invocation log: its model as the caller named it, its units not priced yet.
 
-    `guardrail_units` are by AWS's name of their counter, `flags` as in `Metered`. It is a tuple, because one is made of every
-    logged request, and a frozen dataclass takes ten times as long to make.
+    `guardrail_units` are by AWS's name of their counter, `flags` as in `Metered`.
     """
 
     key: InvocationKey
@@ -252,11 +254,26 @@ class Deliveries(Protocol):
     def supersede(self, record: DeliveryRecord, by: str) -> None: ...
 
 
-class LedgerDays(Protocol):
-    """Ledger days: versions and pointers."""
+class ReadDays(Protocol):
+    """Ledger days, for those who only read them: pointers, charges and sums of versions."""
 
     def pointers(self, period: BillingPeriod) -> Mapping[date, DayPointer]: ...
     def charges(self, usage_date: date, version: str) -> Iterator[AllocatedCharge]: ...
+    def sums(self, pointers: Sequence[DayPointer], dimension: str) -> Mapping[date, Mapping[tuple[str, str], Sum]]: ...
+
+
+class ReportedDays(ReadDays, Protocol):
+    """Ledger days as reports read them: as they are now, or as they were at a moment."""
+
+    def pointers_as_of(self, period: BillingPeriod, moment: datetime) -> Mapping[date, DayPointer]: ...
+    def expired(self, pointers: Sequence[DayPointer]) -> Sequence[DayPointer]: ...
+    def coverage(self, pointers: Sequence[DayPointer]) -> Mapping[date, Mapping[Place, Coverage]]: ...
+    def adjustments(self, period: BillingPeriod) -> Sequence[Adjustment]: ...
+
+
+class LedgerDays(ReadDays, Protocol):
+    """Ledger days: versions and pointers."""
+
     def stage(self, day: DayVersion, sequence: str) -> DayPointer: ...
     def staged(self, usage_date: date, version: str) -> DayPointer: ...
     def flip(
@@ -269,7 +286,6 @@ class LedgerDays(Protocol):
     ) -> None: ...
     def retire(self, usage_date: date) -> None: ...
     def discard(self, usage_date: date, version: str, sequence: str) -> None: ...
-    def sums(self, pointers: Sequence[DayPointer], dimension: str) -> Mapping[date, Mapping[tuple[str, str], Sum]]: ...
 
 
 class BudgetSums(Protocol):
@@ -418,6 +434,12 @@ class Policy(Protocol):
     def rules(self, on: date) -> Rules: ...
     def budgets(self) -> Sequence[Budget]: ...
     def monitors(self) -> Sequence[Monitor]: ...
+
+
+class CategoryNames(Protocol):
+    """The names of the cost categories in force, in the order of the policy."""
+
+    def category_names(self) -> Sequence[str]: ...
 
 
 class RuleHistory(Protocol):

@@ -152,11 +152,28 @@ class PriceList:
 
 
 class Rates:
-    """The prices of a model in one tier, routing and Region on one day; each is looked up when it is first needed."""
+    """The prices of a model in one tier, routing and Region on one day; each is looked up when it is first needed.
+
+    `meter` says which: its token kind says nothing.
+    """
 
     def __init__(self, prices: PriceList, meter_of: Meter, region: str, on: date) -> None:
-        self._prices, self._meter, self._region, self._on = prices, meter_of, region, on
+        self.meter = meter_of
+        self._prices, self._region, self._on = prices, region, on
+        self._long_context = self._rates_of_long_context()
         self._known: dict[TokenKind, tuple[Decimal | None, str, str]] = {}
+
+    def _rates_of_long_context(self) -> Rates | None:
+        tier = LONG_CONTEXT.get(self.meter.tier)
+        if tier is None:
+            return None
+        meter = Meter(self.meter.model, TokenKind.INPUT, tier, self.meter.routing)
+        has_price = self._prices.find(meter, self._region, self._on) is not None
+        return self._prices.rates(meter, self._region, self._on) if has_price else None
+
+    def by_context(self, units: Mapping[TokenKind, int]) -> Rates:
+        """The prices for a request with these units: others for a long context, where its model has any."""
+        return self._long_context if self._long_context is not None and _is_long_context(units) else self
 
     def price(self, units: Mapping[TokenKind, int]) -> tuple[dict[TokenKind, PricedKind], str]:
         """Each token kind with its cost where a price is known, and the sources of the prices used, joined by `; `."""
@@ -172,20 +189,20 @@ class Rates:
 
     def _look_up(self, kind: TokenKind) -> tuple[Decimal | None, str, str]:
         """The cost of one unit, how its price is written, and where it comes from."""
-        if self._meter.tier is Tier.PROVISIONED:
+        if self.meter.tier is Tier.PROVISIONED:
             # Capacity is paid by the hour, used or not; its hours come with the bill.
             rate: tuple[Decimal | None, str, str] = (ZERO, "none: provisioned throughput", "")
         else:
-            meter = Meter(self._meter.model, kind, self._meter.tier, self._meter.routing)
-            price = self._prices.find(meter, self._region, self._on)
+            price = self._prices.find(self.meter._replace(token_kind=kind), self._region, self._on)
             rate = (price.cost_of(1), str(price), price.source) if price else (None, "", "")
         self._known[kind] = rate
         return rate
 
 
-def is_long_context(units: Mapping[TokenKind, int]) -> bool:
+def _is_long_context(units: Mapping[TokenKind, int]) -> bool:
     """Whether a request has so much input that prices for a long context hold, where its model has any."""
-    return sum(units.get(kind, 0) for kind in _INPUT_KINDS) > _LONG_CONTEXT_ABOVE
+    # Few have so many units of any kind; the sum of all is made in no time.
+    return sum(units.values()) > _LONG_CONTEXT_ABOVE and sum(units.get(kind, 0) for kind in _INPUT_KINDS) > _LONG_CONTEXT_ABOVE
 
 
 def contradictions(prices: Iterable[Price]) -> tuple[list[Price], list[Price]]:

@@ -12,7 +12,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 from decimal import Decimal
-from typing import Any, NamedTuple, TypeVar
+from operator import attrgetter
+from typing import NamedTuple, TypeVar
 
 from attribution.canonical import content_hash
 from attribution.meters import Meter, Routing, Tier, TokenKind
@@ -22,15 +23,18 @@ Pairs = tuple[tuple[str, str], ...]
 
 # What records count themselves; cache writes as one, whatever their times to live.
 _LOGGED_KINDS = (TokenKind.INPUT, TokenKind.OUTPUT, TokenKind.CACHE_READ)
+_KINDS = tuple(TokenKind)
 _LESS_WITHOUT_BODY = frozenset(("usage_from_body", "unmeasured"))
 _CACHE_WRITES = (TokenKind.CACHE_WRITE, TokenKind.CACHE_WRITE_30M, TokenKind.CACHE_WRITE_1H)
 
+ESTIMATE_CURRENCY = "USD"
+"""What requests are priced in: the prices that are read are in it."""
 FIRST_RECORD = "1"
 """The revision of what the caller's own account recorded first. Copies in other accounts are less, corrections greater."""
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class InvocationKey:
+# Keys are tuples: one is made and looked up for every request, and a frozen dataclass takes several times as long for both.
+class InvocationKey(NamedTuple):
     """The join key of one inference request: both records name the caller's Region. `request_id` alone is not unique."""
 
     account_id: str
@@ -41,9 +45,9 @@ class InvocationKey:
         return f"{self.account_id}#{self.region}#{self.request_id}"
 
 
-# `PricedKind`, `Metered`, `Counters` and `Usage` are not frozen, though nothing changes one: they are made of every logged
-# request, and making a frozen one takes four times as long.
-@dataclass(slots=True)
+# `PricedKind`, `Metered`, `Invocation`, `Counters` and `Usage` are neither frozen nor slotted, though nothing changes one: they
+# are made of every logged request, and making a frozen one takes four times as long, a slotted one half as long again.
+@dataclass
 class PricedKind:
     """One token kind of a request: how many units, and what they cost. `cost` is None where no price is known."""
 
@@ -52,7 +56,7 @@ class PricedKind:
     unit_price: str = ""
 
 
-@dataclass(slots=True)
+@dataclass
 class Metered:
     """The metered half. `flags` name what is uncertain, such as `unmeasured` or `cache_write_ttl_unknown`.
 
@@ -72,9 +76,9 @@ class Metered:
     error_code: str = ""
     flags: tuple[str, ...] = ()
     price_source: str = ""
-    currency: str = "USD"
     log_object: str = ""
     guardrail_units: tuple[tuple[str, int], ...] = ()
+    currency: str = ESTIMATE_CURRENCY
 
     @property
     def usage_date(self) -> date:
@@ -140,7 +144,7 @@ class Observed:
     request_metadata: Pairs = ()
     kinds: Mapping[TokenKind, PricedKind] = field(default_factory=dict)
     price_source: str = ""
-    currency: str = "USD"
+    currency: str = ESTIMATE_CURRENCY
 
     @property
     def flags(self) -> tuple[str, ...]:
@@ -150,7 +154,7 @@ class Observed:
         return ("unmeasured",) if self.is_uncovered and not self.error_code else ()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass
 class Invocation:
     """One inference request, as far as it is known."""
 
@@ -166,8 +170,7 @@ class Invocation:
         return "metered_only" if self.metered else "observed_only"
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class UsageKey:
+class UsageKey(NamedTuple):
     """Everything by which an allocation could tell two invocations of one day apart."""
 
     usage_date: date
@@ -186,30 +189,14 @@ class UsageKey:
 
     def digest(self) -> str:
         """A short stable name of this key; 128 bits of a SHA-256."""
-        return content_hash(
-            [
-                self.usage_date,
-                self.account_id,
-                self.region,
-                self.model,
-                self.routing,
-                self.tier,
-                self.iam_principal,
-                self.inference_profile,
-                self.request_metadata,
-                self.session_tags,
-                self.source_identity,
-                self.project,
-                self.lambda_function,
-            ]
-        )[:32]
+        return content_hash(self)[:32]
 
     def meter(self, kind: TokenKind) -> Meter:
         """The meter that this key's units of one kind are priced and billed under."""
         return Meter(self.model, kind, self.tier, self.routing)
 
 
-@dataclass(slots=True)
+@dataclass
 class Counters:
     """Sums over invocations. `units` and `estimated` are by token kind; `unpriced` counts units without a known price.
 
@@ -289,17 +276,21 @@ def _merge_amounts(left: Mapping[TokenKind, Decimal], right: Mapping[TokenKind, 
     return merged
 
 
-@dataclass(slots=True)
+@dataclass
 class Usage:
     """One counter of a usage day."""
 
     key: UsageKey
     counters: Counters
 
-    def requests_counted_with(self, kind: TokenKind) -> int:
-        """The requests, if `kind` is the first kind that was used: a request of several kinds counts once in a day's sum."""
-        first = next((k for k in TokenKind if self.counters.units.get(k)), None)
-        return self.counters.requests if kind is first else 0
+    def first_kind(self) -> TokenKind | None:
+        """The kind that the requests count with: a request of several kinds counts once in a day's sum."""
+        return next((kind for kind in _KINDS if self.counters.units.get(kind)), None)
+
+
+def in_order(usage: Iterable[Usage]) -> list[Usage]:
+    """Counters in the order of their keys."""
+    return sorted(usage, key=attrgetter("key"))
 
 
 def contribution(invocation: Invocation) -> Usage | None:
@@ -307,45 +298,42 @@ def contribution(invocation: Invocation) -> Usage | None:
     metered, observed = invocation.metered, invocation.observed
     if metered is None:
         return _provisional(invocation.key, observed) if observed else None
+    account_id, region, _ = invocation.key
+    # Everything in the order of the fields: that takes half as long as their names, and is done twice for every change.
     key = UsageKey(
-        usage_date=metered.usage_date,
-        account_id=invocation.key.account_id,
-        region=invocation.key.region,
-        model=metered.model,
-        routing=metered.routing,
-        tier=metered.tier,
-        iam_principal=metered.iam_principal or (observed.iam_principal if observed else ""),
-        inference_profile=metered.inference_profile,
-        request_metadata=metered.request_metadata,
-        **(_caller(observed) if observed else {}),
+        metered.usage_date,
+        account_id,
+        region,
+        metered.model,
+        metered.routing,
+        metered.tier,
+        metered.iam_principal or (observed.iam_principal if observed else ""),
+        metered.inference_profile,
+        metered.request_metadata,
+        *(_caller(observed) if observed else ()),
     )
-    return Usage(
-        key,
-        Counters(
-            requests=1,
-            errors=int(bool(metered.error_code)),
-            unmeasured=int("unmeasured" in metered.flags),
-            guardrail_units=dict(metered.guardrail_units),
-            **_amounts(metered.kinds),
-        ),
-    )
+    units, estimated, unpriced = _amounts(metered.kinds)
+    is_error, is_unmeasured = int(bool(metered.error_code)), int("unmeasured" in metered.flags)
+    guardrail_units = dict(metered.guardrail_units)
+    return Usage(key, Counters(1, is_error, is_unmeasured, 0, units, estimated, unpriced, 0, guardrail_units, 0))
 
 
 def _provisional(key: InvocationKey, observed: Observed) -> Usage:
     """What a call adds while no log tells of it."""
     usage_key = UsageKey(
-        usage_date=observed.timestamp.date(),
-        account_id=key.account_id,
-        region=key.region,
-        model=observed.model_id,
-        routing=observed.routing,
-        tier=observed.tier,
-        iam_principal=observed.iam_principal,
-        inference_profile=observed.inference_profile,
-        request_metadata=observed.request_metadata,
-        **_caller(observed),
+        observed.timestamp.date(),
+        key.account_id,
+        key.region,
+        observed.model_id,
+        observed.routing,
+        observed.tier,
+        observed.iam_principal,
+        observed.inference_profile,
+        observed.request_metadata,
+        *_caller(observed),
     )
     requests = int(bool(observed.kinds) or observed.is_uncovered)
+    units, estimated, unpriced = _amounts(observed.kinds)
     return Usage(
         usage_key,
         Counters(
@@ -353,24 +341,27 @@ def _provisional(key: InvocationKey, observed: Observed) -> Usage:
             errors=int(bool(observed.error_code)),
             unmeasured=int("unmeasured" in observed.flags),
             observed_only=int(not observed.is_uncovered),
+            units=units,
+            estimated=estimated,
+            unpriced=unpriced,
             provisional=int("provisional" in observed.flags),
             unlogged=requests,
-            **_amounts(observed.kinds),
         ),
     )
 
 
-def _caller(observed: Observed) -> dict[str, Any]:
-    """What only CloudTrail knows of the caller. Credentials of an instance, unlike a function's, tell no owner."""
-    return {
-        "session_tags": observed.session_tags,
-        "source_identity": observed.source_identity,
-        "project": observed.project,
-        "lambda_function": observed.issued_to if ":lambda:" in observed.issued_to else "",
-    }
+def _caller(observed: Observed) -> tuple[Pairs, str, str, str]:
+    """What only CloudTrail knows of the caller, as a key of usage ends. Credentials of an instance, unlike a function's, tell
+    no owner.
+    """
+    issued_to = observed.issued_to
+    return observed.session_tags, observed.source_identity, observed.project, issued_to if ":lambda:" in issued_to else ""
 
 
-def _amounts(kinds: Mapping[TokenKind, PricedKind]) -> dict[str, Any]:
+def _amounts(
+    kinds: Mapping[TokenKind, PricedKind],
+) -> tuple[dict[TokenKind, int], dict[TokenKind, Decimal], dict[TokenKind, int]]:
+    """Units, what they cost, and the units without a known price."""
     units: dict[TokenKind, int] = {}
     estimated: dict[TokenKind, Decimal] = {}
     unpriced: dict[TokenKind, int] = {}
@@ -380,7 +371,7 @@ def _amounts(kinds: Mapping[TokenKind, PricedKind]) -> dict[str, Any]:
             unpriced[kind] = priced.units
         else:
             estimated[kind] = priced.cost
-    return {"units": units, "estimated": estimated, "unpriced": unpriced}
+    return units, estimated, unpriced
 
 
 class Change(NamedTuple):

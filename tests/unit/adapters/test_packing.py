@@ -36,8 +36,9 @@ KINDS = st.dictionaries(st.sampled_from(TokenKind), st.builds(PricedKind, st.int
         PAIRS,
         TEXT,
         st.lists(TEXT, max_size=2).map(tuple),
-        *[TEXT] * 3,
+        *[TEXT] * 2,
         st.lists(st.tuples(TEXT, st.integers(0, 10**9)), max_size=2).map(tuple),
+        TEXT,
     )
 )
 def test_a_metered_half_comes_back_as_it_was_to_the_last_digit(half: Metered) -> None:

@@ -55,7 +55,7 @@ def origin_charge(**changes: Any) -> OriginCharge:
 
 def usage(units: Mapping[TokenKind, int], *, requests: int = 1, **key: Any) -> Usage:
     """A counter of the gateway role with these units, unpriced."""
-    return Usage(replace(USAGE_KEY, **key), Counters(requests=requests, units=units, unpriced=units))
+    return Usage(USAGE_KEY._replace(**key), Counters(requests=requests, units=units, unpriced=units))
 
 
 def metered(**changes: Any) -> Metered:

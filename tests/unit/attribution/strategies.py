@@ -82,7 +82,7 @@ def counters(draw: st.DrawFn) -> Counters:
 
 
 usages: st.SearchStrategy[Usage] = st.builds(
-    lambda counted, **key: Usage(replace(USAGE_KEY, **key), counted),
+    lambda counted, **key: Usage(USAGE_KEY._replace(**key), counted),
     counters(),
     model=st.sampled_from([SONNET, NOVA]),
     iam_principal=principals,

@@ -102,7 +102,7 @@ def test_the_fingerprint_of_usage_does_not_depend_on_its_order(used: list[Usage]
 @given(usage_lists)
 def test_counters_that_returned_to_zero_leave_no_trace_in_the_fingerprint(used: list[Usage]) -> None:
     gone = Usage(
-        replace(USAGE_KEY, region="eu-west-1"),
+        USAGE_KEY._replace(region="eu-west-1"),
         Counters(units={TokenKind.INPUT: 0}, estimated={TokenKind.INPUT: Decimal("0.00")}),
     )
     padded = [
@@ -132,7 +132,7 @@ ONE = usage({TokenKind.INPUT: 1})
 )
 def test_any_change_of_a_counter_changes_the_fingerprint(change: Counters) -> None:
     assert usage_fingerprint([replace(ONE, counters=ONE.counters + change)]) != usage_fingerprint([ONE])
-    assert usage_fingerprint([replace(ONE, key=replace(ONE.key, region="eu-west-1"))]) != usage_fingerprint([ONE])
+    assert usage_fingerprint([replace(ONE, key=ONE.key._replace(region="eu-west-1"))]) != usage_fingerprint([ONE])
 
 
 LEAF = Match(Source.TAGS, "team", ("search",))

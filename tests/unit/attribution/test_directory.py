@@ -93,7 +93,7 @@ def test_a_call_and_a_counter_are_resolved_as_their_request_is() -> None:
     directory = {PROFILE: entry(), PROVISIONED: entry(PROVISIONED)}
 
     call = resolved_call(observed(model_id=PROFILE, inference_profile=PROFILE), directory)
-    key = resolved_key(replace(USAGE_KEY, model=PROFILE, inference_profile=PROFILE), directory)
+    key = resolved_key(USAGE_KEY._replace(model=PROFILE, inference_profile=PROFILE), directory)
     capacity = resolved(metered(model=PROVISIONED), directory)
 
     assert (call.model_id, call.inference_profile) == (SONNET, PROFILE)

@@ -98,7 +98,7 @@ def test_every_dimension_is_tried() -> None:
     ],
 )
 def test_a_value_may_be_inherited_from_what_a_call_carried(source: Source, key: str, kind: str, value: str) -> None:
-    other = replace(CARRIED, key=replace(CARRIED.key, source_identity="bo", request_metadata=(), session_tags=()))
+    other = replace(CARRIED, key=CARRIED.key._replace(source_identity="bo", request_metadata=(), session_tags=()))
     rules = Rules.of([CostCategory("c", (InheritedValueRule(source, key),))])
 
     found = allocate_day([origin_charge(units=Decimal(2000))], [CARRIED, other], rules)

@@ -207,7 +207,7 @@ def test_a_preview_is_of_what_readers_see_now_and_writes_nothing() -> None:
 
 def test_marks_keep_the_order_in_which_charges_are_split() -> None:
     keys = [
-        replace(USAGE_KEY, request_metadata=metadata, session_tags=tags)
+        USAGE_KEY._replace(request_metadata=metadata, session_tags=tags)
         for metadata in ((), (("team", "a"),), (("team", "b"),))
         for tags in ((), (("team", "c"),))
     ]

@@ -24,6 +24,7 @@ from adapters.policy import DynamoPolicy
 from attribution.adjustments import BREAKDOWN, adjust
 from attribution.charges import AllocatedCharge, Basis, CategoryValue, Confidence, Costs, Evidence
 from attribution.cost_categories import NO_EVIDENCE, by_evidence
+from attribution.coverage import Counted
 from attribution.days import make_day_version
 from attribution.deliveries import DayOfDelivery, DeliveryOutcome, DeliveryRecord, IngestedReport, RejectedRow
 from attribution.meters import Meter, TokenKind
@@ -84,7 +85,11 @@ class Cloud:
 
     @property
     def ledger(self) -> Table:
-        return Table(self.dynamodb, "ledger")
+        return Table(self.dynamodb, self.cloudformation.outputs["LedgerTable"])
+
+    @property
+    def work_bucket(self) -> str:
+        return self.cloudformation.outputs["WorkBucket"]
 
     @property
     def policy(self) -> DynamoPolicy:
@@ -104,7 +109,7 @@ class Cloud:
 
     @property
     def invocations(self) -> DynamoInvocations:
-        return DynamoInvocations(Table(self.dynamodb, "invocations"), 35, lambda: self.now)
+        return DynamoInvocations(Table(self.dynamodb, self.cloudformation.outputs["InvocationsTable"]), 35, lambda: self.now)
 
     def put_day(
         self,
@@ -117,7 +122,9 @@ class Cloud:
         """Make a version of a day current."""
         days = DynamoLedgerDays(self.ledger, 760, lambda: self.now)
         origin = "" if basis is Basis.ESTIMATED else f"origin-{usage_date}"
-        day = make_day_version(usage_date, basis, charges, rules, origin=origin, usage=f"usage-{usage_date}", counted=counted)
+        day = make_day_version(
+            usage_date, basis, charges, rules, origin=origin, usage=f"usage-{usage_date}", counted=Counted.of(counted)
+        )
         pointer = days.stage(day, "" if basis is Basis.ESTIMATED else f"{WRITTEN}#execution-1")
         days.flip([pointer], replacing=days.pointers(BillingPeriod.of(usage_date)))
         days.retire(usage_date)

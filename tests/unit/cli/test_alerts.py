@@ -168,7 +168,7 @@ def spending(told: Cloud) -> Cloud:
     """Fifty dollars on each of two days for search and for ads; a budget of each."""
     for day in (date(2026, 11, 9), date(2026, 11, 10)):
         counters = Counters(1, units={TokenKind.INPUT: 100}, estimated={TokenKind.INPUT: Decimal(50)})
-        keys = [replace(USAGE_KEY, usage_date=day, request_metadata=(("team", team),)) for team in ("search", "ads")]
+        keys = [USAGE_KEY._replace(usage_date=day, request_metadata=(("team", team),)) for team in ("search", "ads")]
         told.put_day(day, Basis.BILLED, estimate_day([Usage(key, counters) for key in keys], BY_TEAM))
     budgets = [
         {"name": f"{team} {limit}", "limit": {"amount": limit}, "dimension": "team", "values": [team]}

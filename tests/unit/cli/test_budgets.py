@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -31,7 +30,7 @@ def spending(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> Cloud:
     monkeypatch.setattr(budgets, "now", lambda: NOW)
     for i in range(20, 41):
         day = date(2026, 10, 1) + timedelta(days=i)
-        key = replace(USAGE_KEY, usage_date=day, request_metadata=(("team", "search"),))
+        key = USAGE_KEY._replace(usage_date=day, request_metadata=(("team", "search"),))
         counters = Counters(1, units={TokenKind.INPUT: 100}, estimated={TokenKind.INPUT: Decimal(10)})
         cloud.put_day(day, Basis.BILLED if i < 39 else Basis.ESTIMATED, estimate_day([Usage(key, counters)], BY_TEAM))
     return cloud
@@ -80,8 +79,8 @@ def test_a_budget_that_does_not_exist_is_told_as_such(cloud: Cloud) -> None:
 
     ran = run("budgets", "nobody")
 
-    assert ran.exit_code == 1
-    assert "there is no budget 'nobody'" in ran.err
+    assert ran.exit_code == 2
+    assert "Invalid value for NAME: 'nobody' is no budget." in ran.err
 
 
 @pytest.mark.usefixtures("cloud")

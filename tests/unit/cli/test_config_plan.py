@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -39,7 +38,7 @@ budgets:
 
 
 def key(day: date, team: str, cc: str) -> UsageKey:
-    return replace(USAGE_KEY, usage_date=day, request_metadata=(("cc", cc), ("team", team)))
+    return USAGE_KEY._replace(usage_date=day, request_metadata=(("cc", cc), ("team", team)))
 
 
 def count(cloud: Cloud, day: date) -> None:

@@ -3,18 +3,30 @@
 from __future__ import annotations
 
 import base64
+import io
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
+from functools import lru_cache
 from itertools import chain
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from adapters.objects import expand, expand_in_pieces, read_whole, require_within
-from adapters.sources.logged_records import Body, LogBatch, LogEvent, Record, decode, decode_all, decode_batch, decode_list
+from adapters.sources.logged_records import (
+    UNREADABLE,
+    Body,
+    LogBatch,
+    LogEvent,
+    Record,
+    decode,
+    decode_all,
+    decode_batch,
+    decode_fitting,
+    decode_list,
+)
 from adapters.sources.logged_usage import guardrail_units_of, units_of
-from attribution.canonical import pairs
 from attribution.errors import InputRejected
 from attribution.meters import Tier
 from attribution.ports import MeteredRecord, StoredObject
@@ -128,8 +140,10 @@ def parse_records(pieces: Iterable[bytes], source: str, tag_keys: frozenset[str]
     elif _PRETTY_PRINTED.match(start):
         yield from _each_parsed(1, [_joined(start, waiting, source)], source, tag_keys)
     else:
-        for first_line, block in _blocks(chain([head], waiting), source):
-            yield from _block_parsed(first_line, block, source, tag_keys)
+        first_line = 1
+        for lines in _blocks(chain([head], waiting), source):
+            yield from _block_parsed(first_line, lines, source, tag_keys)
+            first_line += len(lines)
 
 
 def _joined(start: bytes, rest: Iterable[bytes], source: str) -> bytes:
@@ -143,31 +157,28 @@ def _joined(start: bytes, rest: Iterable[bytes], source: str) -> bytes:
     return b"".join(parts)
 
 
-def _blocks(pieces: Iterable[bytes], source: str) -> Iterator[tuple[int, bytes]]:
-    """Whole lines, as many as a piece ends, with the number of the first."""
-    line = 1
-    rest = b""
+def _blocks(pieces: Iterable[bytes], source: str) -> Iterator[list[bytes]]:
+    """Whole lines, as many as a piece ends."""
+    rest, number = b"", 1
     for piece in pieces:
-        end = piece.rfind(b"\n") + 1
-        if end:
-            block = rest + piece[:end]
-            yield line, block
-            line += block.count(b"\n")
-            rest = b""
-        rest += piece[end:]
+        # A file in memory finds its lines four times as fast as `split`.
+        lines = io.BytesIO(rest + piece).readlines()
+        rest = lines.pop() if lines and not lines[-1].endswith(b"\n") else b""
+        yield lines
+        number += len(lines)
         if len(rest) > _LONGEST_LINE_BYTES:
-            raise InputRejected(source, f"not a log of records: longer than {_LONGEST_LINE_BYTES} bytes", line)
-    if rest:
-        yield line, rest
+            raise InputRejected(source, f"not a log of records: longer than {_LONGEST_LINE_BYTES} bytes", number)
+    yield [rest]
 
 
 def _block_parsed(
-    first_line: int, block: bytes, source: str, tag_keys: frozenset[str]
+    first_line: int, lines: Sequence[bytes], source: str, tag_keys: frozenset[str]
 ) -> Iterator[MeteredRecord | InputRejected]:
-    """The records of lines: decoded all at once where every one of them fits, else each by itself."""
-    records = decode_all(block)
-    if records is None or len(records) != block.count(b"\n") + (not block.endswith(b"\n")):
-        for line, raw in enumerate(block.split(b"\n"), start=first_line):
+    """The records of lines: decoded one after the other where every one of them fits, else each by itself."""
+    try:
+        records = [decode_fitting(raw) for raw in lines]
+    except UNREADABLE:
+        for line, raw in enumerate(lines, start=first_line):
             yield from _line_parsed(line, raw, source, tag_keys)
         return
     for line, record in enumerate(records, start=first_line):
@@ -222,10 +233,14 @@ def _metered(record: Record, flags: list[str], source: str, line: int | None, ta
         raise InputRejected(source, "the record has no usable modelId", line)
     if record.schema_type != "ModelInvocationLog" or record.schema_version != "1.0":
         flags.append("other_schema")
+    try:
+        timestamp = _utc(record.timestamp or "")
+    except (ValueError, OverflowError):
+        raise InputRejected(source, "the record's timestamp is not ISO 8601", line) from None
     bodies = record.bodies
     return MeteredRecord(
         InvocationKey(account_id, region, request_id),
-        _timestamp(record.timestamp, source, line),
+        timestamp,
         model_id,
         record.operation or "",
         _tier(record, bodies, flags),
@@ -239,15 +254,12 @@ def _metered(record: Record, flags: list[str], source: str, line: int | None, ta
     )
 
 
-def _timestamp(text: str | None, source: str, line: int | None) -> datetime:
-    try:
-        # Some copies of records carry nanoseconds, or a blank instead of the T; Python reads both, up to microseconds.
-        parsed = datetime.fromisoformat(text or "")
-        if parsed.tzinfo is UTC:
-            return parsed
-        return parsed.replace(tzinfo=UTC) if parsed.tzinfo is None else parsed.astimezone(UTC)
-    except (ValueError, OverflowError):
-        raise InputRejected(source, "the record's timestamp is not ISO 8601", line) from None
+# Records carry whole seconds, in which there may be hundreds.
+@lru_cache(maxsize=1024)
+def _utc(timestamp: str) -> datetime:
+    # Some copies of records carry nanoseconds, or a blank instead of the T; Python reads both, up to microseconds.
+    parsed = datetime.fromisoformat(timestamp)
+    return parsed.replace(tzinfo=UTC) if parsed.tzinfo is None else parsed.astimezone(UTC)
 
 
 def _error_code(found: str) -> str:
@@ -258,7 +270,7 @@ def _error_code(found: str) -> str:
 
 def _metadata(found: Mapping[str, str], tag_keys: frozenset[str]) -> Pairs:
     """The metadata that allocation may use. Callers write it freely, so only configured keys are kept, at a bounded length."""
-    return pairs({key: value[:_METADATA_LIMIT] for key, value in found.items() if key.casefold() in tag_keys})
+    return tuple(sorted([(key, value[:_METADATA_LIMIT]) for key, value in found.items() if key.casefold() in tag_keys]))
 
 
 def _tier(record: Record, bodies: Sequence[Body], flags: list[str]) -> Tier:

@@ -268,7 +268,9 @@ class LogBatch(_CamelPart):
 _batch_decoder = msgspec.json.Decoder(LogBatch)
 _record_decoder = msgspec.json.Decoder(Record)
 _list_decoder = msgspec.json.Decoder(list[msgspec.Raw])
-_UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+decode_fitting = _record_decoder.decode
+"""Decodes a text that is one record all of whose declared fields fit; one of `UNREADABLE` says that it is none."""
+UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 # Control characters inside of a text, and halves of a surrogate pair. Callers can send both, and neither is valid JSON.
 _CONTROL_AS_BLANK = bytes.maketrans(bytes(range(32)), b" " * 32)
 _SURROGATE = re.compile(rb"(?<!\\)((?:\\\\)*)\\u[dD][89a-fA-F][0-9a-fA-F]{2}")
@@ -283,7 +285,7 @@ def decode_list(text: bytes, source: str) -> list[msgspec.Raw]:
     """The elements of a JSON array, undecoded."""
     try:
         return _list_decoder.decode(text)
-    except _UNREADABLE:
+    except UNREADABLE:
         raise InputRejected(source, "neither JSON lines nor a JSON array of records") from None
 
 
@@ -291,7 +293,7 @@ def decode_batch(text: bytes, source: str) -> LogBatch:
     """The log events of one delivery."""
     try:
         return _batch_decoder.decode(text)
-    except _UNREADABLE:
+    except UNREADABLE:
         raise InputRejected(source, "not log events as a subscription delivers them") from None
 
 
@@ -299,15 +301,15 @@ def decode_all(text: bytes) -> list[Record] | None:
     """The records of a text that holds nothing else; None unless every field of every one fits."""
     try:
         return _record_decoder.decode_lines(text)
-    except _UNREADABLE:
+    except UNREADABLE:
         return None
 
 
 def decode(raw: bytes | msgspec.Raw, source: str, line: int | None) -> tuple[Record, bool]:
     """One record, and whether all of its declared fields fitted. A record that cannot be used is rejected, never quoted."""
     try:
-        return _record_decoder.decode(raw), True
-    except _UNREADABLE:
+        return decode_fitting(raw), True
+    except UNREADABLE:
         pass
     text = bytes(raw).strip()
     left_out: list[str] = []

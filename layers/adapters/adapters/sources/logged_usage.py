@@ -198,7 +198,7 @@ def _other_units(used: Input, made: Output, bodies: Sequence[Body], flags: list[
 
 def guardrail_units_of(bodies: Sequence[Body]) -> tuple[tuple[str, int], ...]:
     """The guardrail units by AWS's name of their counter, over every guardrail and both directions."""
-    traces = [trace for body in bodies for trace in (body.trace, body.bedrock_trace) if trace is not None]
+    traces = [body.trace for body in bodies if body.trace] + [body.bedrock_trace for body in bodies if body.bedrock_trace]
     if not traces:
         return ()
     units: Counter[str] = Counter()

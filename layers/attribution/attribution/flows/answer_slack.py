@@ -21,10 +21,10 @@ from attribution.days import DIMENSIONS, UNALLOCATED
 from attribution.digests import DigestLine, standing, worst_first
 from attribution.errors import PolicyInvalid
 from attribution.money import total
-from attribution.periods import BillingPeriod
-from attribution.ports import Anomalies, Clock, DirectoryOfDays, Invocations, LedgerDays, Outbox, Policy, Routes
+from attribution.periods import BillingPeriod, Span
+from attribution.ports import Anomalies, Clock, DirectoryOfDays, Invocations, Outbox, Policy, ReadDays, Routes
 from attribution.routes import Scope, scope_of
-from attribution.spending import Span, Spending, basis_of, read_spending
+from attribution.spending import Spending, basis_of, read_spending
 from attribution.usage import Invocation, InvocationKey, Metered, Observed, contribution
 from attribution.wording import counted, money, percent_change
 
@@ -50,7 +50,7 @@ class World:
     outbox: Outbox
     routes: Routes
     policy: Policy
-    days: LedgerDays
+    days: ReadDays
     invocations: Invocations
     directory: DirectoryOfDays
     anomalies: Anomalies
@@ -243,6 +243,10 @@ def _one(
     )
     daily = tuple((day, spending.in_days((day,))) for day in span.days)
     return Reply(f"{dimension} {spending.value}", "\n".join(summary), lines, daily)
+
+
+def _days(span: Span) -> str:
+    return f"{span.first} to {span.last}" if span.first != span.last else str(span.first)
 
 
 def _month_before(span: Span) -> Span:

@@ -14,9 +14,10 @@ from decimal import Decimal
 from attribution.alerts import Alert, AlertKey
 from attribution.digests import LINES_MAX, Digest, DigestFault, DigestKey, DigestKind, DigestLine, worst_first
 from attribution.money import ZERO, subtract, total
-from attribution.ports import Clock, LedgerDays, Outbox, Routes
+from attribution.periods import Span
+from attribution.ports import Clock, Outbox, ReadDays, Routes
 from attribution.routes import DigestEvery, DigestSchedule, Route
-from attribution.spending import Read, Span, Spending, basis_of, read_spending
+from attribution.spending import Read, Spending, basis_of, read_spending
 from attribution.wording import cents, change, counted, money, percent_change, shortened
 
 # A digest that could not be made at its time is made late, but not at night.
@@ -35,7 +36,7 @@ class CompiledDigests:
     failed: Mapping[DigestKey, Exception]
 
 
-def compile_digests(*, days: LedgerDays, routes: Routes, outbox: Outbox, clock: Clock) -> CompiledDigests:
+def compile_digests(*, days: ReadDays, routes: Routes, outbox: Outbox, clock: Clock) -> CompiledDigests:
     """Make every digest whose time has come and that there is not yet."""
     now = clock()
     made: list[DigestKey] = []
@@ -75,7 +76,7 @@ def _is_due(schedule: DigestSchedule, local: datetime) -> bool:
 
 
 def _digest(
-    key: DigestKey, route: Route, schedule: DigestSchedule, now: datetime, days: LedgerDays, outbox: Outbox
+    key: DigestKey, route: Route, schedule: DigestSchedule, now: datetime, days: ReadDays, outbox: Outbox
 ) -> Digest | None:
     """None where nobody spent anything: silence is no news."""
     is_weekly = schedule.every is DigestEvery.WEEK

@@ -33,7 +33,7 @@ from attribution.days import DayPointer
 from attribution.errors import LedgerConflict
 from attribution.money import ZERO, add
 from attribution.periods import BillingPeriod
-from attribution.ports import Alerts, BudgetSums, Clock, LedgerDays, Policy
+from attribution.ports import Alerts, BudgetSums, Clock, Policy, ReadDays
 from attribution.scopes import CHARGE_DIMENSIONS, Scope, dimensions_of, sum_drivers, sum_scopes
 
 DRIVER_DIMENSIONS = ("iam_principal", "model", "token_kind", "account")
@@ -72,7 +72,7 @@ class EvaluatedBudgets:
 def evaluate_budgets(
     changed_days: Sequence[date],
     *,
-    days: LedgerDays,
+    days: ReadDays,
     sums: BudgetSums,
     policy: Policy,
     alerts: Alerts,
@@ -113,7 +113,7 @@ def _has_news(evaluation: Evaluation, judged: Sequence[Crossing], before: Mappin
     return following is not None and (current is None or following.news > current.news)
 
 
-def judge_budgets(budgets: Sequence[Budget], *, days: LedgerDays, sums: BudgetSums, clock: Clock) -> Judged:
+def judge_budgets(budgets: Sequence[Budget], *, days: ReadDays, sums: BudgetSums, clock: Clock) -> Judged:
     """Budgets in the periods that run now, for somebody who asks; no alert comes of it."""
     now = clock()
     return _Ledger(days, sums, budgets).judge(targets_of(budgets, (), now), now)
@@ -128,7 +128,7 @@ class Foreseen:
 
 
 def foresee_alert(
-    budget: Budget, *, days: LedgerDays, sums: BudgetSums, policy: Policy, alerts: Alerts, clock: Clock
+    budget: Budget, *, days: ReadDays, sums: BudgetSums, policy: Policy, alerts: Alerts, clock: Clock
 ) -> Foreseen | None:
     """What a budget's alert of the period that runs now would say, for somebody who asks; nothing is written.
 
@@ -172,7 +172,7 @@ def _periods(budget: Budget, changed_days: Iterable[date], now: datetime) -> lis
 class _Ledger:
     """What budgets count of ledger days: kept sums, and the charges of days of which none is kept."""
 
-    def __init__(self, days: LedgerDays, sums: BudgetSums, budgets: Iterable[Budget]) -> None:
+    def __init__(self, days: ReadDays, sums: BudgetSums, budgets: Iterable[Budget]) -> None:
         self._days = days
         self._sums = sums
         self._scopes: dict[str, Scope] = {b.scope.digest: b.scope for b in budgets}

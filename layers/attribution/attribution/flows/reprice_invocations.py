@@ -15,7 +15,7 @@ from datetime import date
 from attribution.directory import DirectoryEntry, is_opaque, resolved, resolved_call
 from attribution.meters import Meter, TokenKind
 from attribution.ports import Directory, EstimatePrices, RepriceQueue, UnpricedInvocations, UnpricedUsage
-from attribution.prices import LONG_CONTEXT, PriceList, is_long_context, price_units
+from attribution.prices import PriceList, price_units
 from attribution.usage import InvocationKey, Metered, Observed, PricedKind
 
 # A message's share: what a function prices in a fraction of its time.
@@ -94,10 +94,9 @@ def _priced_metered(before: Metered, region: str, entries: Mapping[str, Director
     half = before
     if all(kind.cost is None for kind in before.kinds.values()):
         half = resolved(before, entries)
-        long_context = Meter(half.model, TokenKind.INPUT, LONG_CONTEXT.get(half.tier, half.tier), half.routing)
+        meter = Meter(half.model, TokenKind.INPUT, half.tier, half.routing)
         units = {kind: priced.units for kind, priced in half.kinds.items()}
-        if is_long_context(units) and prices.find(long_context, region, half.usage_date) is not None:
-            half = replace(half, tier=long_context.tier)
+        half = replace(half, tier=prices.rates(meter, region, half.usage_date).by_context(units).meter.tier)
     meter = Meter(half.model, TokenKind.INPUT, half.tier, half.routing)
     kinds, source = _priced_kinds(half.kinds, half.price_source, prices, region, half.usage_date, meter)
     return replace(half, kinds=kinds, price_source=source)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 
 from attribution.allocation import allocate_day, estimate_day, totals_by_currency
 from attribution.canonical import content_hash
 from attribution.charges import Basis, Costs, OriginCharge
+from attribution.coverage import Counted
 from attribution.days import DayVersion, make_day_version, usage_fingerprint
 from attribution.deliveries import (
     DayOfDelivery,
@@ -150,7 +151,7 @@ class Ledger:
 
     def use(self, usage_date: date, team: str, units: int) -> None:
         """Roll up more usage of a team, and ask for the day."""
-        key = replace(USAGE_KEY, usage_date=usage_date, request_metadata=(("team", team),))
+        key = USAGE_KEY._replace(usage_date=usage_date, request_metadata=(("team", team),))
         more = Counters(
             requests=1, units={TokenKind.INPUT: units}, estimated={TokenKind.INPUT: Decimal(units) * Decimal("0.0000033")}
         )
@@ -207,7 +208,14 @@ class Ledger:
             charges = estimate_day(used, BY_TEAM, pricing=pricing)
             priced_with = pricing.fingerprint(charges)
             return make_day_version(
-                usage_date, Basis.ESTIMATED, charges, BY_TEAM, origin="", usage=fingerprint, pricing=priced_with, counted=used
+                usage_date,
+                Basis.ESTIMATED,
+                charges,
+                BY_TEAM,
+                origin="",
+                usage=fingerprint,
+                pricing=priced_with,
+                counted=Counted.of(used),
             )
         day = newest.day(usage_date)
         assert day is not None
@@ -219,7 +227,7 @@ class Ledger:
             BY_TEAM,
             origin=day.origin,
             usage=fingerprint,
-            counted=used,
+            counted=Counted.of(used),
             names_principals=any(charge.iam_principal for charge in charges_billed),
         )
 

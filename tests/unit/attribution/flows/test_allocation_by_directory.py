@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -44,7 +43,7 @@ BEFORE = datetime(DAY.year, DAY.month, DAY.day, tzinfo=UTC) - timedelta(days=9)
 
 
 def used(made: Ledger, usage_date: date = DAY, **key: Any) -> None:
-    counted = replace(USAGE_KEY, usage_date=usage_date, **key)
+    counted = USAGE_KEY._replace(usage_date=usage_date, **key)
     units = {TokenKind.INPUT: 1000}
     made.counters.counted[counted] = Counters(requests=1, units=units, estimated={TokenKind.INPUT: Decimal("3.3")})
 

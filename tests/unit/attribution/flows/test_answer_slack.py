@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import UTC, date, datetime
 from decimal import Decimal
 
@@ -51,7 +50,7 @@ def test_the_month_before_is_a_measure_only_as_far_as_its_days_are_known(known_f
 
 def spend(days: FakeLedgerDays, day: date, cost: int) -> None:
     used = Usage(
-        replace(USAGE_KEY, usage_date=day, request_metadata=(("team", "search"),)),
+        USAGE_KEY._replace(usage_date=day, request_metadata=(("team", "search"),)),
         Counters(1, units={TokenKind.INPUT: 10}, estimated={TokenKind.INPUT: Decimal(cost)}),
     )
     version = make_day_version(day, Basis.BILLED, estimate_day([used], BY_TEAM), BY_TEAM, origin="o", usage="u")

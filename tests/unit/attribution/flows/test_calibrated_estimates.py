@@ -116,7 +116,7 @@ def test_units_without_a_price_stay_unpriced_beside_calibrated_ones() -> None:
 
 def test_an_estimate_is_allocated_by_the_tags_of_the_profile_that_was_called() -> None:
     made = ledger()
-    made.counters.counted[replace(USAGE_KEY, usage_date=DAY, inference_profile=PROFILE)] = Counters(
+    made.counters.counted[USAGE_KEY._replace(usage_date=DAY, inference_profile=PROFILE)] = Counters(
         requests=1, units={TokenKind.INPUT: 500}, estimated={TokenKind.INPUT: Decimal("0.00165")}
     )
     untagged = made.allocate(DAY).version

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from typing import cast
@@ -30,7 +29,7 @@ ROUTE = Route(digests=(DigestSchedule(DigestEvery.DAY, "team", time(9), ZoneInfo
 def spend(days: FakeLedgerDays, day: date, basis: Basis, **amounts: int) -> None:
     used = [
         Usage(
-            replace(USAGE_KEY, usage_date=day, request_metadata=(("team", team),)),
+            USAGE_KEY._replace(usage_date=day, request_metadata=(("team", team),)),
             Counters(1, units={TokenKind.INPUT: 1}, estimated={TokenKind.INPUT: Decimal(amount)}),
         )
         for team, amount in amounts.items()

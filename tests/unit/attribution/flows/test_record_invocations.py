@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -36,7 +37,7 @@ def record(request_id: str = "r-1", region: str = "us-east-1", tokens: int = 100
         units={TokenKind.INPUT: tokens},
         log_object="s3://logs/a.json.gz",
     )
-    return said._replace(**changes)
+    return replace(said, **changes)
 
 
 class World:

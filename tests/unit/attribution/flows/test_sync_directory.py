@@ -148,7 +148,7 @@ class World:
 
     def use(self, day: date = DAY, *, unpriced: Mapping[TokenKind, int] | None = None, **key: Any) -> None:
         used = {TokenKind.INPUT: 10} if unpriced is None else dict(unpriced)
-        counted = replace(USAGE_KEY, usage_date=day, **key)
+        counted = USAGE_KEY._replace(usage_date=day, **key)
         self.counters.counted[counted] = Counters(requests=1, units={TokenKind.INPUT: 10}, unpriced=used)
         self.days.current.setdefault(day, self._pointer(day, Basis.ESTIMATED, ""))
 
