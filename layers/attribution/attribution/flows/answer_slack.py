@@ -277,7 +277,13 @@ def _open_alerts(name: str, scope: Scope, world: World) -> Reply:
 
 def _count(alerts: Sequence[Alert]) -> str:
     anomalies = sum(alert.subject.is_anomaly for alert in alerts)
-    kinds = ((len(alerts) - anomalies, "budget", "budgets"), (anomalies, "anomaly", "anomalies"))
+    alarms = sum(alert.alarm is not None for alert in alerts)
+    budgets = len(alerts) - anomalies - alarms
+    kinds = (
+        (budgets, "budget", "budgets"),
+        (anomalies, "anomaly", "anomalies"),
+        (alarms, "alarm of the stack", "alarms of the stack"),
+    )
     parts = [f"{count:,} {one if count == 1 else many}" for count, one, many in kinds if count]
     more = f" The worst {_SHOWN_MAX} are listed." if len(alerts) > _SHOWN_MAX else ""
     return f"{' and '.join(parts)} in alarm, or silenced.{more}"
@@ -289,7 +295,8 @@ def _alert_lines(alerts: Sequence[Alert]) -> list[DigestLine]:
 
 def _alert_line(rank: int, alert: Alert) -> DigestLine:
     since = "since " if alert.subject.is_anomaly else ""
-    return DigestLine(rank, f"{alert.key.budget} {since}{alert.key.period}", standing(alert), alert.state)
+    period = "" if alert.alarm is not None else f" {since}{alert.key.period}"
+    return DigestLine(rank, f"{alert.key.budget}{period}", standing(alert), alert.state)
 
 
 def _said(verb: str, words: Sequence[str], typed: Typed, scope: Scope, world: World) -> Reply:
