@@ -1,20 +1,21 @@
-"""`alerts`: what is told in Slack of budgets, anomalies and alarms of the stack, and how it got there."""
+"""`alerts`: what is told in Slack of budgets, anomalies and the stack's alarms, and how it got there."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Annotated, Any
 
 import typer
 
-from attribution.alerts import Alarm, Alert, AlertKey, Delivery, DeliveryStatus
+from attribution.alerts import Alert, AlertKey, Delivery, DeliveryStatus
 from attribution.digests import Digest, DigestFault, DigestKey, standing, worst_first
+from attribution.flows.deliver_alerts import route_of
 from attribution.formats import counted, instant, money
 from attribution.routes import Route
 from bedrock_costs.application import options_of
 from bedrock_costs.commands.alert_messages import NAME, preview, send_test
-from bedrock_costs.open_alerts import alert_of, route_of
+from bedrock_costs.open_alerts import alert_of
 from bedrock_costs.screen import Column, Grid, Result, Screen
 from bedrock_costs.stack import Stack
 
@@ -64,7 +65,7 @@ def alerts(
         bool, typer.Option("--all", help="Also alerts that have recovered, of periods that have not ended.")
     ] = False,
 ) -> None:
-    """Show the alerts that are open: of budgets whose period has not ended, of anomalies that go on, of alarms of the stack.
+    """Show the alerts that are open: of budgets whose period runs, of anomalies and alarms of the stack that go on.
 
     State: alarm, acknowledged, snoozed or muted, and by whom. Told: whether people were told all news of it, or what that waits
     for; by which route and, for a bot, in which message; how many attempts there were, and what went wrong at the last one.
@@ -102,16 +103,16 @@ def result_of(found: Found, *, is_all: bool) -> Result:
 
 def _document(alert: Alert, route: Route) -> dict[str, Any]:
     figures, delivery, message = alert.figures, alert.delivery, alert.message
-    has_figures = alert.alarm is None
     return {
         "alert": alert.key.budget,
-        "kind": "anomaly" if alert.subject.is_anomaly else "budget" if has_figures else "alarm",
+        "kind": alert.kind,
         "period": alert.key.period,
         "state": alert.state.value,
-        "currency": figures.limit.currency if has_figures else None,
-        "actual": figures.actual if has_figures else None,
-        "limit": figures.limit.amount if has_figures else None,
-        "percent": figures.percent if has_figures else None,
+        # An alarm of the stack has no figures.
+        "currency": None if alert.alarm else figures.limit.currency,
+        "actual": None if alert.alarm else figures.actual,
+        "limit": None if alert.alarm else figures.limit.amount,
+        "percent": None if alert.alarm else figures.percent,
         "raised_at": alert.raised_at,
         "handled_by": alert.handled_by,
         "snoozed_until": alert.snoozed_until,
@@ -248,8 +249,11 @@ def show(
 
 
 def _details(alert: Alert) -> dict[str, Any]:
+    news = {"last_news": alert.news_kind.value, "changed_at": alert.changed_at}
     if alert.alarm is not None:
-        return {"last_news": alert.news_kind.value, "changed_at": alert.changed_at, **asdict(alert.alarm)}
+        alarm = alert.alarm
+        about = {"meaning": alarm.meaning, "remedy": alarm.remedy, "guide": alarm.guide, "reason": alarm.reason}
+        return about | {"is_raised": alarm.is_raised, "since": alarm.since} | news
     figures = alert.figures
     forecast = figures.forecast
     return {
@@ -263,32 +267,16 @@ def _details(alert: Alert) -> dict[str, Any]:
         "forecast_p90": forecast.high if forecast else None,
         "breach_on": forecast.breach_on if forecast else None,
         "crossed": [{"kind": t.kind.value, "threshold": t.label, "is_critical": t.is_critical} for t in alert.crossed],
-        "last_news": alert.news_kind.value,
-        "changed_at": alert.changed_at,
         "drivers": [{"name": d.name, "amount": d.amount, "change": d.change} for d in figures.drivers],
+        **news,
     }
 
 
-def _render_one(alert: Alert, route: Route, screen: Screen) -> None:
-    currency = alert.figures.limit.currency
-    name = alert.key.budget if alert.alarm is not None else f"{alert.key.budget}, {alert.key.period}"
-    screen.line(name, style="bold")
-    parts = [
-        ("state", _state(alert)),
-        *(_facts(alert) if alert.alarm is None else _facts_of_alarm(alert.alarm)),
-        ("raised", instant(alert.raised_at)),
-        ("last news", f"{alert.news_kind.value}, number {alert.news}, at {instant(alert.changed_at)}"),
-        ("route", route.name),
-        ("message", alert.digest or _place(alert)),
-        ("told", ", ".join(filter(None, (_told(alert), _unfinished(alert.delivery))))),
-    ]
-    for label, text in parts:
-        screen.line(f"  {label:<10} {text}")
-    for driver in alert.figures.drivers:
-        screen.line(f"  {money(driver.amount, currency):>14}  {driver.name}")
-
-
-def _facts(alert: Alert) -> list[tuple[str, str]]:
+def _about(alert: Alert) -> list[tuple[str, str]]:
+    """What it is about: a budget's or an anomaly's spend, or what an alarm means."""
+    if alert.alarm is not None:
+        alarm = alert.alarm
+        return [("means", alarm.meaning), ("do", alarm.remedy), ("see", alarm.guide), ("reason", alarm.reason)]
     figures, currency = alert.figures, alert.figures.limit.currency
     crossed = "; ".join(f"{t.kind.value.lower()} {t.label}" for t in alert.crossed)
     return [
@@ -299,10 +287,22 @@ def _facts(alert: Alert) -> list[tuple[str, str]]:
     ]
 
 
-def _facts_of_alarm(alarm: Alarm) -> list[tuple[str, str]]:
-    since = f"{'in alarm' if alarm.is_raised else 'over'} since {instant(alarm.since)}"
-    known = (("means", alarm.meaning), ("what to do", alarm.remedy), ("guide", alarm.guide), ("CloudWatch", alarm.reason))
-    return [("is", since), *((label, text) for label, text in known if text)]
+def _render_one(alert: Alert, route: Route, screen: Screen) -> None:
+    screen.line(alert.key.budget if alert.alarm else f"{alert.key.budget}, {alert.key.period}", style="bold")
+    parts = [
+        ("state", _state(alert)),
+        *_about(alert),
+        ("raised", instant(alert.raised_at)),
+        ("last news", f"{alert.news_kind.value}, number {alert.news}, at {instant(alert.changed_at)}"),
+        ("route", route.name),
+        ("message", alert.digest or _place(alert)),
+        ("told", ", ".join(filter(None, (_told(alert), _unfinished(alert.delivery))))),
+    ]
+    for label, text in parts:
+        if text:
+            screen.line(f"  {label:<10} {text}")
+    for driver in alert.figures.drivers:
+        screen.line(f"  {money(driver.amount, alert.figures.limit.currency):>14}  {driver.name}")
 
 
 commands.command()(preview)

@@ -281,6 +281,11 @@ class Alert:
         return self.told < self.news and self.state is not AlertState.MUTED
 
     @property
+    def kind(self) -> str:
+        """What it is about, in a word."""
+        return "alarm" if self.alarm is not None else "anomaly" if self.subject.is_anomaly else "budget"
+
+    @property
     def is_open(self) -> bool:
         """Whether it is not over: neither has everything recovered, nor has the period ended."""
         return self.state is not AlertState.RECOVERED and not self.is_ended
@@ -295,6 +300,12 @@ class Alert:
             self.changed_at + REMIND_EVERY if self.alarm is not None and self.state is AlertState.ALARM else None,
         ]
         return min((t for t in times if t is not None), default=None)
+
+
+def is_called(key: AlertKey, name: str) -> bool:
+    """Whether people mean this alert by a name, with or without the word before it that sets it apart from budgets."""
+    bare = key.budget.partition(": ")[2] or key.budget
+    return name.casefold() in (key.budget.casefold(), bare.casefold())
 
 
 def next_step(alert: Alert, *, updates: bool) -> Step | None:

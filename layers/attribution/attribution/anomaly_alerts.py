@@ -28,13 +28,6 @@ def anomaly_name(key: AlertKey) -> str:
     return f"{key.budget.removeprefix(_PREFIX)}#{key.period}"
 
 
-def is_called(key: AlertKey, name: str) -> bool:
-    """Whether people mean this alert by a name: a budget's, or an anomaly's or alarm's with or without what sets it apart."""
-    # No budget's name has a colon.
-    bare = key.budget.partition(": ")[2] or key.budget
-    return name.casefold() in (key.budget.casefold(), bare.casefold())
-
-
 def observation(
     tracked: TrackedAnomaly,
     change: Change | None,

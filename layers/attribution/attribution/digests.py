@@ -83,11 +83,10 @@ class DigestFault:
 
 def trial_digest(route: Route, by: str, now: datetime) -> Digest:
     """A message that only shows that a route's messages arrive, and what would come by it."""
-    told = ", ".join(f"{dimension} {value}" for dimension, value in route.matches) or "everything that no other route matches"
     quiet = route.quiet
     hours = f"{quiet.begins:%H:%M} to {quiet.ends:%H:%M} {quiet.zone}" if quiet else "none"
     digests = [f"by {d.dimension} each {d.every} at {d.at:%H:%M} {d.zone}" for d in route.digests]
-    lines = (("Tells", told), ("Quiet hours", hours), ("Digests", ", ".join(digests) or "none"))
+    lines = (("Tells", route.tells), ("Quiet hours", hours), ("Digests", ", ".join(digests) or "none"))
     return Digest(
         DigestKey(route.name, f"{DigestKind.TRIAL}#{now:%Y-%m-%dT%H:%M:%S}"),
         DigestKind.TRIAL,

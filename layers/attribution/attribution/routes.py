@@ -74,6 +74,13 @@ class Route:
     mention: str = ""
     digests: tuple[DigestSchedule, ...] = ()
 
+    @property
+    def tells(self) -> str:
+        """What it tells, in words."""
+        matched = [f"{dimension} {value}" for dimension, value in self.matches]
+        alarms = ["alarms of the stack"] if self.tells_alarms else []
+        return ", ".join(matched + alarms) or "everything that no other route matches"
+
 
 def route_for(name: str, owners: Iterable[tuple[str, str]], routes: Sequence[Route]) -> Route:
     """The route of that name, else the first that matches an owner, else the first that matches everybody."""

@@ -13,11 +13,11 @@ from typing import Any
 import pytest
 
 from adapters.policy import parse_policy
+from attribution.alarm_alerts import alert_key, observe_alarm
 from attribution.alerts import Alarm, Alert, AlertKey, AlertState, Delivery, DeliveryStatus, Message, acknowledge, snooze
 from attribution.allocation import estimate_day
 from attribution.charges import Basis
 from attribution.digests import Digest, DigestFault, DigestKey, DigestKind
-from attribution.flows.relay_alarms import relay_alarm
 from attribution.meters import TokenKind
 from attribution.usage import Counters, Usage
 from bedrock_costs.block_kit import plain
@@ -147,44 +147,47 @@ def test_an_anomaly_is_shown_by_its_value(told: Cloud, name: str, period: tuple[
     assert [d["name"] for d in shown["drivers"]] == ["role/agent, anthropic.claude-sonnet-4-5, output_tokens, us-east-1 (new)"]
 
 
-@pytest.fixture
-def alarmed(told: Cloud) -> Cloud:
-    """An alarm of the stack beside them, and a route that tells such."""
-    told.policy.apply(parse_policy({"routes": [*ROUTES, {"name": "platform", "alarms": True, "channel": "C0PLATFORM"}]}))
-    raised = Alarm(
-        "prod-NoDelivery", True, NOW, "37.0", "AWS has delivered no cost report.", "look at the export.", "docs/x.md#y"
-    )
-    relay_alarm(raised, alerts=told.outbox, clock=lambda: NOW)
-    return told
-
-
-def test_an_alarm_of_the_stack_is_listed_without_figures_and_by_its_own_route(alarmed: Cloud) -> None:
-    (row,) = [row for row in listed() if row["kind"] == "alarm"]
-
-    assert (row["alert"], row["route"], row["state"]) == ("alarm: prod-NoDelivery", "platform", "alarm")
-    assert (row["currency"], row["actual"], row["limit"], row["percent"]) == ("", "", "", "")
-    assert "AWS has delivered no cost report." in " ".join(run("alerts").out.split())
-
-
-@pytest.mark.parametrize("name", ["alarm: prod-NoDelivery", "prod-NoDelivery"])
-def test_an_alarm_is_shown_with_what_it_means_and_what_to_do(alarmed: Cloud, name: str) -> None:
-    shown = run("alerts", "show", name).out
-    document = json.loads(run("alerts", "show", name, output="json").out)["alert"]
-
-    assert "look at the export." in shown
-    assert "$0.00" not in shown
-    assert (document["meaning"], document["guide"]) == ("AWS has delivered no cost report.", "docs/x.md#y")
-
-
-def test_a_preview_of_an_alarm_is_its_message(alarmed: Cloud) -> None:
-    assert "Alarm: prod-NoDelivery" in run("alerts", "preview", "prod-NoDelivery").out
-
-
 def test_an_alert_of_a_period_that_is_over_is_shown_by_its_period(told: Cloud) -> None:
     change(told, found(told, "ads monthly"), is_ended=True, **SENT)
 
     assert "ads monthly, 2026-11" in run("alerts", "show", "ads monthly", "2026-11").out
     assert "no alert of 'ads monthly' is open" in run("alerts", "show", "ads monthly").err
+
+
+@pytest.fixture
+def alarmed(told: Cloud) -> Cloud:
+    """Alarms of the stack have a route of their own, and one is raised."""
+    told.policy.apply(parse_policy({"routes": [{"name": "platform", "alarms": True}, *ROUTES]}))
+    alarm = Alarm("UnpricedAlarm", True, NOW, "1 datapoint", "Requests have no price.", "State prices.", "unpricedalarm")
+    raised = observe_alarm(alarm, None, NOW)
+    assert raised is not None
+    told.outbox.put(raised, replacing=None)
+    return told
+
+
+def test_an_alarm_of_the_stack_is_listed_without_figures_by_its_route(alarmed: Cloud) -> None:
+    row = listed()[-1]
+
+    assert (row["alert"], row["kind"], row["route"]) == ("alarm: UnpricedAlarm", "alarm", "platform")
+    assert (row["actual"], row["limit"], row["percent"]) == ("", "", "")
+
+
+@pytest.mark.parametrize("name", ["UnpricedAlarm", "alarm: UnpricedAlarm"])
+def test_an_alarm_of_the_stack_is_shown_and_previewed_by_its_name(alarmed: Cloud, name: str) -> None:
+    out = run("alerts", "show", name).out
+
+    assert "means      Requests have no price." in out
+    assert "do         State prices." in out
+    assert "$" not in out
+    assert "Requests have no price" in run("alerts", "preview", name).out
+
+
+def test_an_alarm_that_is_over_is_shown_by_its_name(alarmed: Cloud) -> None:
+    raised = alarmed.outbox.get(alert_key("UnpricedAlarm"))
+    assert raised is not None
+    change(alarmed, raised, state=AlertState.RECOVERED, **SENT)
+
+    assert "recovered" in run("alerts", "show", "UnpricedAlarm").out
 
 
 def test_an_alert_that_is_not_there_is_said_so(told: Cloud) -> None:

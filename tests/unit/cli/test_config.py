@@ -381,3 +381,21 @@ def test_keys_that_only_the_bill_is_asked_for_need_not_be_stored(cloud: Cloud, p
     policy.write_text("cost_categories:\n  - name: x\n    keys: [CostCenter]\n    evidence: [resource_tag]\n")
 
     assert "AllocationTagKeys" not in run("config", "apply", str(policy)).err
+
+
+def test_show_lists_what_each_route_tells_and_each_slack_user_sees(cloud: Cloud, policy: Path) -> None:
+    policy.write_text(
+        "routes:\n  - {name: platform, alarms: true}\n  - {name: search, match: {team: [search, ads]}}\n  - {name: finops}\n"
+        "slack_users:\n  - {users: [U0DANA], sees: all}\n  - {users: [U0EVE], sees: {team: [ads]}}\n"
+    )
+    run("config", "apply", str(policy))
+
+    rows = run("config", "show", output="csv").out.splitlines()
+
+    assert rows[2:] == [
+        "route,platform,alarms of the stack,",
+        'route,search,"team search, team ads",',
+        "route,finops,everything that no other route matches,",
+        "slack_user,U0DANA,all,",
+        "slack_user,U0EVE,team ads,",
+    ]

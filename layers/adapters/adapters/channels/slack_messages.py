@@ -256,14 +256,14 @@ def _story(alert: Alert, look: Look) -> str:
 
 def _handling(alert: Alert) -> list[str]:
     """Who has it, or has silenced it, and for how long."""
-    further, muted = "a further threshold or the end of it", "muted it for this period."
-    if alert.alarm is not None:
-        further, muted = "that it is over", f"muted it {slack_alarms.UNTIL_WELL}."
-    elif alert.subject.is_anomaly:
-        further, muted = "that it doubles or ends", "muted it."
+    further, span = {
+        "budget": ("a further threshold or the end of it", "for this period"),
+        "anomaly": ("that it doubles or ends", "until it is over"),
+        "alarm": ("that it is over", slack_alarms.UNTIL_WELL),
+    }[alert.kind]
     handled = {
         AlertState.ACKNOWLEDGED: f"has it: only {further} is told.",
-        AlertState.MUTED: muted,
+        AlertState.MUTED: f"muted it {span}.",
         AlertState.SNOOZED: f"snoozed it until {moment(alert.snoozed_until)}." if alert.snoozed_until else "snoozed it.",
     }.get(alert.state)
     return [f"{user(alert.handled_by)} {handled}"] if handled and alert.handled_by else []

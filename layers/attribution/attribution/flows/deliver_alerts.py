@@ -117,11 +117,12 @@ def _come_back(key: NoticeKey, at: datetime, now: datetime, retries: AlertRetrie
 
 def _way(notice: Notice, routes: Sequence[Route], channels: Channels) -> _Way:
     """A message that exists is changed where it is; everything else goes where the policy says now."""
-    route = _route(notice, routes)
+    route = route_of(notice, routes)
     return _Way(route, channels.of(route), channels.second())
 
 
-def _route(notice: Notice, routes: Sequence[Route]) -> Route:
+def route_of(notice: Notice, routes: Sequence[Route]) -> Route:
+    """The route that tells it: a message that exists is changed where it is."""
     if isinstance(notice, Digest):
         return route_for(notice.key.route, (), routes)
     if notice.message is not None:
