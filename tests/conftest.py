@@ -43,7 +43,8 @@ _copies: dict[int, Table] = {}
 
 def _copied_once(table: Table, memo: dict[int, Any]) -> Table:
     if id(table) not in _copies:
-        memo[id(table)] = _copies[id(table)] = made = Table.__new__(Table)
+        made: Any = Table.__new__(Table)
+        memo[id(table)] = _copies[id(table)] = made
         vars(made).update(copy.deepcopy(vars(table), memo))
     return _copies[id(table)]
 
