@@ -46,7 +46,7 @@ build: .venv/.sam ## build the Lambda artifact into .aws-sam/build
 deploy: build ## deploy to AWS (STAGE=dev or STAGE=prod)
 	@$(SAM) deploy --config-env '$(STAGE)'
 
-bench: .venv/.dev local-build ## measure (ARGS=cold_start for one benchmark)
+bench: .venv/.dev local-build ## measure cold starts and answers to Slack (ARGS=cold_start for one)
 	@.venv/bin/python -m bench $(ARGS)
 
 bench-ingest: .venv/.dev .venv/.bench ## measure the ingest beside pandas and awswrangler (ARGS="--rows 1000000" for a quick look)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import sys
 
-from bench import cold_start
+from bench import cold_start, slack_answers
 
-BENCHMARKS = {"cold_start": cold_start.main}
+BENCHMARKS = {"cold_start": cold_start.main, "slack_answers": slack_answers.main}
 
 
 def main() -> int:

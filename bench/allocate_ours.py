@@ -19,6 +19,7 @@ from adapters.usage_counters import DynamoUsageCounters
 from attribution.allocation import allocate_day
 from attribution.charges import Basis
 from attribution.cost_categories import by_evidence
+from attribution.coverage import Counted
 from attribution.days import make_day_version, usage_fingerprint
 from attribution.periods import BillingPeriod
 from attribution.rules import Rules
@@ -44,7 +45,8 @@ class Told:
     def step(self, name: str) -> Iterator[None]:
         started, cpu = time.perf_counter(), time.process_time()
         yield
-        self.seconds[name], self.cpu[name] = time.perf_counter() - started, time.process_time() - cpu
+        self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - started
+        self.cpu[name] = self.cpu.get(name, 0.0) + time.process_time() - cpu
 
     def print(self) -> None:
         """For the process that started this one."""
@@ -64,17 +66,21 @@ def allocate(charges_path: Path, *, is_rule_changed: bool) -> Told:
     with told.step(READ):
         charges = [origin_from_json(stored) for stored in decompress_lines(charges_path.read_bytes())]
         usage = DynamoUsageCounters(table, 760, wiring.clock).usage_of(DAY)
+    with told.step(SUM):
+        fingerprint, counted = usage_fingerprint(usage), Counted.of(usage)
     with told.step(ALLOCATE):
         allocated = allocate_day(charges, usage, rules)
+    told.counters, told.allocated = len(usage), len(allocated)
+    # Neither does the flow keep what it has allocated.
+    del charges, usage
     with told.step(SUM):
-        fingerprint = usage_fingerprint(usage)
-        day = make_day_version(DAY, Basis.BILLED, allocated, rules, origin="origin", usage=fingerprint, counted=usage)
+        day = make_day_version(DAY, Basis.BILLED, allocated, rules, origin="origin", usage=fingerprint, counted=counted)
+    del allocated
     with told.step(WRITE):
         current = days.pointers(BillingPeriod.of(DAY))
         if DAY not in current or current[DAY].version != day.version:
             days.flip([days.stage(day, "sequence")], replacing=current)
             days.retire(DAY)
-    told.counters, told.allocated = len(usage), len(allocated)
     for (owner, currency), day_sum in day.sums[CATEGORY].items():
         told.owners[f"{owner} {currency}"] = [f"{amount.normalize():f}" for amount in day_sum.costs.amounts()]
     return told

@@ -95,7 +95,8 @@ class Caller:
             metadata = (
                 (("team", f"tenant-{self.chance(f'tenant {number}', 5000)}"),)
                 if group == "gateway"
-                else ((("feature", f"feature-{number}"),) if self.chance(f"says {number}", 4) else ())
+                # Of several features one at most is called without saying so: two counters never have one key.
+                else ((("feature", f"feature-{number}"),) if number or self.chance("says", 4) else ())
             )
             key = UsageKey(
                 DAY, self.account_id, self.region, self.model, Routing.REGIONAL, Tier.STANDARD, self.principal, "", metadata

@@ -7,6 +7,8 @@ puts objects and events in and reads the ledger.
 from __future__ import annotations
 
 import argparse
+import gzip
+import json
 import shutil
 import sys
 import time
@@ -14,9 +16,10 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import date
+from datetime import UTC, date, datetime
 from decimal import Decimal
 from pathlib import Path
+from textwrap import indent
 
 import yaml
 from rich.console import Console
@@ -25,16 +28,18 @@ from rich.table import Table
 
 from adapters.policy import parse_policy
 from attribution.charges import AllocatedCharge
+from attribution.formats import cents_adding_up, money
 from attribution.meters import Meter
 from attribution.periods import BillingPeriod
-from bedrock_costs.formats import cents_adding_up, money
 from local import deployment, emulator, pipeline, state
 from local.pipeline import COST_REPORT_PREFIX, COST_REPORTS, INVOCATION_LOG_PREFIX, INVOCATION_LOGS, Pipeline
-from local.slack_receiver import SlackReceiver, render
+from local.slack_receiver import Post, SlackReceiver, render
+from local.slack_workspace import Shown
 from truth import cloudtrail, company, cost_report, invocation_log, price_list, summary
 from truth.company import Month
 from truth.cost_report import Delivery
-from truth.organisation import TEAMS
+from truth.objects import StoredObject
+from truth.organisation import RUNAWAY_DAYS, RUNAWAY_TENANT, TEAMS
 
 MONTH, SEED, REQUESTS, EXPORT = "2026-10", 7, 1000, "bedrock-cur"
 POLICY = Path(__file__).with_name("demo-policy.yaml")
@@ -87,15 +92,16 @@ def cost_by_meter(charges: Sequence[AllocatedCharge]) -> dict[tuple[Meter, str],
     return dict(by_meter)
 
 
-def start(receiver: SlackReceiver, *, keep: bool) -> Pipeline:
-    """A fresh local AWS with the customer's buckets and the built stack."""
+def start(receiver: SlackReceiver, *, keep: bool, bot: bool = False) -> Pipeline:
+    """A fresh local AWS with the customer's buckets and the built stack; it knows Slack by a webhook or as a bot."""
     with step("start an AWS emulator on 127.0.0.1, IAM enforced"):
         running = emulator.start(keep=keep, pace=emulator.Pace(retry_seconds=2))
     try:
         with step("deploy template.yaml as `sam build` made it"):
-            secret_arn = pipeline.prepare_account(running, receiver.url)
+            secret = {"bot_token": receiver.workspace.token, "channel": "C0BUDGETS"}
+            secret_arn = pipeline.prepare_account(running, json.dumps(secret) if bot else receiver.url)
             parameters = deployment.parameters_from_samconfig(emulator.REPOSITORY / "samconfig.toml")
-            parameters |= pipeline.stack_parameters(secret_arn)
+            parameters |= pipeline.stack_parameters(secret_arn, SlackApiUrl=receiver.api_url)
             deployed = deployment.deploy(running, pipeline.BUILD_DIRECTORY, parameters=parameters)
     except BaseException:
         running.stop()
@@ -106,10 +112,10 @@ def start(receiver: SlackReceiver, *, keep: bool) -> Pipeline:
     return Pipeline(running, deployed)
 
 
-def feed_usage(running: Pipeline, month: Month) -> None:
+def feed_usage(running: Pipeline, month: Month, held_back: Sequence[StoredObject] = ()) -> None:
     """Drop a month of invocation logs and CloudTrail events, and wait until the ledger is at rest."""
-    expected = month.truth().coverage.logged
-    objects = list(invocation_log.objects(month, prefix=INVOCATION_LOG_PREFIX, bucket=INVOCATION_LOGS))
+    objects = [stored for stored in log_objects(month) if stored not in held_back]
+    expected = len(requests_in(objects))
     events = list(cloudtrail.eventbridge_events(month))
     columns = TextColumn("  {task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
     with Progress(*columns, console=console, transient=True) as progress:
@@ -127,6 +133,51 @@ def feed_usage(running: Pipeline, month: Month) -> None:
         running.wait_for("metering every logged request", all_metered, seconds=300)
         progress.add_task("counters rolled up, days estimated, budgets evaluated", total=None)
         running.settle(seconds=300)
+
+
+def log_objects(month: Month) -> list[StoredObject]:
+    return list(invocation_log.objects(month, prefix=INVOCATION_LOG_PREFIX, bucket=INVOCATION_LOGS))
+
+
+def requests_in(objects: Sequence[StoredObject]) -> set[str]:
+    """The ids of the requests that log objects hold."""
+    lines = (line for stored in objects if is_log(stored) for line in gzip.decompress(stored.body).splitlines())
+    return {json.loads(line)["requestId"] for line in lines}
+
+
+def is_log(stored: StoredObject) -> bool:
+    """Whether it holds log records: neither a body that one refers to nor Bedrock's check of the permission to write."""
+    return "/data/" not in stored.key and stored.key.endswith(".json.gz")
+
+
+def loop_that_breaks_the_budget(month: Month) -> list[StoredObject]:
+    """The log of the last hour of a tenant's loop, without which its budget holds; other months than the demo's have none."""
+    [budget] = [b for b in yaml.safe_load(POLICY.read_text())["budgets"] if b["name"] == f"tenant {RUNAWAY_TENANT}"]
+    limit = Decimal(budget["limit"]["amount"])
+    ran = [r for r in month.requests if r.metadata.get("tenant") == RUNAWAY_TENANT and r.is_logged]
+    last = max((r.time for r in ran if r.list_cost and r.time.day <= RUNAWAY_DAYS[1]), default=month.start)
+    hour = [r for r in ran if f"{r.time:%d %H}" == f"{last:%d %H}"]
+    whole = sum((r.list_cost for r in ran), Decimal(0))
+    if not whole - sum((r.list_cost for r in hour), Decimal(0)) < limit <= whole:
+        return []
+    place = (hour[0].principal.account.account_id, hour[0].principal.region)
+    folder = invocation_log.folder(place, last, INVOCATION_LOG_PREFIX)
+    return [stored for stored in log_objects(month) if stored.key.startswith(folder) and is_log(stored)]
+
+
+def run_away(running: Pipeline, logs: Sequence[StoredObject], receiver: SlackReceiver) -> str:
+    """Drop the log that breaks the tenant's budget, and wait until Slack shows that; how long it took, in words."""
+    heard = len(receiver.posts)
+
+    def alerts() -> list[Post]:
+        return [p for p in receiver.posts[heard:] if p.delivered and f"tenant {RUNAWAY_TENANT}" in p.payload["text"]]
+
+    running.put_objects(INVOCATION_LOGS, logs)
+    landed = datetime.now(UTC)
+    running.wait_for("the alert of the tenant's budget", lambda: bool(alerts()), seconds=60, poll=0.05)
+    seconds = (datetime.fromisoformat(alerts()[0].at) - landed).total_seconds()
+    running.settle(seconds=300)
+    return f"{seconds:.1f} s"
 
 
 def feed_delivery(running: Pipeline, period: BillingPeriod, delivery: Delivery) -> None:
@@ -229,6 +280,19 @@ class Estimate:
     by_meter: Mapping[tuple[Meter, str], Decimal]
 
 
+def show_message(receiver: SlackReceiver, message: Shown) -> None:
+    """A message as it was posted and as it stands, and its thread."""
+    if message.versions:
+        console.print("[dim]posted on the estimate[/]")
+        console.print(render(message.versions[0]), markup=False)
+        console.print("[dim]and as the same message stands now[/]")
+    console.print(render(message.payload), markup=False)
+    for reply in receiver.workspace.thread(message.ts):
+        console.print("    [dim]in its thread[/]")
+        console.print(indent(render(reply.payload, width=74), "    "), markup=False)
+    console.print()
+
+
 def show(running: Pipeline, month: Month, delivery: Delivery, estimate: Estimate, receiver: SlackReceiver) -> bool:
     """The results; returns whether every number ties out."""
     period = BillingPeriod.parse(MONTH)
@@ -268,9 +332,8 @@ def show(running: Pipeline, month: Month, delivery: Delivery, estimate: Estimate
         console.print("[bold]One charge explained[/] [dim]bedrock-costs explain[/]")
         console.print(running.bedrock_costs("explain", f"{charge.usage_date}/{charge.digest()}"), markup=False)
     console.print("[bold]What Slack shows[/]")
-    for post in receiver.delivered:
-        console.print(render(post.payload), markup=False)
-        console.print()
+    for message in receiver.workspace.parents():
+        show_message(receiver, message)
     ties = "[green]" if difference == 0 else "[red]"
     console.print(
         f"[bold]Reconciliation[/]  billed {billed_by_aws}, allocated {allocated.normalize():f}, "
@@ -321,6 +384,7 @@ def next_steps(running: Pipeline, month: Month, keep: bool) -> None:
         f"status --period {MONTH}",
         f"report --period {MONTH} --by team",
         f"coverage --period {MONTH} --by account,region",
+        "anomalies --all",
         *([f"request {call}"] if (call := logged_call(month)) else []),
         f"days --period {MONTH}",
         f"deliveries --period {MONTH}",
@@ -346,7 +410,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         month = company.build(MONTH, SEED, options.requests)
         delivery = cost_report.deliveries(month, bucket=COST_REPORTS, prefix=COST_REPORT_PREFIX, export=EXPORT)[-1]
     with SlackReceiver() as receiver:
-        running = start(receiver, keep=options.keep)
+        running = start(receiver, keep=options.keep, bot=True)
         try:
             succeeded = demonstrate(running, month, delivery, receiver, replay=options.replay)
         except pipeline.PipelineError as error:
@@ -368,11 +432,18 @@ def demonstrate(running: Pipeline, month: Month, delivery: Delivery, receiver: S
         running.load_prices(price_list.offers(month))
         running.load_directory(summary.directory())
         running.apply_policy(parse_policy(yaml.safe_load(POLICY.read_text())))
-    coverage = month.truth().coverage
+    coverage, loop = month.truth().coverage, loop_that_breaks_the_budget(month)
     with step(
         f"usage: {coverage.log_records} log records and {coverage.in_cloudtrail} calls in CloudTrail become estimated days"
     ):
-        feed_usage(running, month)
+        feed_usage(running, month, loop)
+    if loop:
+        with step(f"a runaway tenant: the log of the last hour of {RUNAWAY_TENANT}'s loop lands"):
+            took = run_away(running, loop, receiver)
+        console.print(
+            f"    [bold]Over budget in Slack {took} after the log object landed.[/] [dim]On AWS about a minute later: "
+            "it collects changes for 10 s, and for EstimateDelaySeconds.[/]"
+        )
     estimate = Estimate(spend_by_team(running, period), cost_by_meter(running.charges(period)))
     with step(f"bill: a cost report delivery of {delivery.truth.rows} rows replaces the estimates"):
         feed_delivery(running, period, delivery)

@@ -56,6 +56,7 @@ _QUEUES = (
     "BudgetQueue",
     "AnomalyQueue",
     "AlertRetryQueue",
+    "AlarmQueue",
 )
 _DEAD_LETTERS = (
     "InvocationLogDeadLetters",
@@ -76,11 +77,11 @@ class PipelineError(Exception):
     """The system did not come to rest, or something ended in a dead-letter queue."""
 
 
-def prepare_account(emulator: Emulator, webhook_url: str) -> str:
-    """What exists before the stack: the customer's buckets, and the secret with the webhook. Returns the secret's ARN."""
+def prepare_account(emulator: Emulator, slack_secret: str) -> str:
+    """What exists before the stack: the customer's buckets, and the secret of Slack. Returns the secret's ARN."""
     for bucket in (COST_REPORTS, INVOCATION_LOGS):
         emulator.create_bucket(bucket)
-    secret: str = emulator.client("secretsmanager").create_secret(Name=SECRET, SecretString=webhook_url)["ARN"]
+    secret: str = emulator.client("secretsmanager").create_secret(Name=SECRET, SecretString=slack_secret)["ARN"]
     return secret
 
 
@@ -93,7 +94,7 @@ def stack_parameters(secret_arn: str, **overrides: str) -> dict[str, str]:
         "InvocationLogPrefix": f"{INVOCATION_LOG_PREFIX}/",
         "SlackSecretArn": secret_arn,
         "SlackAllowedHosts": "127.0.0.1",
-        "EstimateDelaySeconds": "5",
+        "EstimateDelaySeconds": "2",
         # The local AWS knows no organization.
         "ReadOrganization": "false",
         # The month of the demo is long over.

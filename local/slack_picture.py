@@ -74,7 +74,7 @@ h2 { font-size: 18px; line-height: 1.33; font-weight: 900; margin: 6px 0 4px; }
 .chart svg { display: block; width: 100%; }
 .legend { color: #616061; font-size: 12px; }
 .legend i { display: inline-block; width: 10px; height: 3px; margin: 0 4px 3px 8px; }
-.edited { color: #616061; font-size: 12px; }
+.edited, .only { color: #616061; font-size: 12px; }
 .reply { border-left: 3px solid #e3e3e4; margin-left: 30px; }
 b { font-weight: 700; }
 code { font: 12px/1.5 Menlo, Consolas, monospace; color: #e01e5a; background: #f7f7f8; border: 1px solid #e3e3e4;
@@ -206,12 +206,14 @@ def _message(post: Node) -> str:
     payload = post["payload"]
     at = datetime.fromisoformat(post["at"])
     body = "".join(map(_block, payload.get("blocks") or ())) or f"<div>{formatted(payload['text'])}</div>"
+    # As Slack says it of answers to commands.
+    only = '<div class="only">Only visible to you</div>' if payload.get("response_type") == "ephemeral" else ""
     is_reply = " reply" if payload.get("thread_ts") else ""
     edited = ' <span class="edited">(edited)</span>' if post.get("method") == "chat.update" else ""
     return (
         f'<div class="message{is_reply}"><div class="avatar">{AVATAR}</div><div class="content">'
         f'<div class="sender"><b>{SENDER}</b><span class="app">APP</span> <time>{at:%H:%M}</time>{edited}</div>'
-        f"{body}</div></div>"
+        f"{only}{body}</div></div>"
     )
 
 

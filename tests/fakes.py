@@ -30,7 +30,7 @@ from attribution.deliveries import (
     ReportKind,
     content_of,
 )
-from attribution.digests import Digest, DigestKey
+from attribution.digests import Digest, DigestFault, DigestKey
 from attribution.directory import Described, DirectoryEntry, kind_of, region_of_arn
 from attribution.errors import DeliveryIncomplete, InputRejected, LedgerConflict
 from attribution.periods import BillingPeriod
@@ -255,6 +255,7 @@ class FakeBedrockModels:
         self.existing = {described.arn: described for described in existing}
         self.forbidden: set[str] = set()
         self.unlisted: set[str] = set()
+        self.logging: dict[str, bool] = {}
 
     def inference_profiles(self) -> Iterator[Described]:
         for arn, described in sorted(self.existing.items()):
@@ -265,6 +266,11 @@ class FakeBedrockModels:
         if arn in self.forbidden:
             raise PermissionError(arn)
         return self.existing.get(arn)
+
+    def is_logging(self, region: str) -> bool:
+        if region in self.forbidden:
+            raise PermissionError(region)
+        return self.logging.get(region, False)
 
 
 class FakePriceOffers:
@@ -591,6 +597,7 @@ class FakeAnnouncedManifests:
 
     def __init__(self, crashes: Crashes | None = None) -> None:
         self._until: dict[StoredObject, datetime] = {}
+        self._since: datetime | None = None
         self._crashes = crashes or Crashes()
 
     def is_waiting(self, manifest: ListedManifest, now: datetime) -> bool:
@@ -599,6 +606,12 @@ class FakeAnnouncedManifests:
     def remember(self, manifest: ListedManifest, *, until: datetime) -> None:
         with self._crashes.write():
             self._until[manifest.source] = until
+
+    def watched_since(self, now: datetime) -> datetime:
+        if self._since is None:
+            with self._crashes.write():
+                self._since = now
+        return self._since or now
 
 
 class FakeDeliveries:
@@ -828,6 +841,7 @@ class FakeOutbox:
     def __init__(self, crashes: Crashes | None = None) -> None:
         self.items: dict[AlertKey | DigestKey, Alert | Digest] = {}
         self.channels: dict[str, Traffic] = {}
+        self.digest_faults: dict[DigestKey, DigestFault] = {}
         self.stream: list[AlertKey | DigestKey] = []
         self.before_put: Callable[[], None] = _nothing
         self._crashes = crashes or Crashes()
@@ -856,6 +870,17 @@ class FakeOutbox:
 
     def add_digest(self, digest: Digest) -> bool:
         return bool(self._write([(digest, None)]))
+
+    def faults(self, route: str) -> Sequence[DigestFault]:
+        return [fault for key, fault in sorted(self.digest_faults.items(), key=str) if key.route == route]
+
+    def put_fault(self, fault: DigestFault) -> None:
+        with self._crashes.write():
+            self.digest_faults[fault.key] = fault
+
+    def forget_fault(self, key: DigestKey) -> None:
+        with self._crashes.write():
+            self.digest_faults.pop(key, None)
 
     def collect(self, alert: Alert, digest: Digest, *, replacing: Alert, extending: Digest | None) -> bool:
         return bool(self._write([(alert, replacing), (digest, extending)]))
@@ -890,7 +915,8 @@ class FakeOutbox:
         return [key for key, at in self._due_times().items() if at <= now]
 
     def open(self) -> Sequence[AlertKey | DigestKey]:
-        return list(self._due_times())
+        still = [key for key, notice in self.items.items() if isinstance(notice, Alert) and notice.is_open]
+        return sorted({*self._due_times(), *still}, key=str)
 
     def _due_times(self) -> dict[AlertKey | DigestKey, datetime]:
         times = {n.key: n.due_at if isinstance(n, Alert) else n.delivery.wait_until for n in self.items.values()}

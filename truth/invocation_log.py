@@ -127,7 +127,7 @@ def _is_input_in_s3(request: Request) -> bool:
 
 def _body_key(request: Request, prefix: str, side: str) -> str:
     place = (request.principal.account.account_id, request.principal.region)
-    return f"{_folder(place, request.time, prefix)}/data/{request.request_id}_{side}.json.gz"
+    return f"{folder(place, request.time, prefix)}/data/{request.request_id}_{side}.json.gz"
 
 
 def _flush_all(batches: dict[_Place, list[bytes]], hour: datetime, prefix: str) -> Iterator[StoredObject]:
@@ -139,10 +139,11 @@ def _flush_all(batches: dict[_Place, list[bytes]], hour: datetime, prefix: str) 
 def _batch(place: _Place, lines: list[bytes], time: datetime, prefix: str) -> StoredObject:
     data = b"\n".join(lines) + b"\n"
     name = f"{time:%Y%m%dT%H%M%S}{len(data) % 10_000:04d}Z_{hex_of(place, data)}"
-    return StoredObject(f"{_folder(place, time, prefix)}/{name}.json.gz", compress(data))
+    return StoredObject(f"{folder(place, time, prefix)}/{name}.json.gz", compress(data))
 
 
-def _folder(place: _Place, time: datetime, prefix: str) -> str:
+def folder(place: tuple[str, str], time: datetime, prefix: str) -> str:
+    """Where the logs of one account and Region lie that belong to the hour of `time`."""
     account_id, region = place
     root = f"{prefix}/" if prefix else ""
     return f"{root}AWSLogs/{account_id}/BedrockModelInvocationLogs/{region}/{time:%Y/%m/%d/%H}"

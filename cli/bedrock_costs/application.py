@@ -9,12 +9,15 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
+from attribution.errors import QuestionInvalid
 from bedrock_costs.failures import Failure, explain
 from bedrock_costs.screen import Output, Screen
 from bedrock_costs.stack import Stack
 
 _VALUED = ("--profile", "--region", "--endpoint-url", "--stack-name", "--output")
 _FLAGS = ("--no-color",)
+# Parts of questions that are arguments here, and parameters of the API.
+_ARGUMENTS = ("name", "charge")
 # `request --region` is the Region of the call it looks for.
 _OWN = {"request": ("--region",)}
 
@@ -70,6 +73,8 @@ class Commands(TyperGroup):
             return super().invoke(ctx)
         except (typer.Exit, typer.Abort, BrokenPipeError):
             raise
+        except QuestionInvalid as error:
+            raise typer.BadParameter(error.reason, param_hint=_hint(error.parameter)) from None
         except Exception as error:
             failure = explain(error)
             if failure is None:
@@ -79,9 +84,16 @@ class Commands(TyperGroup):
             raise typer.Exit(int(failure.code)) from error
 
 
+def _hint(parameter: str) -> str | None:
+    """A part of a question as this program names it."""
+    if parameter in _ARGUMENTS:
+        return parameter.upper()
+    return f"--{parameter.replace('_', '-')}" if parameter else None
+
+
 def show_failure(failure: Failure, *, color: bool) -> None:
     """What, why and how to fix it, on standard error."""
-    from bedrock_costs.formats import clean
+    from attribution.formats import clean
 
     console = Screen(Output.TABLE, color=color).console(stderr=True)
     console.print(f"error: {clean(failure.what)}", style="bold red", soft_wrap=True)

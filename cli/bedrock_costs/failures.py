@@ -64,7 +64,7 @@ def explain(error: Exception) -> Failure | None:
     if isinstance(error, BotoCoreError):
         return _sdk_failure(error)
     if isinstance(error, AttributionError):
-        return Failure(str(error))
+        return _ledger_failure(error)
     if isinstance(error, OSError):
         return Failure(str(error), fix="Check the path, the network and the permissions, then run the command again.")
     return None
@@ -74,6 +74,15 @@ def is_denied(error: Exception) -> bool:
     """Whether AWS refused a call for lack of permission."""
     response = getattr(error, "response", None) or {}
     return response.get("Error", {}).get("Code") in _DENIED
+
+
+def _ledger_failure(error: Exception) -> Failure:
+    from attribution.errors import NotInLedger, Unanswered
+
+    if not isinstance(error, Unanswered):
+        return Failure(str(error))
+    code = ExitCode.NOT_READY if isinstance(error, NotInLedger) else ExitCode.RUNTIME
+    return Failure(error.what, error.why, error.remedy, code, error.details)
 
 
 def _client_failure(error: Exception) -> Failure:

@@ -9,6 +9,7 @@ import typer
 
 from bedrock_costs.application import Commands, Options
 from bedrock_costs.commands.adjustments import adjustments
+from bedrock_costs.commands.alerts import commands as alerts_commands
 from bedrock_costs.commands.anomalies import commands as anomalies_commands
 from bedrock_costs.commands.backfill import backfill
 from bedrock_costs.commands.budgets import budgets
@@ -82,6 +83,7 @@ for command in (
     recount,
 ):
     app.command()(command)
+app.add_typer(alerts_commands, name="alerts")
 app.add_typer(anomalies_commands, name="anomalies")
 app.add_typer(replay_commands, name="replay")
 app.add_typer(config_commands, name="config")

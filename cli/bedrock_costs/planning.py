@@ -1,8 +1,8 @@
-"""What a policy document would change before it is in force: owners of cost in months that are open, and budgets."""
+"""What a policy document would change before it is in force: owners of cost in months that are open, and its own parts."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 from decimal import Decimal
@@ -22,6 +22,22 @@ if TYPE_CHECKING:
 
 # AWS closes a month two weeks after its end: of earlier months than the last, none is open.
 _MONTHS_LOOKED_AT = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """What becomes of one part of the document, by name, in the order of the documents.
+
+    `reordered` are those that stay, in their new order, where it is another one: of routes, the first that matches counts.
+    """
+
+    added: tuple[str, ...] = ()
+    changed: tuple[str, ...] = ()
+    removed: tuple[str, ...] = ()
+    reordered: tuple[str, ...] = ()
+
+    def __bool__(self) -> bool:
+        return any((self.added, self.changed, self.removed, self.reordered))
 
 
 @dataclass(slots=True)
@@ -51,9 +67,7 @@ class Plan:
     open_days: OpenDays
     moves: dict[Move, PlannedMove] = field(default_factory=dict)
     affected: set[date] = field(default_factory=set)
-    cost_categories: Mapping[str, Sequence[str]] = field(default_factory=dict)
-    shared_charges: Mapping[str, Sequence[str]] = field(default_factory=dict)
-    budgets: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    changes: Mapping[str, Changes] = field(default_factory=dict)
 
 
 def open_days(stack: Stack) -> OpenDays:
@@ -79,14 +93,7 @@ def make_plan(stack: Stack, document: PolicyDocument, metric: str, told: Callabl
 
     policy = stack.policy()
     in_force, against = policy.document(), policy.version()
-    plan = Plan(
-        against,
-        version_of(document),
-        open_days(stack),
-        cost_categories=_changes(in_force.cost_categories, document.cost_categories),
-        shared_charges=_changes(in_force.shared_charges, document.shared_charges),
-        budgets=_changes(in_force.budgets, document.budgets),
-    )
+    plan = Plan(against, version_of(document), open_days(stack), changes=changes_of(in_force, document))
     for done, day in enumerate(plan.open_days.days):
         told(done, len(plan.open_days.days))
         before, after = in_force.rules(day), document.rules(day)
@@ -117,11 +124,42 @@ def _plan_day(stack: Stack, plan: Plan, day: date, before: Rules, after: Rules, 
         plan.affected.add(day)
 
 
-def _changes(before: Sequence[Any], after: Sequence[Any]) -> dict[str, list[str]]:
-    """The names of what is added, changed and removed, in the order of the documents. A name may have several definitions."""
-    old, new = ({name: [i for i in items if i.name == name] for name in [i.name for i in items]} for items in (before, after))
-    return {
-        "added": [name for name in new if name not in old],
-        "changed": [name for name in new if name in old and new[name] != old[name]],
-        "removed": [name for name in old if name not in new],
-    }
+def changes_of(before: PolicyDocument, after: PolicyDocument) -> dict[str, Changes]:
+    """What becomes of each part of a document, by its key there."""
+    return {part: _compared(list(named(before)), list(named(after))) for part, named in _PARTS.items()}
+
+
+def _by_name(part: str) -> Callable[[PolicyDocument], Iterable[tuple[str, Any]]]:
+    return lambda document: ((item.name, item) for item in getattr(document, part))
+
+
+def _users(document: PolicyDocument) -> Iterator[tuple[str, Any]]:
+    """What each Slack user may see, whichever entries say so."""
+    for viewer in (entry.viewer() for entry in document.slack_users):
+        yield from ((user, (viewer.owners, viewer.sees_all)) for user in viewer.users)
+
+
+# Each key of the document: what is in it, by name.
+_PARTS: Mapping[str, Callable[[PolicyDocument], Iterable[tuple[str, Any]]]] = {
+    "cost_categories": _by_name("cost_categories"),
+    "shared_charges": _by_name("shared_charges"),
+    "incomplete_logging": lambda document: ((document.incomplete_logging.value, None),),
+    "account_names": lambda document: sorted(document.account_names.items()),
+    "budgets": _by_name("budgets"),
+    # Also those that are watched where the document names none.
+    "anomaly_monitors": lambda document: ((monitor.name, monitor) for monitor in document.monitors()),
+    "routes": _by_name("routes"),
+    "slack_users": lambda document: sorted(_users(document)),
+}
+
+
+def _compared(before: Sequence[tuple[str, Any]], after: Sequence[tuple[str, Any]]) -> Changes:
+    """Names are compared by all that is said of them: a name may have several definitions."""
+    old, new = ({name: [item for n, item in items if n == name] for name, _ in items} for items in (before, after))
+    staying, stayed = [name for name in new if name in old], [name for name in old if name in new]
+    return Changes(
+        added=tuple(name for name in new if name not in old),
+        changed=tuple(name for name in staying if new[name] != old[name]),
+        removed=tuple(name for name in old if name not in new),
+        reordered=tuple(staying if staying != stayed else ()),
+    )

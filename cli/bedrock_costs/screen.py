@@ -6,24 +6,20 @@ Nothing printed is read as markup, so that a name with brackets in it stays a na
 from __future__ import annotations
 
 import csv
-import json
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime
-from decimal import Decimal
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
-from attribution.canonical import number_text
-from bedrock_costs.formats import clean, csv_text
+from attribution.formats import clean
+from attribution.reporting.answers import Answer, csv_cell, json_text
 
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-SCHEMA = 1
 # Output into a file has no terminal to fit into.
 _FILE_WIDTH = 160
 # Names shorter than this are not folded, and longer ones keep at least as much.
@@ -49,6 +45,11 @@ class Result:
     rows: Sequence[Sequence[object]]
     render: Callable[[Screen], None]
 
+    @classmethod
+    def of(cls, answer: Answer, render: Callable[[Screen], None]) -> Result:
+        """An answer of the ledger, and how a screen shows it."""
+        return cls(answer.document, answer.header, answer.rows, render)
+
 
 class Screen:
     """Standard output and standard error of one command."""
@@ -70,12 +71,11 @@ class Screen:
     def emit(self, result: Result) -> None:
         """Write a result in the form that was asked for."""
         if self.output is Output.JSON:
-            text = json.dumps({"schema": SCHEMA} | dict(result.document), indent=2, default=_plain)
-            sys.stdout.write(f"{text}\n")
+            sys.stdout.write(f"{json_text(result.document, indent=2)}\n")
         elif self.output is Output.CSV:
             writer = csv.writer(sys.stdout, lineterminator="\n")
             writer.writerow(result.header)
-            writer.writerows([_cell(value) for value in row] for row in result.rows)
+            writer.writerows([csv_cell(value) for value in row] for row in result.rows)
         else:
             result.render(self)
 
@@ -176,25 +176,3 @@ class Grid:
 def fields_grid(title: str, fields: Sequence[tuple[str, str]]) -> Grid:
     """Names and values of one thing."""
     return Grid(title, [Column("", style="bold", no_wrap=True), Column("")], fields)
-
-
-def _plain(value: object) -> object:
-    if isinstance(value, Decimal):
-        return number_text(value)
-    if isinstance(value, date | datetime):
-        return value.isoformat()
-    raise TypeError(f"{type(value).__name__} has no JSON form")
-
-
-def _cell(value: object) -> object:
-    if value is None:
-        return ""
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, Decimal):
-        return number_text(value)
-    if isinstance(value, int):
-        return value
-    if isinstance(value, date | datetime):
-        return value.isoformat()
-    return csv_text(value)

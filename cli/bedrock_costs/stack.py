@@ -13,6 +13,7 @@ from bedrock_costs.failures import ExitCode, Failure
 if TYPE_CHECKING:
     import boto3
 
+    from adapters.alerts import DynamoOutbox
     from adapters.anomalies import DynamoAnomalies
     from adapters.budget_sums import DynamoBudgetSums
     from adapters.deliveries import DynamoDeliveries
@@ -173,6 +174,13 @@ class Stack:
         from adapters.anomalies import DynamoAnomalies
 
         return DynamoAnomalies(self.ledger, 0, now)
+
+    def outbox(self) -> DynamoOutbox:
+        """Alerts and digests, for reading: the retention is for the functions that write them."""
+        from adapters.alerts import DynamoOutbox
+        from adapters.dynamodb import Table
+
+        return DynamoOutbox(Table(self.client("dynamodb"), self.output("AlertsTable")), 0, now)
 
     def deliveries(self) -> DynamoDeliveries:
         """Delivery records."""

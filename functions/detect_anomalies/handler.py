@@ -13,11 +13,10 @@ from typing import Any
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from adapters import wiring
-from adapters.contracts import LedgerDaysChangedEvent, read
+from adapters.contracts import LedgerDaysChangedEvent, read_each
 from adapters.messages import process_together
 from adapters.observability import count, logger, metrics
 from adapters.settings import DetectAnomalies, load
-from attribution.errors import InputRejected
 from attribution.flows.detect_anomalies import detect_anomalies
 
 settings = load(DetectAnomalies)
@@ -32,13 +31,8 @@ redelivery = wiring.redelivery()
 
 def look(messages: Sequence[tuple[str, str]]) -> Mapping[str, Exception]:
     """One look at the ledger for all messages: they only say that it is time."""
-    rejected: dict[str, Exception] = {}
-    for body, name in messages:
-        try:
-            read(LedgerDaysChangedEvent, body, name)
-        except InputRejected as error:
-            rejected[name] = error
-    if len(rejected) < len(messages):
+    found, rejected = read_each(LedgerDaysChangedEvent, messages)
+    if found:
         _detect()
     return rejected
 

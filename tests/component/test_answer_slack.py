@@ -7,6 +7,7 @@ import hashlib
 import hmac
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from functools import cache
@@ -23,7 +24,8 @@ from adapters.alerts import DynamoOutbox
 from adapters.anomalies import DynamoAnomalies
 from adapters.policy import DynamoPolicy, parse_policy
 from adapters.slack_requests import Unauthorized, read_request
-from attribution.alerts import AlertState, observe
+from attribution.alarm_alerts import observe_alarm
+from attribution.alerts import Alarm, AlertState, Delivery, DeliveryStatus, observe
 from attribution.anomalies import AnomalousDay, Anomaly, Series, name_of
 from attribution.anomaly_alerts import alert_key, observation
 from attribution.anomaly_tracking import Change, State, TrackedAnomaly, Verdict
@@ -377,7 +379,7 @@ def test_open_alerts_are_read_at_once_however_many_there_are(answering: Stack) -
 
     wiring.client("dynamodb").meta.events.register("before-call.dynamodb", note)
 
-    assert "12 open alerts" in shown(answering.invoke(handler, typed("budget")))
+    assert "12 budgets in alarm" in shown(answering.invoke(handler, typed("budget")))
     assert operations.count("BatchGetItem") == 1
     assert operations.count("GetItem") <= 2, "the policy, and no alert by itself"
 
@@ -394,6 +396,22 @@ def renamed(item: dict[str, Any], budget: str) -> dict[str, Any]:
     """The stored alert of another budget."""
     copied: dict[str, Any] = json.loads(json.dumps(item).replace("search-monthly", budget))
     return copied
+
+
+def test_alarms_of_the_stack_are_listed_and_taken_by_those_who_see_everything(answering: Stack) -> None:
+    outbox = DynamoOutbox(answering.table("AlertsTable"), 30, lambda: NOW)
+    raised = observe_alarm(Alarm("prod-NoDelivery", True, NOW, meaning="AWS has delivered no cost report."), None, NOW)
+    assert raised is not None
+    outbox.put(replace(raised, told=1, shown=1, delivery=Delivery(DeliveryStatus.SENT)), replacing=None)
+
+    assert "NoDelivery" not in shown(answering.run(FUNCTION, typed("budget")))
+    listed = shown(answering.run(FUNCTION, typed("budget", user="U0FINOPS")))
+    assert "*alarm: prod-NoDelivery*  AWS has delivered no cost report. _alarm_" in listed
+    answering.run(FUNCTION, typed("acknowledge alarm: prod-NoDelivery", user="U0FINOPS"))
+
+    found = outbox.get(raised.key)
+    assert found is not None
+    assert (found.state, found.handled_by) == (AlertState.ACKNOWLEDGED, "U0FINOPS")
 
 
 def test_an_alert_is_silenced_in_words_as_by_its_buttons(answering: Stack) -> None:
@@ -500,6 +518,70 @@ def test_an_anomaly_of_another_team_is_judged_by_nobody_else(answering: Stack) -
     assert answering.run(FUNCTION, pressed("planned", user="U0SUPPORT", value=of_anomaly())) == DONE
 
     assert store.feedback() == []
+
+
+def test_open_anomalies_are_listed_behind_the_budgets_to_those_who_may_see_them(answering: Stack) -> None:
+    anomalies_of(answering)
+    handler = answering.handler(FUNCTION)
+
+    told = shown(answering.invoke(handler, typed("budget")))
+    assert "1 budget and 1 anomaly in alarm, or silenced." in told
+    assert "anomaly: team=search since 2026-10-05*  $700.00 where $100.00 was expected _alarm_" in told
+    assert told.index("search-monthly") < told.index("team=search")
+    assert "$700.00" in shown(answering.invoke(handler, typed("budget team=search")))
+    assert "team=search" not in shown(answering.invoke(handler, typed("budget", user="U0SUPPORT")))
+
+
+def test_an_anomaly_that_is_over_is_not_listed(answering: Stack) -> None:
+    anomalies_of(answering)
+    outbox = DynamoOutbox(answering.table("AlertsTable"), 760, lambda: NOW)
+    found = outbox.get(alert_key(TEAM_NAME))
+    assert found is not None
+    outbox.put(replace(found, state=AlertState.RECOVERED, delivery=Delivery(DeliveryStatus.SENT)), replacing=found)
+
+    assert "team=search" not in shown(answering.run(FUNCTION, typed("budget")))
+
+
+def test_an_open_anomaly_that_is_told_is_not_looked_at_before_it_would_expire(answering: Stack) -> None:
+    anomalies_of(answering)
+    outbox = DynamoOutbox(answering.table("AlertsTable"), 760, lambda: NOW)
+    found = outbox.get(alert_key(TEAM_NAME))
+    assert found is not None
+    outbox.put(replace(found, delivery=Delivery(DeliveryStatus.SENT)), replacing=found)
+
+    assert found.key not in outbox.due(NOW + timedelta(days=700))
+
+
+@pytest.mark.parametrize("name", ["team=search", "anomaly: team=search", "TEAM=Search"])
+def test_an_anomaly_is_acknowledged_in_words(answering: Stack, name: str) -> None:
+    anomalies_of(answering)
+
+    assert "acknowledged" in shown(answering.run(FUNCTION, typed(f"acknowledge {name}")))
+    assert alert_of_sample(answering)["state"] == "alarm"
+
+
+@pytest.mark.parametrize(("word", "verdict"), [("planned", Verdict.PLANNED), ("not-an-issue", Verdict.NO)])
+def test_an_anomaly_is_judged_in_words_by_those_who_see_it(answering: Stack, word: str, verdict: Verdict) -> None:
+    store = anomalies_of(answering)
+    handler = answering.handler(FUNCTION)
+
+    assert "nothing of that name" in shown(answering.invoke(handler, typed(f"{word} team=search", user="U0SUPPORT")))
+    assert "nothing of that name" in shown(answering.invoke(handler, typed(f"{word} search-monthly")))
+    assert store.feedback() == []
+
+    assert "acknowledged" in shown(answering.invoke(handler, typed(f"{word} team=search")))
+    assert {(f.verdict, f.by) for f in store.feedback()} == {(verdict, "U012AB3CD")}
+
+
+def test_a_word_without_a_name_lists_what_it_could_be_about(answering: Stack) -> None:
+    anomalies_of(answering)
+    handler = answering.handler(FUNCTION)
+
+    both = shown(answering.invoke(handler, typed("acknowledge")))
+    anomalies = shown(answering.invoke(handler, typed("planned")))
+
+    assert "search-monthly" in both and "team=search" in both
+    assert "search-monthly" not in anomalies and "team=search" in anomalies
 
 
 def test_a_budget_is_not_judged(answering: Stack) -> None:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import pytest
 
+from adapters.alerts import DynamoOutbox
 from adapters.policy import DynamoPolicy, parse_policy
-from tests.support.stack import FAILED_NONE, Stack, load_event
+from attribution.digests import DigestKey
+from tests.support.alerts import put_anomaly
+from tests.support.stack import FAILED_NONE, Stack, failed, load_event, messages
 
 FUNCTION = "compile_digests"
 ROUTE = {
@@ -33,7 +36,7 @@ def apply(stack: Stack, *routes: dict[str, Any]) -> None:
 
 
 def digests(stack: Stack) -> list[dict[str, Any]]:
-    return [item["digest"] for item in stack.items("AlertsTable")]
+    return [item["digest"] for item in stack.items("AlertsTable") if "digest" in item]
 
 
 def test_the_sample_event_makes_the_digest_that_is_due(spent: Stack) -> None:
@@ -48,7 +51,7 @@ def test_the_sample_event_makes_the_digest_that_is_due(spent: Stack) -> None:
         "note": "+$0.20, new",
         "key": "",
     }
-    assert digest["summary"].startswith("$0.20 in all, new against 2026-09-28")
+    assert digest["summary"] == "$0.20 in all, new against the same day a week before\nAll of it estimated from usage."
     assert spent.metrics()["DigestsMade"] == 1
 
 
@@ -98,7 +101,7 @@ def test_a_route_without_matches_tells_of_everybody(spent: Stack) -> None:
     spent.run(FUNCTION, load_event(FUNCTION))
 
     (digest,) = digests(spent)
-    assert digest["title"].startswith("everybody: ")
+    assert digest["title"] == "By team: Monday, 5 October"
 
 
 def test_an_open_alert_of_the_route_is_named(spent: Stack) -> None:
@@ -107,17 +110,67 @@ def test_an_open_alert_of_the_route_is_named(spent: Stack) -> None:
 
     spent.run(FUNCTION, load_event(FUNCTION))
 
-    (digest,) = [item["digest"] for item in spent.items("AlertsTable") if "digest" in item]
+    (digest,) = digests(spent)
     assert "Open: search-monthly at 81 %" in digest["summary"]
 
 
-def test_a_ledger_that_does_not_answer_brings_the_message_back(spent: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_alert_of_an_open_anomaly_of_the_route_is_named_by_what_it_costs(spent: Stack) -> None:
+    outbox = DynamoOutbox(spent.table("AlertsTable"), 30, lambda: spent.now)
+    put_anomaly(outbox, spent.now, day=date(2026, 10, 4))
+
+    spent.run(FUNCTION, load_event(FUNCTION))
+
+    (digest,) = digests(spent)
+    assert "Open: anomaly: team=search +$39.00" in digest["summary"]
+
+
+def failing(handler: Any, monkeypatch: pytest.MonkeyPatch, dimension: str) -> None:
+    """The ledger does not answer for one dimension."""
+    original = handler.days.sums
+
+    def sums(pointers: Any, asked: str) -> Any:
+        if asked == dimension:
+            raise ConnectionError("the table does not answer")
+        return original(pointers, asked)
+
+    monkeypatch.setattr(handler.days, "sums", sums)
+
+
+def test_a_digest_that_cannot_be_made_holds_no_other_back_and_is_visible(spent: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
+    broken = {"name": "models", "digests": [{"every": "day", "dimension": "model", "at": "07:00"}]}
+    apply(spent, broken, ROUTE)
+    handler = spent.handler(FUNCTION)
+    failing(handler, monkeypatch, "model")
+
+    assert spent.invoke(handler, messages(FUNCTION, ["{}"])) == failed("m0")
+    assert spent.invoke(handler, messages(FUNCTION, ["{}"])) == failed("m0")
+
+    assert [digest["title"] for digest in digests(spent)] == ["search: Monday, 5 October"], "once only"
+    (fault,) = DynamoOutbox(spent.table("AlertsTable"), 30, lambda: spent.now).faults("models")
+    assert (fault.key, fault.attempts) == (DigestKey("models", "day#model#2026-10-06"), 2)
+    assert fault.error == "ConnectionError: the table does not answer"
+    assert spent.metrics()["DigestsFailed"] == 2
+
+
+def test_a_digest_that_could_not_be_made_is_made_later_and_its_fault_forgotten(
+    spent: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    handler = spent.handler(FUNCTION)
+    with monkeypatch.context() as patched:
+        failing(handler, patched, "team")
+        spent.invoke(handler, load_event(FUNCTION))
+
+    assert spent.invoke(handler, load_event(FUNCTION)) == FAILED_NONE
+
+    assert [item["sk"] for item in spent.items("AlertsTable")] == ["day#team#2026-10-06"]
+
+
+def test_a_policy_that_cannot_be_read_brings_the_message_back(spent: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
     handler = spent.handler(FUNCTION)
 
     def fails(*_: Any) -> Any:
         raise ConnectionError("the table does not answer")
 
-    monkeypatch.setattr(handler.days, "pointers", fails)
+    monkeypatch.setattr(handler.policy, "routes", fails)
 
-    with pytest.raises(ConnectionError):
-        spent.invoke(handler, load_event(FUNCTION))
+    assert spent.invoke(handler, messages(FUNCTION, ["{}"])) == failed("m0")

@@ -11,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import boto3
 import pytest
 from moto import mock_aws
 
@@ -126,6 +127,17 @@ def test_the_sample_event_about_an_alert_that_is_gone_is_passed_over(stack: Stac
     assert stack.run(FUNCTION, load_event(FUNCTION)) == FAILED_NONE
 
     assert stack.said("alert handled")[0]["status"] == "gone"
+
+
+def test_an_alert_whose_event_was_lost_is_found_within_a_quarter_of_an_hour(bot: Stack) -> None:
+    outbox = bot.handler(FUNCTION).outbox
+    current = outbox.get(AlertKey("search-monthly", "2026-10"))
+    outbox.put(replace(current, revision=2), replacing=current)
+
+    for minutes, found in ((14, []), (1, [KEY])):
+        bot.now += timedelta(minutes=minutes)
+        assert sqs(bot, {"sweep": True}) == FAILED_NONE
+        assert [json.loads(sent.body) for sent in bot.drain("AlertRetryQueue")] == found
 
 
 def test_a_repeated_event_sends_nothing(either: Stack, slack: SlackReceiver) -> None:
@@ -277,10 +289,21 @@ def test_a_layout_that_slack_refuses_goes_out_in_simpler_ones(either: Stack, sla
 
 
 @pytest.mark.parametrize(
-    "answer", [no_service(), Answer("channel_is_archived", 410, "channel_is_archived")], ids=lambda a: a.name
+    ("answer", "fault"),
+    [
+        (
+            no_service(),
+            "HTTP 404 no_service: the webhook was revoked or is wrong: make a new one, and put its URL into the secret",
+        ),
+        (
+            Answer("channel_is_archived", 410, "channel_is_archived"),
+            "HTTP 410 channel_is_archived: the webhook's channel is archived: make a webhook for another one",
+        ),
+        (Answer("other", 403, "<p>CANARY of a proxy</p>"), "HTTP 403: check the webhook in the secret"),
+    ],
 )
 def test_a_webhook_that_is_dead_makes_the_alert_a_mail_and_a_visible_fault(
-    alerting: Stack, slack: SlackReceiver, answer: Answer
+    alerting: Stack, slack: SlackReceiver, answer: Answer, fault: str
 ) -> None:
     slack.script(answer)
     alerting.run(FUNCTION, load_event(FUNCTION))
@@ -291,10 +314,7 @@ def test_a_webhook_that_is_dead_makes_the_alert_a_mail_and_a_visible_fault(
     assert len(slack.posts) == 1
     ((subject, body),) = alerting.mails()
     assert "search-monthly" in subject and "$811.41 billed by AWS" in body
-    assert (alert(alerting)["delivery_status"], delivery(alerting)["error"]) == (
-        "sent",
-        f"HTTP {answer.status}: check the webhook in the secret",
-    )
+    assert (alert(alerting)["delivery_status"], delivery(alerting)["error"]) == ("sent", fault)
 
 
 @pytest.mark.parametrize("error", ["channel_not_found", "token_revoked", "is_archived"])
@@ -478,3 +498,101 @@ def test_the_sample_alert_is_what_the_product_writes(stack: Stack) -> None:
 
     assert from_wire(image)["delivery_status"] == "pending"
     assert json.loads(json.dumps(handler.outbox._item(found)["alert"])) == from_wire(image)["alert"]
+
+
+# Trying a route.
+
+
+def trial(route: str = "default", **more: Any) -> dict[str, Any]:
+    return {"try_route": {"route": route, "by": "arn:aws:iam::123456789012:user/dana", **more}}
+
+
+def test_a_message_marked_as_a_test_tries_a_route_and_nothing_is_kept(either: Stack, slack: SlackReceiver) -> None:
+    before = either.wire_items("AlertsTable")
+
+    answer = either.run(FUNCTION, trial())
+
+    (post,) = slack.delivered
+    assert post.payload["text"].startswith("Test: route default. Nothing has happened, and nothing is to be done: arn:aws:iam")
+    assert post.problems == []
+    assert (answer["is_sent"], answer["error"]) == (True, "")
+    assert either.wire_items("AlertsTable") == before
+
+
+def test_a_trial_of_a_bot_says_where_its_message_is_and_whether_it_can_be_found(bot: Stack, slack: SlackReceiver) -> None:
+    first = bot.run(FUNCTION, trial())
+    slack.workspace.can_read_history = False
+    second = bot.run(FUNCTION, trial())
+
+    shown = [message.ts for message in slack.workspace.messages]
+    assert [(a["updates"], a["message"]["channel"], a["can_find"]) for a in (first, second)] == [
+        (True, CHANNEL, True),
+        (True, CHANNEL, False),
+    ]
+    assert [a["message"]["ts"] for a in (first, second)] == shown
+
+
+@pytest.mark.parametrize(
+    ("error", "remedy"),
+    [
+        ("channel_not_found", "put the channel's id into the route"),
+        ("not_in_channel", "invite the app to the channel"),
+        ("invalid_auth", "put a valid bot token into the secret"),
+        ("missing_scope", "give the app the scopes"),
+    ],
+)
+def test_a_trial_that_slack_refuses_says_why_and_what_to_do(bot: Stack, slack: SlackReceiver, error: str, remedy: str) -> None:
+    slack.script(api_error(error))
+
+    answer = bot.run(FUNCTION, trial())
+
+    assert not answer["is_sent"]
+    assert answer["error"].startswith(f"chat.postMessage: {error}: {remedy}")
+    assert bot.mails() == [], "a trial is tried again by whoever asked for it"
+
+
+@pytest.mark.parametrize(
+    ("answer", "error"),
+    [
+        (no_service(), "HTTP 404 no_service: the webhook was revoked"),
+        (rate_limited(40), "HTTP 429: try again in 40 seconds"),
+        (accept_then_reset(), "it may have arrived all the same, look into the channel"),
+    ],
+    ids=lambda value: value.name if isinstance(value, Answer) else "",
+)
+def test_a_trial_by_a_webhook_that_is_not_taken_says_why(
+    alerting: Stack, slack: SlackReceiver, answer: Answer, error: str
+) -> None:
+    slack.script(answer)
+
+    assert error in alerting.run(FUNCTION, trial())["error"]
+
+
+def test_a_trial_reads_the_secret_anew(bot: Stack, slack: SlackReceiver) -> None:
+    handler = bot.handler(FUNCTION)
+    bot.invoke(handler, trial())
+    boto3.client("secretsmanager", region_name="us-east-1").put_secret_value(
+        SecretId=bot.parameters["SlackSecretArn"], SecretString=json.dumps({"bot_token": "xoxb-other", "channel": CHANNEL})
+    )
+
+    assert "invalid_auth" in bot.invoke(handler, trial())["error"]
+
+
+def test_a_trial_without_a_secret_names_the_parameter(stack: Stack) -> None:
+    assert "SlackSecretArn" in stack.run(FUNCTION, trial())["error"]
+
+
+def test_a_trial_of_a_route_that_is_not_there_names_those_that_are(bot: Stack, slack: SlackReceiver) -> None:
+    DynamoPolicy(bot.table("LedgerTable")).apply(parse_policy({"routes": [{"name": "finops"}]}))
+
+    assert bot.run(FUNCTION, trial("finance"))["error"] == "there is no route 'finance'; choose from finops"
+    assert slack.posts == []
+
+
+def test_the_second_route_is_tried_by_mail(bot: Stack, slack: SlackReceiver) -> None:
+    assert bot.run(FUNCTION, trial(by_mail=True))["is_sent"]
+
+    ((subject, body),) = bot.mails()
+    assert subject == "Test: route default"
+    assert "Nothing has happened" in body
+    assert slack.posts == []

@@ -172,6 +172,29 @@ def test_a_malformed_message_is_quarantined_and_its_neighbours_are_done(spent: S
     assert set(alerts(spent)) == {"ACTUAL#80"}
 
 
+def test_all_budgets_are_evaluated_once_for_a_batch_of_messages(spent: Stack) -> None:
+    bodies = [
+        {"detail": {"billing_period": day[:7], "usage_dates": [day]}} for day in ("2026-09-30", "2026-10-05", "2026-10-05")
+    ]
+
+    assert spent.run(FUNCTION, messages(FUNCTION, [*bodies, SCHEDULED])) == FAILED_NONE
+
+    (said,) = spent.said("budgets evaluated")
+    assert said["evaluations"] == 2, "in September, for the first message, and in October"
+    assert set(alerts(spent)) == {"ACTUAL#80"}
+
+
+def test_a_ledger_that_does_not_answer_brings_the_message_back(spent: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
+    handler = spent.handler(FUNCTION)
+
+    def fails(_: Any) -> Any:
+        raise ConnectionError("the table does not answer")
+
+    monkeypatch.setattr(handler.days, "pointers", fails)
+
+    assert spent.invoke(handler, messages(FUNCTION, [SCHEDULED])) == failed("m0")
+
+
 def test_only_the_message_that_failed_is_returned(spent: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
     handler = spent.handler(FUNCTION)
     original = handler.days.pointers

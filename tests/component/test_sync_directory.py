@@ -16,20 +16,27 @@ from moto import mock_aws
 
 from adapters import wiring
 from adapters.directory import DynamoDirectory
+from adapters.ledger_days import DynamoLedgerDays
 from adapters.prices import DynamoPrices
 from adapters.sources.aws_attributes import AwsAttributes
 from adapters.sources.bedrock_models import BedrockModels
 from adapters.sources.mantle_projects import MantleProjects
 from adapters.sources.offer_files import download
+from adapters.usage_counters import DynamoUsageCounters
+from attribution.charges import AllocatedCharge
+from attribution.cost_categories import NO_EVIDENCE
 from attribution.errors import PriceListUnavailable
 from attribution.meters import Meter, Routing, Tier, TokenKind
+from attribution.periods import BillingPeriod
 from attribution.tag_history import Attributes, History
+from attribution.usage import Counters, UsageKey
 from tests.support import inputs
 from tests.support.bedrock import ControlPlane, control_plane, foundation_model, profile_arn
 from tests.support.inputs import allocate_everything, deliver, deliveries, ingest, record_logs
 from tests.support.price_list import BulkApi, offer_file, product, serving, term
 from tests.support.stack import ACCOUNT, FAILED_NONE, Sent, Stack, held_back, load_event, messages, windowed
 from truth import price_list, summary
+from truth.organisation import PLATFORM
 
 FUNCTION = "sync_directory"
 SONNET = "anthropic.claude-sonnet-4-6"
@@ -509,6 +516,123 @@ def test_profiles_that_usage_names_are_explained_and_their_requests_asked_for(st
     asked = do(stack, "models", with_bedrock(stack, bedrock))
 
     assert {json.loads(message.body)["model"] for message in asked} == named
+
+
+# What is gone, and what changed --------------------------------------------------------------------------------------
+
+CALLED_BY_ROLE = {"iam_principal": f"arn:aws:sts::{ACCOUNT}:assumed-role/search/i-1"}
+
+
+def use(stack: Stack, *days: date, **key: Any) -> None:
+    """Count one request of each day that is made so."""
+    counters = DynamoUsageCounters(stack.table("LedgerTable"), 760, lambda: stack.now)
+    called: dict[str, Any] = {"model": SONNET, "iam_principal": USER} | key
+    made = {
+        UsageKey(day, ACCOUNT, "us-east-1", routing=Routing.REGIONAL, tier=Tier.STANDARD, **called): Counters(
+            1, units={TokenKind.INPUT: 1000}, estimated={TokenKind.INPUT: Decimal(1)}
+        )
+        for day in days
+    }
+    after = counters.checkpoint("stream", "shard")
+    counters.apply("stream", "shard", after=after, through=f"{int(after or 0) + 1:05}", differences=made)
+
+
+def allocated(stack: Stack, *days: date) -> list[AllocatedCharge]:
+    """The one charge of each day, once it has been allocated."""
+    asked = [{"usage_date": str(day), "because": "request"} for day in days]
+    assert stack.run("allocate_charges", messages("allocate_charges", asked)) == FAILED_NONE
+    found = DynamoLedgerDays(stack.table("LedgerTable"), 760, lambda: stack.now)
+    pointers = [found.pointers(BillingPeriod.of(day))[day] for day in days]
+    return [charge for pointer in pointers for charge in found.charges(pointer.usage_date, pointer.version)]
+
+
+def delete(stack: Stack, bedrock: ControlPlane, id: str) -> None:
+    iam = boto3.client("iam", "us-east-1")
+    if id == ROLE:
+        iam.delete_role(RoleName="search")
+    elif id == USER:
+        iam.delete_user(UserName="jo")
+    else:
+        bedrock.profiles.clear()
+
+
+GONE_PROFILE = profile_arn("p1")
+
+
+@pytest.mark.parametrize(
+    ("id", "key"),
+    [
+        (ROLE, CALLED_BY_ROLE),
+        (USER, {}),
+        # Its model is known through the directory alone: the request names the profile.
+        (GONE_PROFILE, {"model": GONE_PROFILE, "inference_profile": GONE_PROFILE}),
+    ],
+    ids=["role", "user", "inference profile"],
+)
+def test_what_was_deleted_keeps_its_name_its_model_and_its_owner_on_days_before_and_after(
+    stack: Stack, bedrock: ControlPlane, id: str, key: dict[str, Any]
+) -> None:
+    create_role(team="search")
+    boto3.client("iam", "us-east-1").create_user(UserName="jo", Tags=[{"Key": "team", "Value": "search"}])
+    bedrock.profiles[GONE_PROFILE], bedrock.tags[GONE_PROFILE] = [foundation_model(SONNET)], {"team": "search"}
+    do(stack, "entries", with_bedrock(stack, bedrock), ids=[id])
+    delete(stack, bedrock, id)
+    stack.now += timedelta(days=1)
+    do(stack, "entries", with_bedrock(stack, bedrock), ids=[id])
+    # Days of the month before, of the deletion, and of a late log of the week after.
+    days = [stack.now.date() + timedelta(days=n) for n in (-40, -1, 0, 7)]
+    stack.now += timedelta(days=8)
+    use(stack, *days, **key)
+
+    charges = allocated(stack, *days)
+
+    assert history_of(stack, id).deleted_at is not None
+    assert [charge.usage_date for charge in charges] == days
+    assert {charge.value_of("team") for charge in charges} == {"search"}
+    assert {charge.meter.model for charge in charges} == {SONNET}
+    named = {charge.inference_profile if id == GONE_PROFILE else charge.iam_principal for charge in charges}
+    assert named == {key.get("inference_profile") or key.get("iam_principal", USER)}
+
+
+def test_a_tag_that_was_removed_owns_the_days_before_and_none_after(stack: Stack) -> None:
+    iam = create_role(team="search")
+    do(stack, "entries", ids=[ROLE])
+    last_month, before = stack.now.date() - timedelta(days=30), stack.now.date()
+    stack.now += timedelta(days=5)
+    iam.untag_role(RoleName="search", TagKeys=["team"])
+    do(stack, "entries", ids=[ROLE], changed_at=stack.now.isoformat(), event="UntagRole")
+    days = [last_month, before, stack.now.date(), stack.now.date() + timedelta(days=1)]
+    stack.now += timedelta(days=2)
+    use(stack, *days, **CALLED_BY_ROLE)
+
+    charges = allocated(stack, *days)
+
+    assert [charge.value_of("team") for charge in charges] == ["search", "search", "", ""]
+    assert {charge.categories[0].reason for charge in charges[2:]} == {NO_EVIDENCE}
+
+
+# Logging --------------------------------------------------------------------------------------------------------------
+
+
+def test_regions_in_which_the_account_spends_and_logs_nothing_are_counted(stack: Stack, bedrock: ControlPlane) -> None:
+    ingest(stack, deliver(stack, deliveries("create_new")[-1]))
+    allocate_everything(stack)
+    stack.now = stack.now.replace(year=2026, month=3, day=1)
+    handler = with_bedrock(stack, bedrock)
+    handler.settings = handler.settings.model_copy(update={"account_id": PLATFORM.account_id})  # type: ignore[attr-defined]
+
+    do(stack, "logging", handler)
+    (seen,) = stack.said("invocation logging looked at")
+    assert seen["off"]
+    assert (seen["on"], seen["unreadable"]) == ([], {})
+    assert stack.metrics()["RegionsWithoutLogging"] == len(seen["off"])
+
+    first, *rest = seen["off"]
+    bedrock.logging = {region: {"s3Config": {"bucketName": "logs"}} for region in rest}
+    bedrock.denied = {first}
+    do(stack, "logging", handler)
+    again = stack.said("invocation logging looked at")[-1]
+    assert (again["on"], again["off"], list(again["unreadable"])) == (rest, [], [first])
 
 
 # Calibration ----------------------------------------------------------------------------------------------------------

@@ -111,6 +111,29 @@ def test_two_deliveries_of_a_closed_month_at_once_are_accounted_for(
     count_schedules(interleave(world, older, newer))
 
 
+def test_two_workers_who_complete_one_delivery_at_once_publish_it_once(
+    world: World, count_schedules: Callable[[int], None]
+) -> None:
+    """Both have read that nothing but their day is missing; the one that flips later finds it done, and changes nothing."""
+    *others, last = ingested(world)
+    for work in others:
+        assert world.invoke(work)
+    put_back = world.keep()
+    reference = world.settle([last])
+    put_back()
+    world.faults.arm(0, Mode.BEFORE)
+    world.settle([last], faulty=[FUNCTION])
+    writes = world.faults.count
+
+    chosen = moments(writes, few=0)
+    for number in chosen:
+        put_back()
+        world.faults.arm(0, Mode.BEFORE)
+        world.interrupt(number, [last])
+        assert world.settle([last], faulty=[FUNCTION]) == reference, f"the other worker came at write {number} of {writes}"
+    count_schedules(len(chosen))
+
+
 def test_a_bill_that_becomes_visible_while_a_day_is_estimated_is_not_overwritten(
     world: World, count_schedules: Callable[[int], None]
 ) -> None:

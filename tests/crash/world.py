@@ -441,13 +441,13 @@ def enumerate_faults(
     return len(chosen)
 
 
-def moments(writes: int, *, first: int = 0) -> list[int]:
-    """The writes to disturb: each of them where there are few, else every third, the last, and with CRASH_SCHEDULES=all each.
+def moments(writes: int, *, first: int = 0, few: int = _FEW_WRITES) -> list[int]:
+    """The writes to disturb: each of them where there are `few`, else every third, the last, and with CRASH_SCHEDULES=all each.
 
     Most writes of a long run are of one kind, such as parts of a version. The modes begin at another write each, so that
     together they disturb all.
     """
     every = range(1, writes + 1)
-    if writes <= _FEW_WRITES or os.environ.get("CRASH_SCHEDULES") == "all":
+    if writes <= few or os.environ.get("CRASH_SCHEDULES") == "all":
         return list(every)
     return sorted({*every[first % _STRIDE :: _STRIDE], writes})

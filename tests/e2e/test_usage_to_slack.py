@@ -9,10 +9,16 @@ import json
 from collections.abc import Iterator
 from dataclasses import replace
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 import yaml
+from botocore.auth import SigV4Auth
+from botocore.awsrequest import AWSRequest
+from botocore.credentials import Credentials
+from botocore.httpsession import URLLib3Session
 
 from adapters.invocations import invocation_from_image
 from adapters.policy import parse_policy
@@ -30,6 +36,7 @@ from truth.company import Month
 from truth.cost_report import Delivery
 from truth.objects import CANARY
 
+ROOT = Path(__file__).resolve().parents[2]
 PERIOD = BillingPeriod.parse(demo.MONTH)
 POLICY = {
     **yaml.safe_load(demo.POLICY.read_text()),
@@ -147,6 +154,49 @@ def test_a_charge_that_teams_share_explains_itself(story: Story) -> None:
     assert f"{number_text(charge.costs.billed_cost)} USD in the ledger: made anew, the same to the last digit" in out
 
 
+def credentials(running: Pipeline, *resources: str) -> Credentials:
+    """Those of a new user who may invoke these routes."""
+    iam = running.emulator.client("iam")
+    name = f"reader-{len(iam.list_users()['Users'])}"
+    iam.create_user(UserName=name)
+    if resources:
+        statement = {"Effect": "Allow", "Action": "execute-api:Invoke", "Resource": list(resources)}
+        document = json.dumps({"Version": "2012-10-17", "Statement": [statement]})
+        iam.put_user_policy(UserName=name, PolicyName="reports", PolicyDocument=document)
+    made = iam.create_access_key(UserName=name)["AccessKey"]
+    return Credentials(made["AccessKeyId"], made["SecretAccessKey"])
+
+
+def ask(running: Pipeline, path: str, reader: Credentials, accept: str = "application/json") -> tuple[int, str]:
+    """Status and body of a GET of the report API, signed by a reader."""
+    api = running.deployment.resources["ReportApi"]
+    request = AWSRequest("GET", f"{running.emulator.endpoint}/_aws/execute-api/{api}{path}", headers={"Accept": accept})
+    SigV4Auth(reader, "execute-api", running.emulator.region).add_auth(request)
+    answer = URLLib3Session().send(request.prepare())
+    return answer.status_code, answer.text
+
+
+def test_the_report_api_answers_who_may_ask_with_what_the_command_line_says(story: Story) -> None:
+    running = story.running
+    place = f"arn:aws:execute-api:{running.emulator.region}:{running.emulator.account_id}"
+    api = f"{place}:{running.deployment.resources['ReportApi']}/$default"
+    reader, budgets_alone = credentials(running, f"{api}/GET/v1/*"), credentials(running, f"{api}/GET/v1/budgets")
+    charge = demo.worth_explaining(running.charges(PERIOD))
+    assert charge is not None
+    name = f"{charge.usage_date}/{charge.digest()}"
+
+    status, text = ask(running, f"/v1/explain?charge={quote(name, safe='')}", reader, "text/plain")
+    costs = ask(running, f"/v1/costs?period={PERIOD}&by=team", reader)
+
+    assert (status, text) == (200, running.bedrock_costs("explain", name))
+    assert costs[0] == 200
+    total = sum(Decimal(of["total"]["billed"]) for of in json.loads(costs[1])["currencies"])
+    assert total == story.deliveries[-1].truth.bedrock.unblended_cost
+    paths = "/v1/budgets", f"/v1/costs?period={PERIOD}"
+    for who, statuses in ((reader, [200, 200]), (budgets_alone, [200, 403]), (credentials(running), [403, 403])):
+        assert [ask(running, path, who)[0] for path in paths] == statuses
+
+
 def test_budgets_alert_on_estimates_and_on_the_bill_once_each(story: Story) -> None:
     told = [post.payload["text"] for post in story.receiver.delivered]
 
@@ -154,6 +204,21 @@ def test_budgets_alert_on_estimates_and_on_the_bill_once_each(story: Story) -> N
     assert [text for text in told if "only the bill" in text and "billed by AWS" in text]
     assert len(told) == len(set(told))
     assert not [post for post in story.receiver.posts if post.problems]
+
+
+def test_a_route_is_tried_by_the_function_that_delivers(story: Story) -> None:
+    told = len(story.receiver.delivered)
+
+    assert "default: the webhook took it." in story.running.bedrock_costs("alerts", "test")
+
+    assert [post.payload["text"].startswith("Test: route default.") for post in story.receiver.delivered[told:]] == [True]
+
+
+def test_an_alert_of_a_period_that_is_over_is_shown_and_none_is_open(story: Story) -> None:
+    shown = json.loads(story.running.bedrock_costs("alerts", "show", "everybody", str(PERIOD), output="json"))
+
+    assert (shown["alert"]["delivery"], shown["alert"]["kind"]) == ("sent", "budget")
+    assert "everybody" not in story.running.bedrock_costs("alerts")
 
 
 def test_no_prompt_completion_or_session_token_is_stored_or_logged(story: Story) -> None:
@@ -212,3 +277,23 @@ def test_an_object_that_is_not_a_log_is_ignored_and_broken_ones_are_quarantined(
     assert any(b"broken.json.gz" in reason and b"gzip" in reason for reason in reasons)
     assert not any(b"/data/" in reason for reason in reasons)
     assert running.count_metered() == before
+
+
+def test_an_alarm_of_the_stack_is_told_in_slack_and_so_is_that_it_is_over(story: Story) -> None:
+    raised = json.loads(json.loads((ROOT / "events/relay_alarms.json").read_text())["Records"][0]["body"])
+    over = raised | {"NewStateValue": "OK", "OldStateValue": "ALARM", "StateChangeTime": "2026-10-11T22:14:01.003+0000"}
+
+    assert_alarm_is_told(story, raised, "Alarm: bedrock-costs-prod-NoDelivery.")
+    assert_alarm_is_told(story, over, "Alarm over: bedrock-costs-prod-NoDelivery.")
+    assert not [post for post in story.receiver.posts if post.problems]
+
+
+def assert_alarm_is_told(story: Story, notification: dict[str, Any], text: str) -> None:
+    """Publish what CloudWatch would, and wait for Slack."""
+    topic = story.running.deployment.resources["AlarmTopic"]
+    story.running.emulator.client("sns").publish(TopicArn=topic, Message=json.dumps(notification))
+
+    def is_told() -> bool:
+        return any(post.payload["text"].startswith(text) for post in story.receiver.delivered)
+
+    story.running.wait_for(f"the message {text!r}", is_told, seconds=60)

@@ -18,6 +18,8 @@ LIBRARIES = ("botocore", "dateutil", "jmespath", "six", "urllib3")
 SERVICES = ("dynamodb", "events", "secretsmanager", "sqs", "ssm", "sts")
 
 INPUT_BUCKET = "input-bucket"
+# How long what must happen may take on a machine that is busy with other tests; nothing waits longer than it needs.
+PATIENCE = 90.0
 
 
 class LocalAws:
@@ -46,13 +48,13 @@ class LocalAws:
         )["Items"]
         return [json.loads(item["event"]["S"]) for item in items if containing in item["event"]["S"]]
 
-    def wait_for(self, function: str, containing: str, seconds: float = 15) -> list[dict[str, Any]]:
+    def wait_for(self, function: str, containing: str, seconds: float = PATIENCE) -> list[dict[str, Any]]:
         """The events that a function received and that contain a text, once there is one."""
         found: list[dict[str, Any]] = eventually(lambda: self.observed(function, containing), seconds)
         return found
 
 
-def eventually(look: Callable[[], Any], seconds: float = 15) -> Any:
+def eventually(look: Callable[[], Any], seconds: float = PATIENCE) -> Any:
     """The first true answer; a failure after `seconds`."""
     deadline = time.monotonic() + seconds
     while not (found := look()):

@@ -7,77 +7,111 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterator
-from dataclasses import asdict, replace
-from datetime import date, timedelta
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict
+from datetime import date, time, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
+from adapters.budget_documents import build_budgets
 from adapters.channels.slack_messages import reply_to_user
-from attribution.alerts import (
-    AlertKey,
-    Driver,
-    Figures,
-    Forecast,
-    Observation,
-    Subject,
-    Threshold,
-    ThresholdKind,
-    acknowledge,
-)
-from attribution.conversation import Reply
-from attribution.digests import Digest, DigestKey, DigestKind, DigestLine
-from attribution.money import Money
-from attribution.routes import Route
+from adapters.contracts import AlarmStateChanged, read
+from adapters.policy import PolicyDocument, parse_policy
+from attribution.alerts import AlertKey, acknowledge
+from attribution.allocation import estimate_day
+from attribution.anomalies import Monitor
+from attribution.charges import Basis
+from attribution.conversation import Typed
+from attribution.days import make_day_version
+from attribution.flows.answer_slack import World as AnswerWorld
+from attribution.flows.answer_slack import answer_typed
+from attribution.flows.compile_digests import compile_digests
+from attribution.flows.detect_anomalies import detect_anomalies
+from attribution.flows.evaluate_budgets import evaluate_budgets
+from attribution.meters import TokenKind
+from attribution.routes import DigestEvery, DigestSchedule, Route, Viewer
+from attribution.usage import Counters, Usage
 from local.slack_picture import chosen, draw, page
+from tests.fakes import (
+    Crashes,
+    FakeAnomalies,
+    FakeAnomalyNews,
+    FakeBudgetSums,
+    FakeClock,
+    FakeDeliveries,
+    FakeDirectory,
+    FakeInvocations,
+    FakeLedgerDays,
+    FakePolicy,
+    FakeRoutes,
+)
 from tests.support.slack_world import START, World
+from tests.unit.attribution.examples import BY_TEAM, USAGE_KEY
 
+ROOT = Path(__file__).resolve().parents[2]
 KEY = AlertKey("search monthly", "2026-11")
-BILLED_DAYS = 20
+VIEWER = "U012AB3CD"
+MONITORS = (Monitor("teams", "team"), Monitor("callers", "iam_principal"), Monitor("models", "model"))
+BUDGETS = [
+    {
+        "name": "search monthly",
+        "limit": {"amount": "3600"},
+        "dimension": "team",
+        "values": ["search"],
+        "thresholds": [80, 100],
+        "forecast_thresholds": [100],
+    }
+]
+POLICY = parse_policy({"budgets": BUDGETS})
+
+# A company's ledger: what every message is made from.
+
+QUIET = (118, 131, 142, 139, 127, 61, 58)
+"""Dollars of the team search by weekday, from Monday on; what other teams spend is a part of it."""
+PARTS = {"payments": "1.71", "search": "1", "support": "0.52", "growth": "0.23", "": "0.04"}
+WARNING, OVER, NOTHING = (140, 260, 340), (320, 620, 780), (0, 0, 0)
+"""What a loop of the team search's agent costs on the last three days."""
 
 
-def daily(runaway: int) -> tuple[tuple[date, Decimal], ...]:
-    """A month until the 23rd; the last days with a runaway of so many dollars a day."""
-    quiet = (118, 131, 142, 139, 127, 61, 58, 134, 140, 151, 149, 138, 66, 60, 141, 150, 158, 161, 149, 72, 64)
-    amounts = [*quiet, 160 + runaway, 171 + 2 * runaway]
-    return tuple((date(2026, 11, 1) + timedelta(days=i), Decimal(a)) for i, a in enumerate(amounts))
+def company(clock: FakeClock, loop: Sequence[int] = WARNING, *, is_billed: bool = False) -> FakeLedgerDays:
+    """Eight weeks of five teams until the 23rd, the last three days estimated, or all of them billed."""
+    days = FakeLedgerDays(FakeDeliveries(), clock)
+    for back in range(56):
+        day = START.date() - timedelta(days=back)
+        used = [spent(day, team, f"{team or 'shared'}-api", dollars(day, part)) for team, part in PARTS.items()]
+        if back < 3 and loop[2 - back]:
+            used.append(spent(day, "search", "agent-runner", Decimal(loop[2 - back]), model="anthropic.claude-opus-4-5"))
+        basis = Basis.ESTIMATED if back < 3 and not is_billed else Basis.BILLED
+        version = make_day_version(day, basis, estimate_day(used, BY_TEAM, "USD"), BY_TEAM, origin="", usage=f"{day}")
+        days.current[day] = days.stage(version, "")
+    return days
 
 
-def found(runaway: int, *, billed: bool = False, forecast: bool = True) -> Observation:
-    days = daily(runaway)
-    spent = sum((amount for _, amount in days), Decimal(0))
-    known = sum((amount for _, amount in days[:BILLED_DAYS]), Decimal(0))
-    limit = Decimal(3600)
-    drivers = (
-        Driver("anthropic.claude-sonnet-4-5", Decimal(1320 + 2 * runaway), Decimal(2 * runaway + 210)),
-        Driver("tenant globex", Decimal(890 + runaway), Decimal(runaway + 75)),
-        Driver("role batch-summariser", Decimal(402), Decimal(-38)),
-    )
-    middle = spent + Decimal(7 * 170)
-    outlook = Forecast(middle - 310, middle, middle + 420, date(2026, 11, 27), 92) if forecast else None
-    crossed = [
-        Threshold(ThresholdKind.ACTUAL, f"ACTUAL#{p}", f"above {p} % of the budget", limit * p / 100, p >= 100)
-        for p in (80, 100)
-        if spent * 100 > limit * p
-    ]
-    if forecast and middle > limit:
-        crossed.insert(0, Threshold(ThresholdKind.FORECASTED, "FORECASTED#100", "above 100 % of the budget", limit))
-    figures = Figures(
-        Money(limit),
-        spent if billed else known,
-        Decimal(0) if billed else spent - known,
-        drivers,
-        outlook,
-        int(100 * spent * 30 / (limit * 23)),
-        days,
-    )
-    subject = Subject("team: search", "billed_cost", (("team", "search"),), ends_at=START + timedelta(days=7, hours=12))
-    return Observation(KEY, subject, figures, tuple(crossed))
+def dollars(day: date, part: str) -> Decimal:
+    uneven = Decimal(100 + day.toordinal() * 7 % 11) / 100
+    return (QUIET[day.weekday()] * Decimal(part) * uneven).quantize(Decimal("0.01"))
 
 
-def tell(world: World, observation: Observation, hours: int = 3) -> None:
-    world.observe(observation)
+def spent(day: date, team: str, role: str, amount: Decimal, model: str = "anthropic.claude-sonnet-4-5") -> Usage:
+    metadata = (("team", team),) if team else ()
+    caller = f"arn:aws:iam::111122223333:role/{role}"
+    key = USAGE_KEY._replace(usage_date=day, model=model, iam_principal=caller, request_metadata=metadata)
+    tokens = {TokenKind.OUTPUT: int(amount * 66_666)}
+    return Usage(key, Counters(int(amount * 17), units=tokens, estimated={TokenKind.OUTPUT: amount}))
+
+
+def policy_of(document: PolicyDocument = POLICY) -> FakePolicy:
+    return FakePolicy(BY_TEAM, build_budgets(document.budgets, document.vocabulary()), MONITORS)
+
+
+def evaluate(world: World, days: FakeLedgerDays, document: PolicyDocument = POLICY) -> None:
+    evaluate_budgets((), days=days, sums=FakeBudgetSums(), policy=policy_of(document), alerts=world.outbox, clock=world.clock)
+
+
+def tell(world: World, loop: Sequence[int], *, is_billed: bool = False, hours: int = 3) -> None:
+    evaluate(world, company(world.clock, loop, is_billed=is_billed))
     world.settle(hours=1)
     world.clock.advance(hours * 3600)
 
@@ -89,21 +123,21 @@ def posts(world: World, *methods: str) -> list[dict[str, Any]]:
 
 def warned() -> list[dict[str, Any]]:
     world = World("bot")
-    tell(world, found(180))
+    tell(world, WARNING)
     return posts(world)
 
 
 def escalated() -> list[dict[str, Any]]:
     """The message as it is after the budget broke, and the news in its thread."""
     world = World("bot", Route("finops", mention="<!subteam^S012AB3CD>"))
-    tell(world, found(180))
-    tell(world, found(520, forecast=False))
+    tell(world, WARNING)
+    tell(world, OVER)
     return posts(world)[1:]
 
 
 def acknowledged() -> list[dict[str, Any]]:
     world = World("bot")
-    tell(world, found(180))
+    tell(world, WARNING)
     world.act(KEY, lambda alert, now: acknowledge(alert, "U012AB3CD", now))
     world.settle(hours=1)
     return posts(world)[-1:]
@@ -111,52 +145,83 @@ def acknowledged() -> list[dict[str, Any]]:
 
 def corrected() -> list[dict[str, Any]]:
     world = World("bot")
-    tell(world, found(180))
-    tell(world, found(-40, billed=True, forecast=False), hours=20)
+    tell(world, WARNING)
+    tell(world, NOTHING, is_billed=True, hours=20)
     return posts(world)[1:]
 
 
 def by_webhook() -> list[dict[str, Any]]:
     """A webhook that draws no charts, and a message whose acknowledgement was lost."""
     world = World("webhook", Route("finops", has_charts=False))
-    tell(world, found(180))
+    tell(world, WARNING)
+    return posts(world)
+
+
+def alarmed() -> list[dict[str, Any]]:
+    """The alarm of the sample event, as it was raised."""
+    world = World("bot")
+    sample = json.loads((ROOT / "events/relay_alarms.json").read_text())["Records"][0]
+    found = read(AlarmStateChanged, sample["body"], "the sample event").alarm
+    assert found is not None
+    world.clock.now = found.since + timedelta(seconds=2)
+    world.relay(found)
+    world.settle(hours=1)
     return posts(world)
 
 
 def stormy() -> list[dict[str, Any]]:
+    """Budgets of every team and more, which all break at once."""
     world = World("webhook", Route("finops", storm_limit=1))
-    for number, name in enumerate(("payments", "search", "support", "growth", "fraud", "onboarding", "kyc", "treasury")):
-        observation = found(100 + 90 * number)
-        key = replace(KEY, budget=f"{name} monthly")
-        world.observe(replace(observation, key=key))
+    teams = [team for team in PARTS if team] * 2
+    budgets = [
+        BUDGETS[0]
+        | {"name": f"{team} {'monthly' if n < 4 else 'cap'}", "values": [team], "limit": {"amount": f"{900 + 350 * n}"}}
+        for n, team in enumerate(teams)
+    ]
+    evaluate(world, company(world.clock, OVER), parse_policy({"budgets": budgets}))
     world.settle(hours=1)
     return posts(world)[-1:]
 
 
-def digested() -> list[dict[str, Any]]:
+def detected(world: World, store: FakeAnomalies) -> FakeLedgerDays:
+    """The company's ledger, looked at for anomalies."""
+    days, news = company(world.clock), FakeAnomalyNews(Crashes())
+    detect_anomalies(days=days, policy=policy_of(), anomalies=store, alerts=world.outbox, news=news, clock=world.clock)
+    return days
+
+
+def anomalous() -> list[dict[str, Any]]:
     world = World("bot")
-    lines = (
-        DigestLine(0, "search", "$691.00", "+$529.00, +327 % against the week before"),
-        DigestLine(1, "support", "$204.10", "-$11.90, -6 % against the week before"),
-        DigestLine(2, "growth", "$88.42", "+$3.20, +4 % against the week before"),
-    )
-    summary = "$983.52 in all, +113 % against the week before\nOpen: search monthly at 82 %"
-    key = DigestKey("finops", "day#team#2026-11-23")
-    world.outbox.add_digest(Digest(key, DigestKind.DAY, "3 teams: 2026-11-22", summary, lines, START, daily(180)[-14:]))
+    detected(world, FakeAnomalies())
     world.settle(hours=1)
     return posts(world)
 
 
-def answered() -> list[dict[str, Any]]:
-    lines = (
-        DigestLine(0, "search", "$3,139.00", "48,112 requests"),
-        DigestLine(1, "The same days a month before", "$2,573.98", "+22 %"),
-        DigestLine(2, "A day", "$136.48", "on average over 23 days"),
-    )
-    basis = "$2,432.00 billed by AWS, $707.00 estimated from usage."
-    reply = Reply("team search", f"2026-11, 2026-11-01 to 2026-11-23. {basis}", lines, daily(180))
-    at = (START + timedelta(minutes=3)).isoformat()
-    return [{"at": at, "payload": reply_to_user(reply), "delivered": True, "method": "answer"}]
+def digested() -> list[dict[str, Any]]:
+    """A daily digest of all teams, with the alerts that are open."""
+    schedule = DigestSchedule(DigestEvery.DAY, "team", time(12), ZoneInfo("UTC"))
+    world = World("bot", Route("finops", digests=(schedule,)))
+    days = detected(world, FakeAnomalies())
+    evaluate(world, days)
+    compile_digests(days=days, routes=world.routes, outbox=world.outbox, clock=world.clock)
+    world.settle(hours=1)
+    return [post for post in posts(world) if "digest" in json.dumps(post["payload"])]
+
+
+def answered(*commands: str) -> list[dict[str, Any]]:
+    """Commands, and what the one who typed them is shown."""
+    world, store = World("bot"), FakeAnomalies()
+    days = detected(world, store)
+    evaluate(world, days)
+    routes = FakeRoutes(viewers=[Viewer((VIEWER,), sees_all=True)])
+    asked = AnswerWorld(world.outbox, routes, policy_of(), days, FakeInvocations(), FakeDirectory(), store, world.clock)
+    shown = []
+    for text in commands:
+        world.clock.advance(60)
+        reply = answer_typed(Typed(VIEWER, text, world.clock()), asked)
+        said = {"at": world.clock().isoformat(), "delivered": True, "method": "answer"}
+        shown.append(said | {"payload": reply_to_user(reply)})
+    return shown
 
 
 PICTURES: dict[str, Callable[[], list[dict[str, Any]]]] = {
@@ -165,9 +230,11 @@ PICTURES: dict[str, Callable[[], list[dict[str, Any]]]] = {
     "acknowledged": acknowledged,
     "correction": corrected,
     "webhook": by_webhook,
+    "alarm": alarmed,
     "storm": stormy,
     "digest": digested,
-    "command": answered,
+    "anomaly": anomalous,
+    "command": lambda: answered("team search", "budget"),
 }
 
 

@@ -232,7 +232,7 @@ class Stack:
         """The function's module, imported as Lambda does at a cold start: with its environment, and nothing remembered."""
         known = {name for variables in _all_variables() for name in variables}
         environment = {k: v for k, v in os.environ.items() if k not in known} | self.environment(function)
-        for name in (f"functions.{function}.handler", "adapters.messages", "adapters.observability"):
+        for name in (f"functions.{function}.handler", "adapters.messages", "adapters.report_api", "adapters.observability"):
             sys.modules.pop(name, None)
         with patch.dict(os.environ, environment, clear=True), patch.object(wiring, "clock", lambda: self.now):
             module = importlib.import_module(f"functions.{function}.handler")

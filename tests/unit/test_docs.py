@@ -13,7 +13,7 @@ import typer.main
 import yaml
 from typer.core import TyperGroup
 
-from adapters import contracts
+from adapters import contracts, report_requests
 from adapters.policy import parse_policy
 from adapters.sources import focus_layout
 from adapters.sources.cost_report_query import LAYOUTS
@@ -115,6 +115,32 @@ def test_every_make_verb_is_described() -> None:
     assert not [verb for verb in verbs if f"| `make {verb}` |" not in text_of("CONTRIBUTING.md")]
 
 
+def test_every_route_of_the_report_api_and_every_parameter_is_described() -> None:
+    described = text_of("docs/api.md")
+    routes = re.findall(r'@api\.get\("([^"]+)", (\w+)\)', text_of("functions/serve_reports/handler.py"))
+    names = {
+        (route, field.alias or name)
+        for route, query in routes
+        for name, field in getattr(report_requests, query).model_fields.items()
+    }
+    rows = re.findall(r"^\| ((?:`\w+`(?:, )?)+) \| ([a-z, ]+) \|", described, re.MULTILINE)
+    documented = {
+        (f"/v1/{route}", name) for parameters, of in rows for route in of.split(", ") for name in re.findall(r"\w+", parameters)
+    }
+
+    assert routes
+    assert not [route for route, _ in routes if f"`GET {route.replace('<request_id>', '{request id}')}`" not in described]
+    assert documented == {(route.replace("/<request_id>", ""), name) for route, name in names}
+
+
+def test_every_problem_of_the_report_api_is_described() -> None:
+    described = text_of("docs/api.md")
+    kinds = re.findall(r'_problem\(HTTPStatus\.\w+, "([a-z-]+)"', text_of("layers/adapters/adapters/report_api.py"))
+
+    assert kinds
+    assert not [kind for kind in kinds if f"| `{kind}` |" not in described]
+
+
 def test_every_gap_is_described_with_its_remedy() -> None:
     described = set(re.findall(r"`(\w+)`", "".join(re.findall(r"^\| (`.*?) \|", text_of("docs/coverage.md"), re.MULTILINE))))
 
@@ -135,10 +161,12 @@ def test_every_command_that_a_document_shows_exists() -> None:
     group = typer.main.get_command(app)
     assert isinstance(group, TyperGroup)
     known = set(commands(group, "bedrock-costs"))
+    texts = {str(path.relative_to(ROOT)): path.read_text(encoding="utf-8") for path in DOCUMENTS}
+    texts["template.yaml"] = " ".join(re.findall("AlarmDescription: >- .*? Guide:", " ".join(text_of("template.yaml").split())))
     shown = {
-        f"{path.relative_to(ROOT)}: {' '.join(words)}"
-        for path in DOCUMENTS
-        for line in re.findall(r"bedrock-costs((?: [a-z][a-z-]*)+)", path.read_text(encoding="utf-8"))
+        f"{name}: {' '.join(words)}"
+        for name, text in texts.items()
+        for line in re.findall(r"bedrock-costs((?: [a-z][a-z-]*)+)", text)
         if (words := line.split()) and words[0] in group.commands
         and not {f"bedrock-costs {words[0]}", f"bedrock-costs {' '.join(words[:2])}"} & known
     }  # fmt: skip

@@ -22,7 +22,7 @@ FUNCTIONS = ROOT / "functions"
 
 # Modules of the standard library that neither read nor write anything outside of the process.
 PURE_MODULES = frozenset(
-    "__future__ abc bisect calendar collections contextlib dataclasses datetime decimal enum fractions functools "
+    "__future__ abc bisect calendar collections contextlib dataclasses datetime decimal difflib enum fractions functools "
     "hashlib heapq itertools json math operator re statistics string textwrap types typing unicodedata zoneinfo".split()
 )
 # A clock, chance or the environment, by the name of the attribute that is read.

@@ -11,11 +11,11 @@ import typer
 
 from attribution.adjustments import Adjustment, Change, Differences
 from attribution.charges import Costs
+from attribution.formats import cents_adding_up, counted, instant, money
 from attribution.money import subtract
 from attribution.periods import BillingPeriod
+from attribution.reporting.costs import METRIC_HELP, Metric
 from bedrock_costs.application import options_of
-from bedrock_costs.commands.report import METRIC_HELP, Metric
-from bedrock_costs.formats import cents_adding_up, counted, instant, money
 from bedrock_costs.screen import Column, Grid, Result, Screen
 from bedrock_costs.spans import parse_period
 from bedrock_costs.stack import now

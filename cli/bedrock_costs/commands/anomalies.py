@@ -13,9 +13,9 @@ import typer
 from attribution.anomalies import Anomaly, RootCause
 from attribution.anomaly_alerts import cause_text
 from attribution.anomaly_tracking import Feedback, State, TrackedAnomaly, Verdict, event_of, judge
+from attribution.formats import counted, money
 from bedrock_costs.application import options_of
 from bedrock_costs.failures import Failure
-from bedrock_costs.formats import counted, money
 from bedrock_costs.screen import Column, Grid, Result, Screen
 from bedrock_costs.spans import parse_day
 from bedrock_costs.stack import now

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from attribution.formats import counted, money, number
 from attribution.periods import BillingPeriod
 from bedrock_costs.application import Options, options_of
 from bedrock_costs.failures import ExitCode, Failure
-from bedrock_costs.formats import counted, money, number
 from bedrock_costs.screen import Column, Grid, Result, Screen
 from bedrock_costs.spans import parse_period
 

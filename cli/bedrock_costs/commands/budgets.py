@@ -3,56 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import date
 from decimal import Decimal
 from typing import Annotated, Any
 
 import typer
 
-from attribution.budgets import Budget, Evaluation, ancestors, crossings
-from attribution.days import DayPointer
-from attribution.flows.evaluate_budgets import Judged, judge_budgets
-from attribution.forecasts import Forecast
-from attribution.ports import BudgetSums
-from attribution.scopes import describe
-from attribution.wording import percent_of
+from attribution.budgets import Budget
+from attribution.flows.evaluate_budgets import Judged
+from attribution.flows.serve_reports import Standings, budget_standings
+from attribution.formats import counted, money, number
+from attribution.reporting.budgets import answer_of
 from bedrock_costs.application import options_of
-from bedrock_costs.failures import Failure
-from bedrock_costs.formats import counted, money, number
 from bedrock_costs.screen import Column, Grid, Result, Screen
 from bedrock_costs.stack import now
-
-HEADER = (
-    "budget",
-    "period",
-    "time_zone",
-    "unit",
-    "limit",
-    "actual",
-    "billed",
-    "estimated",
-    "percent",
-    "pace_percent",
-    "forecast_p10",
-    "forecast_p50",
-    "forecast_p90",
-    "probability_percent",
-    "breach_on",
-    "alarms",
-)
-
-
-class _ReadOnly:
-    """Sums that are kept are read; what is missing is summed and forgotten, because a report writes nothing."""
-
-    def __init__(self, sums: BudgetSums) -> None:
-        self._sums = sums
-
-    def read(self, pointers: Sequence[DayPointer]) -> Mapping[date, Mapping[str, Decimal]]:
-        return self._sums.read(pointers)
-
-    def keep(self, pointer: DayPointer, sums: Mapping[str, Decimal]) -> None:
-        """Not kept."""
 
 
 def budgets(
@@ -68,56 +31,16 @@ def budgets(
     Example: bedrock-costs budgets "search monthly"
     """
     options = options_of(ctx)
-    defined = list(options.stack.policy().budgets())
-    chosen = [b for b in defined if name is None or b.name == name]
-    if name is not None and not chosen:
-        raise Failure(f"there is no budget {name!r}", fix="`bedrock-costs budgets` lists all of them.")
-    sums = _ReadOnly(options.stack.budget_sums())
-    judged = judge_budgets(chosen, days=options.stack.days(), sums=sums, clock=now)
-    options.screen.emit(result_of(chosen, defined, judged))
+    stack = options.stack
+    found = budget_standings(name, policy=stack.policy(), days=stack.days(), sums=stack.budget_sums(), clock=now)
+    options.screen.emit(result_of(found))
 
 
-def _document(evaluation: Evaluation, parents: Mapping[str, str]) -> dict[str, Any]:
-    budget, spend = evaluation.budget, evaluation.spend
-    outlook = evaluation.forecast
-    known = outlook if isinstance(outlook, Forecast) else None
-    return {
-        "budget": budget.name,
-        "part_of": list(ancestors(budget.name, parents)),
-        "counts": describe(budget.scope.filter),
-        "metric": budget.scope.measure.metric,
-        "period": str(evaluation.period),
-        "time_zone": budget.zone_name,
-        "unit": budget.unit,
-        "limit": evaluation.limit,
-        "actual": spend.actual,
-        "billed": spend.billed,
-        "estimated": spend.estimated,
-        "percent": percent_of(spend.actual, evaluation.limit),
-        "pace_percent": evaluation.pace_percent,
-        "forecast_p10": known.p10 if known else None,
-        "forecast_p50": known.p50 if known else None,
-        "forecast_p90": known.p90 if known else None,
-        "probability_percent": known.probability_percent if known else None,
-        "breach_on": known.breach_on if known else None,
-        "no_forecast": "" if isinstance(outlook, Forecast) else outlook.reason,
-        "alarms": " ".join(
-            f"{c.notification.type} {c.notification.threshold_key}" for c in crossings(evaluation) if c.is_crossed
-        ),
-    }
-
-
-def result_of(chosen: Sequence[Budget], defined: Sequence[Budget], judged: Judged) -> Result:
+def result_of(found: Standings) -> Result:
     """The budgets in every form."""
-    parents = {b.name: b.parent for b in defined if b.parent}
-    documents = [_document(evaluation, parents) for evaluation in judged.evaluations]
-    rows = [tuple(document[name] for name in HEADER) for document in documents]
-    document = {
-        "budgets": documents,
-        "not_evaluated": list(judged.not_evaluated),
-        "without_limit": list(judged.without_limit),
-    }
-    return Result(document, HEADER, rows, lambda screen: _render(chosen, documents, judged, screen))
+    judged = found.judged
+    answer = answer_of(found.defined, judged.evaluations, judged.not_evaluated, judged.without_limit)
+    return Result.of(answer, lambda screen: _render(found.chosen, answer.document["budgets"], judged, screen))
 
 
 def _render(chosen: Sequence[Budget], documents: Sequence[Mapping[str, Any]], judged: Judged, screen: Screen) -> None:

@@ -1,26 +1,28 @@
-"""`config`: the policy document in force: cost categories and budgets."""
+"""`config`: the policy document in force: cost categories, budgets, anomaly monitors, routes and Slack users."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from attribution.formats import counted
 from bedrock_costs.application import options_of
-from bedrock_costs.commands.config_plan import NONE_IN_FORCE, plan
+from bedrock_costs.commands.config_plan import NONE_IN_FORCE, changes_document, changes_lines, plan
 from bedrock_costs.failures import Failure
-from bedrock_costs.formats import counted
 from bedrock_costs.policy_file import read_policy_file
 from bedrock_costs.screen import Result, Screen
 
 if TYPE_CHECKING:
+    from adapters.policy import PolicyDocument
     from attribution.budgets import Budget
     from attribution.cost_categories import CostCategory
+    from bedrock_costs.planning import Changes
     from bedrock_costs.stack import Stack
 
-commands = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Show, check and change cost categories and budgets.")
+commands = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Show, check and change the policy.")
 _WITH_KEYS = ("Tags", "RequestMetadata", "SessionTags")
 File = Annotated[Path, typer.Argument(metavar="FILE", help="A policy document, YAML or JSON.")]
 
@@ -45,6 +47,10 @@ def show(ctx: typer.Context) -> None:
     rows += [("shared_charge", s.name, s.method, "") for s in document.shared_charges]
     for budget in build_budgets(document.budgets, document.vocabulary()):
         rows.append(("budget", budget.name, describe(budget.scope.filter), _limit(budget)))
+    rows += [("anomaly_monitor", m.name, m.dimension, str(m.minimum_impact)) for m in document.anomaly_monitors or ()]
+    rows += [("route", r.name, _owners(r.matches), "") for r in (route.route() for route in document.routes)]
+    for viewer in (entry.viewer() for entry in document.slack_users):
+        rows += [("slack_user", user, "all" if viewer.sees_all else _owners(viewer.owners), "") for user in viewer.users]
 
     def render(screen: Screen) -> None:
         for line in yaml.safe_dump(plain, sort_keys=False, width=100).splitlines():
@@ -60,8 +66,7 @@ def check(ctx: typer.Context, file: File) -> None:
     Example: bedrock-costs config check policy.yaml
     """
     document = read_policy_file(file)
-    summary = _summary(len(document.cost_categories), len(document.budgets))
-    _tell(ctx, file, "valid", f"{file} is valid: {summary}.", "")
+    _tell(ctx, file, "valid", f"{file} is valid: {_summary(document)}.")
 
 
 commands.command()(plan)
@@ -83,20 +88,23 @@ def apply(
 ) -> None:
     """Put a policy document in force, and have the days of open months allocated by it.
 
-    Closed months are left alone. Earlier versions, of the document and of days, are kept in the ledger.
+    What it changed is said as `config plan` says it. Closed months are left alone. Earlier versions, of the document and of
+    days, are kept in the ledger.
 
     Example: bedrock-costs config apply policy.yaml --against 3f1c09a2b7d4
     """
+    from bedrock_costs.planning import changes_of
+
     options = options_of(ctx)
     document = read_policy_file(file)
     policy = options.stack.policy()
-    before = policy.version()
+    before, in_force = policy.version(), policy.document()
     version = policy.apply(document, against="" if against == NONE_IN_FORCE else against)
     changed = version != before
     asked = _reallocate(options.stack) if changed and not is_not_reallocated else 0
-    summary = _summary(len(document.cost_categories), len(document.budgets))
-    told = f"Version {version} is in force{'' if changed else ' already, nothing changed'}: {summary}."
-    _tell(ctx, file, "applied" if changed else "unchanged", told, version, asked)
+    changes = changes_of(in_force, document)
+    told = f"Version {version} is in force{'' if changed else ' already, nothing changed'}: {_summary(document)}."
+    _tell(ctx, file, "applied" if changed else "unchanged", told, version, asked, changes if changed else None)
     for sentence in _not_stored(document.definitions(), options.stack.stored_tag_keys):
         options.screen.note(sentence)
     if asked:
@@ -202,11 +210,35 @@ def _json(path: Path) -> object:
         raise Failure(f"{path} is not JSON: {error}", fix="Print it with `--output json`.") from error
 
 
-def _summary(categories: int, budgets: int) -> str:
-    return f"{counted(categories, 'cost category', 'cost categories')}, {counted(budgets, 'budget')}"
+def _owners(owners: Iterable[tuple[str, str]]) -> str:
+    return ", ".join(f"{dimension} {value}" for dimension, value in owners) or "everything that no other route matches"
 
 
-def _tell(ctx: typer.Context, file: Path, outcome: str, sentence: str, version: str, asked: int = 0) -> None:
-    document = {"file": str(file), "outcome": outcome, "version": version, "days_requested": asked}
-    result = Result(document, tuple(document), [tuple(document.values())], lambda screen: screen.line(sentence))
-    options_of(ctx).screen.emit(result)
+def _summary(document: PolicyDocument) -> str:
+    parts = [
+        counted(len(document.cost_categories), "cost category", "cost categories"),
+        counted(len(document.budgets), "budget"),
+    ]
+    users = {user for entry in document.slack_users for user in entry.users}
+    more = ((len(document.routes), "route"), (len(users), "Slack user"))
+    return ", ".join([*parts, *(counted(count, noun) for count, noun in more if count)])
+
+
+def _tell(
+    ctx: typer.Context,
+    file: Path,
+    outcome: str,
+    sentence: str,
+    version: str = "",
+    asked: int = 0,
+    changes: Mapping[str, Changes] | None = None,
+) -> None:
+    row = {"file": str(file), "outcome": outcome, "version": version, "days_requested": asked}
+    document = row | ({"changes": changes_document(changes)} if changes else {})
+
+    def render(screen: Screen) -> None:
+        screen.line(sentence)
+        for line in changes_lines(changes) if changes else ():
+            screen.line(line)
+
+    options_of(ctx).screen.emit(Result(document, tuple(row), [tuple(row.values())], render))

@@ -1,23 +1,24 @@
-"""`config plan`: what a policy document would move between owners, and which budgets it changes, before it is in force."""
+"""`config plan`: what a policy document would move between owners, and what of itself it changes, before it is in force."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from attribution.formats import counted, money, number, two_columns_adding_up
+from attribution.reporting.costs import METRIC_HELP, Metric
 from bedrock_costs.application import options_of
-from bedrock_costs.commands.report import METRIC_HELP, Metric
-from bedrock_costs.formats import counted, money, number, two_columns_adding_up
 from bedrock_costs.policy_file import read_policy_file
 from bedrock_costs.screen import Column, Grid, Result, Screen
 
 if TYPE_CHECKING:
     from attribution.policy_plans import Move
-    from bedrock_costs.planning import Plan, PlannedMove
+    from bedrock_costs.planning import Changes, Plan, PlannedMove
 
 HEADER = ("cost_category", "currency", "from", "to", "billed", "estimated", "charges", "days")
 NONE_IN_FORCE = "none"
@@ -33,7 +34,8 @@ def plan(
 
     Every day of the months that are open is allocated under the document in force and under this one, from the same bill and
     usage: what moves from one owner to another is listed for each cost category, billed and estimated apart. Closed months are
-    left alone.
+    left alone. What is added, changed, removed or stands in another order is named for every part of the document: budgets,
+    anomaly monitors, routes, Slack users and the rest.
 
     Example: bedrock-costs config plan policy.yaml
     """
@@ -80,9 +82,7 @@ def _result(made: Plan, file: Path, metric: str) -> Result:
         "metric": metric,
         "days": {"planned": len(made.open_days.days), "affected": len(made.affected)},
         "closed_periods": [str(period) for period in made.open_days.closed],
-        "cost_categories": made.cost_categories,
-        "shared_charges": made.shared_charges,
-        "budgets": made.budgets,
+        **changes_document(made.changes),
         "moves": moved,
     }
     rows = [tuple(row.values()) for row in moved]
@@ -93,12 +93,8 @@ def _render(made: Plan, file: Path, metric: str, screen: Screen) -> None:
     if made.version == made.against:
         screen.line(f"{file} is in force already, as version {made.version}: nothing changes.")
         return
-    for noun, changes in (
-        ("cost categories", made.cost_categories),
-        ("shared charges", made.shared_charges),
-        ("budgets", made.budgets),
-    ):
-        screen.line(f"{noun}: {_told(changes)}")
+    for line in changes_lines(made.changes):
+        screen.line(line)
     for category, currency in dict.fromkeys((move.category, move.currency) for move in sorted(made.moves)):
         _render_moves({m: p for m, p in made.moves.items() if (m.category, m.currency) == (category, currency)}, metric, screen)
     days = counted(len(made.affected), "day")
@@ -108,9 +104,24 @@ def _render(made: Plan, file: Path, metric: str, screen: Screen) -> None:
     screen.line(f"To put exactly this in force: bedrock-costs config apply {file} --against {made.against or NONE_IN_FORCE}")
 
 
-def _told(changes: Mapping[str, Sequence[str]]) -> str:
-    parts = [f"{how} {', '.join(names)}" for how, names in changes.items() if names]
-    return "; ".join(parts) or "unchanged"
+def changes_document(changes: Mapping[str, Changes]) -> dict[str, dict[str, list[str]]]:
+    """What becomes of each part of the document, for programs."""
+    return {part: {how: list(names) for how, names in asdict(changed).items()} for part, changed in changes.items()}
+
+
+def changes_lines(changes: Mapping[str, Changes]) -> list[str]:
+    """The same in words; parts that stay as they are are one line."""
+    lines = [f"{_noun(part)}: {_told(changed)}" for part, changed in changes.items() if changed]
+    unchanged = [_noun(part) for part, changed in changes.items() if not changed]
+    return [*lines, *([f"unchanged: {', '.join(unchanged)}"] if unchanged else [])]
+
+
+def _noun(part: str) -> str:
+    return "Slack users" if part == "slack_users" else part.replace("_", " ")
+
+
+def _told(changes: Changes) -> str:
+    return "; ".join(f"{how} {', '.join(names)}" for how, names in asdict(changes).items() if names)
 
 
 def _render_moves(found: Mapping[Move, PlannedMove], metric: str, screen: Screen) -> None:

@@ -2,97 +2,28 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import date, datetime
-from decimal import Decimal
+from collections.abc import Callable, Iterator, Sequence
+from datetime import date
 from typing import Annotated, Any
 
 import typer
 
-from attribution.charges import Basis
-from attribution.coverage import REMEDIES, Coverage, Gap, Measure, Place, verify_coverage, without_owners
-from attribution.days import DayPointer
-from attribution.errors import ConservationViolated
-from attribution.money import ZERO, add, subtract, total
+from attribution.coverage import REMEDIES, Gap
+from attribution.flows.serve_reports import report_coverage
+from attribution.formats import counted, money, number, percent_text, two_columns_adding_up
+from attribution.money import add, total
 from attribution.periods import BillingPeriod
+from attribution.reporting.costs import METRIC_HELP, Metric
+from attribution.reporting.coverage import BILLED, ESTIMATED, PLACES, CoverageReport, Section, answer_of, units_of
+from attribution.reporting.spans import chosen_span
 from bedrock_costs.application import options_of
-from bedrock_costs.commands.report import METRIC_HELP, Metric, damaged, defined_later, one_of
-from bedrock_costs.formats import counted, money, number, percent, percent_text, two_columns_adding_up
 from bedrock_costs.screen import Column, Grid, Result, Screen
-from bedrock_costs.spans import AsOf, Freshness, Span, parse_day, parse_period, read_pointers
-from bedrock_costs.stack import Stack, now
+from bedrock_costs.spans import AsOf, parse_day, parse_period
+from bedrock_costs.stack import now
 
-BILLED, ESTIMATED = "billed", "estimated"
-PLACES: Mapping[str, Callable[[Place], str]] = {
-    "account": lambda place: place.account_id,
-    "region": lambda place: place.region,
-    "model": lambda place: place.model,
-    "token_kind": lambda place: place.token_kind,
-}
-COSTS = ("cost", "allocated", "unallocated")
-UNITS = (
-    "billed_units", "counted_units", "counted_percent", "billed_cost", "estimated_cost", "estimate_percent", "requests",
-    "unmeasured_calls", "calls_without_log_record", "unpriced_units",
-)  # fmt: skip
 NO_VALUE = "(none)"
 _NEEDS_A_BILL = ("billed_units", "counted_percent", "billed_cost", "estimate_percent")
 _DISPENSABLE = {"requests": 1, "calls_without_log_record": 2, "unmeasured_calls": 3, "unpriced_units": 4}
-
-
-@dataclass(slots=True)
-class Row:
-    """One gap at one combination of the chosen dimensions."""
-
-    gap: Gap
-    values: tuple[str, ...]
-    cost: Decimal = ZERO
-    unallocated: Decimal = ZERO
-
-    @property
-    def allocated(self) -> Decimal:
-        return subtract(self.cost, self.unallocated)
-
-
-@dataclass(frozen=True, slots=True)
-class Section:
-    """The days of one basis in one currency: gaps, the worst first; units by the chosen dimensions; where each gap lies."""
-
-    currency: str
-    basis: str
-    rows: Sequence[Row]
-    units: Mapping[tuple[str, ...], tuple[Measure, Decimal]]
-    whereabouts: Mapping[Gap, Sequence[str]]
-
-    @property
-    def cost(self) -> Decimal:
-        return total(row.cost for row in self.rows)
-
-    @property
-    def unallocated(self) -> Decimal:
-        return total(row.unallocated for row in self.rows)
-
-    @property
-    def allocated(self) -> Decimal:
-        return subtract(self.cost, self.unallocated)
-
-    @property
-    def capture_percent(self) -> Decimal | None:
-        return percent(self.allocated, self.cost)
-
-
-@dataclass(frozen=True, slots=True)
-class Report:
-    """Coverage of a span."""
-
-    span: Span
-    category: str
-    metric: str
-    by: tuple[str, ...]
-    freshness: Freshness
-    sections: Sequence[Section]
-    notes: Sequence[str]
 
 
 def coverage(
@@ -127,141 +58,26 @@ def coverage(
     Example: bedrock-costs coverage --period 2026-10 --by account,region
     """
     options = options_of(ctx)
-    span = Span.chosen(period, first, last, now().date())
-    chosen = tuple(one_of(list(PLACES), name.strip(), "dimension of coverage", "--by") for name in by.split(",") if by)
-    options.screen.emit(result_of(make_report(options.stack, span, chosen, category, metric.value, as_of), units=units))
-
-
-def make_report(
-    stack: Stack,
-    span: Span,
-    by: tuple[str, ...] = (),
-    category: str | None = None,
-    metric: str = Metric.BILLED.value,
-    as_of: datetime | None = None,
-) -> Report:
-    """Read the coverage of the span's days, prove it against their totals, and add it up."""
-    categories = list(stack.policy().document().category_names())
-    chosen = one_of(categories, category, "cost category", "--category") if category else next(iter(categories), "")
-    days = stack.days()
-    pointers = read_pointers(days, span, as_of)
-    return Report(
-        span=span,
-        category=chosen,
-        metric=metric,
-        by=by,
-        freshness=Freshness.of(span, pointers, as_of),
-        sections=sections(pointers, days.coverage(pointers), by, chosen, metric),
-        notes=defined_later(pointers, chosen),
+    stack = options.stack
+    made = report_coverage(
+        chosen_span(period, first, last, now().date()),
+        days=stack.days(),
+        policy=stack.policy(),
+        by=[name.strip() for name in by.split(",") if by],
+        category=category,
+        metric=metric.value,
+        as_of=as_of,
+        asked=as_of,
     )
+    options.screen.emit(result_of(made, units=units))
 
 
-def sections(
-    pointers: Sequence[DayPointer],
-    covered: Mapping[date, Mapping[Place, Coverage]],
-    by: Sequence[str],
-    category: str,
-    metric: str,
-) -> list[Section]:
-    """Days by currency and basis. Those that were allocated before a cost category existed have no owner in it, in full."""
-    found: dict[tuple[str, str], list[tuple[Place, Coverage]]] = defaultdict(list)
-    for pointer in pointers:
-        of_day = covered[pointer.usage_date]
-        try:
-            verify_coverage(of_day, pointer.totals)
-        except ConservationViolated as error:
-            raise damaged(pointer) from error
-        basis = ESTIMATED if pointer.basis is Basis.ESTIMATED else BILLED
-        for place, one in of_day.items():
-            is_later = not pointer.is_summed_by(category)
-            found[place.currency, basis].append((place, without_owners(one, category) if is_later else one))
-    return [_section(*key, places, by, category, metric) for key, places in sorted(found.items())]
+def result_of(made: CoverageReport, *, units: bool) -> Result:
+    """Coverage in every form."""
+    return Result.of(answer_of(made, units=units), lambda screen: _render(made, screen, units=units))
 
 
-def _section(
-    currency: str, basis: str, places: Sequence[tuple[Place, Coverage]], by: Sequence[str], category: str, metric: str
-) -> Section:
-    rows: dict[tuple[Gap, tuple[str, ...]], Row] = {}
-    units: dict[tuple[str, ...], tuple[Measure, Decimal]] = {}
-    lie: dict[Gap, dict[str, Decimal]] = defaultdict(lambda: defaultdict(Decimal))
-    for place, one in places:
-        values = tuple(PLACES[name](place) for name in by)
-        measure, cost = units.get(values, (Measure(), ZERO))
-        is_metered = bool(one.measure.billed or one.measure.counted)
-        units[values] = (measure + one.measure, add(cost, getattr(one.usage_costs, metric)) if is_metered else cost)
-        for gap, part in one.parts.items():
-            row = rows.setdefault((gap, values), Row(gap, values))
-            without: Decimal = getattr(part.unallocated[category], metric) if category in part.unallocated else ZERO
-            row.cost = add(row.cost, getattr(part.costs, metric))
-            row.unallocated = add(row.unallocated, without)
-            name = f"{place.account_id} {place.region}".strip()
-            if without:
-                lie[gap][name] = add(lie[gap][name], without)
-    ordered = sorted(rows.values(), key=lambda r: (-abs(r.unallocated), r.gap is Gap.NONE, -abs(r.cost), r.gap, r.values))
-    whereabouts = {gap: sorted(amounts, key=lambda n: (-abs(amounts[n]), n)) for gap, amounts in lie.items()}
-    known = {values: found for values, found in sorted(units.items()) if found[0] != Measure()}
-    return Section(currency, basis, ordered, known, whereabouts)
-
-
-def result_of(made: Report, *, units: bool) -> Result:
-    """Coverage in every form. CSV holds the gaps or, where they were asked for, the units."""
-    header = ("basis", "currency", *made.by, *(UNITS if units else ("gap", *COSTS)))
-    flat: list[tuple[object, ...]] = []
-    for section in made.sections:
-        rows = _units(section) if units else _gaps(section)
-        flat += [(section.basis, section.currency, *values, *document.values()) for values, document in rows]
-    document = {
-        "span": {"from": made.span.first, "to": made.span.last},
-        "cost_category": made.category,
-        "metric": made.metric,
-        **made.freshness.document(),
-        "coverage": [_document(made, section) for section in made.sections],
-        "notes": made.notes,
-    }
-    return Result(document, header, flat, lambda screen: _render(made, screen, units=units))
-
-
-def _document(made: Report, section: Section) -> dict[str, Any]:
-    def with_values(rows: Iterator[tuple[tuple[str, ...], dict[str, Any]]]) -> list[dict[str, Any]]:
-        return [dict(zip(made.by, values, strict=True)) | document for values, document in rows]
-
-    gaps = [
-        document | {"remedy": REMEDIES[Gap(document["gap"])], "where": section.whereabouts.get(Gap(document["gap"]), [])}
-        for document in with_values(_gaps(section))
-    ]
-    return {
-        "basis": section.basis,
-        "currency": section.currency,
-        **{name: getattr(section, name) for name in (*COSTS, "capture_percent")},
-        "gaps": gaps,
-        "units": with_values(_units(section)),
-    }
-
-
-def _gaps(section: Section) -> Iterator[tuple[tuple[str, ...], dict[str, Any]]]:
-    for row in section.rows:
-        yield row.values, {"gap": row.gap.value, **{name: getattr(row, name) for name in COSTS}}
-
-
-def _units(section: Section) -> Iterator[tuple[tuple[str, ...], dict[str, Any]]]:
-    for values, (measure, cost) in section.units.items():
-        is_comparable = section.basis == BILLED and section.currency == "USD"
-        counts: tuple[object, ...] = (
-            measure.billed,
-            measure.counted,
-            percent(measure.counted, measure.billed),
-            cost if section.basis == BILLED else ZERO,
-            measure.estimated,
-            percent(measure.estimated, cost) if is_comparable else None,
-            measure.requests,
-            measure.unmeasured,
-            measure.observed_only,
-            measure.unpriced,
-        )
-        yield values, dict(zip(UNITS, counts, strict=True))
-
-
-def _render(made: Report, screen: Screen, *, units: bool) -> None:
+def _render(made: CoverageReport, screen: Screen, *, units: bool) -> None:
     for section in made.sections:
         of = f"{section.basis} days, {section.currency}"
         if units:
@@ -346,7 +162,7 @@ def units_grid(section: Section, by: Sequence[str], title: str) -> Grid:
     shown = [name for name in columns if section.basis == BILLED or name not in _NEEDS_A_BILL]
     cells = [
         (*((value or NO_VALUE for value in values) if by else ("all",)), *(columns[name][1](found[name]) for name in shown))
-        for values, found in _units(section)
+        for values, found in units_of(section)
     ]
     titles = [Column(name) for name in by or ("",)]
     titles += [Column(columns[name][0], is_number=True, dispensable=_DISPENSABLE.get(name, 0)) for name in shown]

@@ -10,13 +10,15 @@ import typer
 
 from attribution.charges import Costs
 from attribution.days import DayPointer
+from attribution.flows.serve_reports import read_pointers
+from attribution.formats import cents_adding_up, instant, money, number
 from attribution.money import ZERO, total
-from attribution.periods import BillingPeriod
+from attribution.periods import BillingPeriod, Span
+from attribution.reporting.costs import METRIC_HELP, Metric
+from attribution.reporting.spans import Freshness, chosen_span
 from bedrock_costs.application import options_of
-from bedrock_costs.commands.report import METRIC_HELP, Metric
-from bedrock_costs.formats import cents_adding_up, instant, money, number
 from bedrock_costs.screen import Column, Grid, Result, Screen
-from bedrock_costs.spans import AsOf, Freshness, Span, parse_day, parse_period, read_pointers
+from bedrock_costs.spans import AsOf, parse_day, parse_period
 from bedrock_costs.stack import now
 
 HEADER = ("usage_date", "basis", "currency", "cost", "charges", "version", "changed_at", "delivery")
@@ -45,7 +47,7 @@ def days(
     Example: bedrock-costs days --period 2026-10
     """
     options = options_of(ctx)
-    span = Span.chosen(period, first, last, now().date())
+    span = chosen_span(period, first, last, now().date())
     pointers = read_pointers(options.stack.days(), span, as_of)
     options.screen.emit(result_of(span, pointers, metric.value, as_of))
 

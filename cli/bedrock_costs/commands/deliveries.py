@@ -10,10 +10,10 @@ import typer
 from attribution.adjustments import Adjustment
 from attribution.charges import Costs, sum_costs
 from attribution.deliveries import DeliveryRecord
+from attribution.formats import counted, instant, money, number
 from attribution.periods import BillingPeriod
 from bedrock_costs.application import options_of
 from bedrock_costs.failures import ExitCode, Failure
-from bedrock_costs.formats import counted, instant, money, number
 from bedrock_costs.screen import Column, Grid, Result, Screen
 from bedrock_costs.spans import parse_period
 from bedrock_costs.stack import now

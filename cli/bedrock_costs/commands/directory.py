@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from attribution.canonical import pairs
+from attribution.formats import clean, counted, instant
 from attribution.tag_history import STATED, SYNC, Attributes, History, Identity, Interval, identity_of, intervals
 from bedrock_costs.application import options_of
 from bedrock_costs.failures import ExitCode, Failure
-from bedrock_costs.formats import clean, counted, instant
 from bedrock_costs.screen import Column, Grid, Result, Screen, fields_grid
 from bedrock_costs.spans import parse_day
 from bedrock_costs.stack import now

@@ -15,11 +15,11 @@ import typer
 from attribution.calibration import Calibration, Place
 from attribution.canonical import number_text
 from attribution.charges import COST_METRICS
+from attribution.formats import clean, counted
 from attribution.models import CATALOGUE, model_of_name, model_reference
 from attribution.prices import ANY_REGION, OfferReading, Price, PriceList, PriceOrigin, PublishedOffer, contradictions
 from bedrock_costs.application import Options, options_of
 from bedrock_costs.failures import ExitCode, Failure
-from bedrock_costs.formats import clean, counted
 from bedrock_costs.screen import Column, Grid, Result, Screen
 from bedrock_costs.stack import Stack, now
 

@@ -8,8 +8,8 @@ from typing import Annotated, Any
 
 import typer
 
+from attribution.formats import counted
 from bedrock_costs.application import options_of
-from bedrock_costs.formats import counted
 from bedrock_costs.screen import Column, Grid, Result, Screen
 from bedrock_costs.stack import Stack
 

@@ -10,15 +10,16 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
+from attribution.formats import counted, number
 from attribution.money import ZERO, total
 from attribution.periods import BillingPeriod
 from attribution.recounts import Comparison
+from attribution.reporting.spans import chosen_span
 from attribution.usage import Counters, UsageKey
 from bedrock_costs.application import options_of
 from bedrock_costs.failures import ExitCode, Failure
-from bedrock_costs.formats import counted, number
 from bedrock_costs.screen import Column, Grid, Result, Screen
-from bedrock_costs.spans import Span, parse_day, parse_period
+from bedrock_costs.spans import parse_day, parse_period
 from bedrock_costs.stack import Stack, now
 
 if TYPE_CHECKING:
@@ -83,7 +84,7 @@ def recount(
 def _days(period: BillingPeriod | None, first: date | None, last: date | None, kept_days: int, today: date) -> Sequence[date]:
     if period is None and first is None and last is None:
         first, last = today - timedelta(days=kept_days), today
-    span = Span.chosen(period, first, last, today)
+    span = chosen_span(period, first, last, today)
     return [span.first + timedelta(days=n) for n in range(span.day_count) if span.first + timedelta(days=n) <= today]
 
 

@@ -9,10 +9,10 @@ from typing import Annotated
 
 import typer
 
+from attribution.formats import counted
 from attribution.periods import BillingPeriod
 from bedrock_costs.application import Options, options_of
 from bedrock_costs.failures import ExitCode, Failure
-from bedrock_costs.formats import counted
 from bedrock_costs.log_events import read_log_events, record_log_events
 from bedrock_costs.replaying import ObjectInS3, account_of, announcement, listed, read_event_files, require_read, send
 from bedrock_costs.screen import Result, Screen

@@ -12,16 +12,18 @@ import typer
 from attribution.charges import Basis
 from attribution.days import UNALLOCATED, DayPointer
 from attribution.deliveries import DeliveryRecord
+from attribution.errors import NotInLedger
+from attribution.flows.serve_reports import day_sums, read_pointers
+from attribution.formats import instant, money, percent, percent_text
 from attribution.money import ZERO, add, subtract
-from attribution.periods import BillingPeriod
+from attribution.periods import BillingPeriod, Span
+from attribution.reporting.spans import Freshness
 from bedrock_costs.application import options_of
 from bedrock_costs.commands.deliveries import written_at
 from bedrock_costs.commands.quarantine import notice_times
-from bedrock_costs.commands.report import day_sums
-from bedrock_costs.failures import Failure, is_denied
-from bedrock_costs.formats import instant, money, percent, percent_text
+from bedrock_costs.failures import is_denied
 from bedrock_costs.screen import Column, Grid, Result, Screen, fields_grid
-from bedrock_costs.spans import Freshness, Span, parse_period, read_pointers
+from bedrock_costs.spans import parse_period
 from bedrock_costs.stack import Stack, now
 
 HEADER = ("name", "value")
@@ -55,7 +57,7 @@ def read_status(stack: Stack, period: BillingPeriod, today: date) -> dict[str, A
     span = Span(period.first_day, min(period.last_day, max(today, period.first_day)))
     try:
         pointers = read_pointers(stack.days(), span)
-    except Failure:
+    except NotInLedger:
         pointers = []
     newest = _newest(stack, period)
     return {

@@ -2,9 +2,11 @@
 
 ALERT#<budget>#<period>   alert       one alert
 DIGEST#<route>            <name>      one digest
+DIGEST#<route>            fault#<name> why a digest could not be made
 CHANNEL#<secret>#<id>     traffic     when a channel may be sent to again
 
-Whatever somebody has to look at at some time has the attributes `due` and `due_at`, and so is in the index `due`.
+Whatever somebody has to look at at some time has the attributes `due` and `due_at`, and so is in the index `due`; so has an
+open alert that nobody has to look at, for those who list them.
 """
 
 from __future__ import annotations
@@ -20,13 +22,15 @@ from pydantic import TypeAdapter
 
 from adapters.dynamodb import Item, Table, from_wire, to_wire
 from attribution.alerts import Alert, AlertKey, DeliveryStatus
-from attribution.digests import Digest, DigestKey
+from attribution.digests import Digest, DigestFault, DigestKey
 from attribution.errors import LedgerConflict
 from attribution.routes import Traffic
 
 _ALERT, _DIGEST, _CHANNEL = "ALERT#", "DIGEST#", "CHANNEL#"
 _ALERT_SK, _TRAFFIC_SK = "alert", "traffic"
+_FAULT = "fault#"
 _TRAFFIC_LIVES = timedelta(days=2)
+_FAULT_LIVES = timedelta(days=7)
 _DUE_MAX = 1000
 _BY_VERSION = "version = :version"
 _ABSENT = "attribute_not_exists(pk)"
@@ -68,6 +72,20 @@ class DynamoOutbox:
     def add_digest(self, digest: Digest) -> bool:
         """Store a digest unless there is one of its key; returns whether it is new."""
         return self._replace(digest, None) is not None
+
+    def faults(self, route: str) -> Sequence[DigestFault]:
+        """The digests of a route that could not be made in the last days, by name."""
+        items = self._table.query(f"{_DIGEST}{route}", _FAULT)
+        return [_codec(DigestFault).validate_python(item["fault"]) for item in items]
+
+    def put_fault(self, fault: DigestFault) -> None:
+        """Keep why a digest could not be made, in place of why it could not before."""
+        item = _fault_key(fault.key) | {"fault": _plain(fault), "expires_at": self._expires_in(_FAULT_LIVES)}
+        self._table.batch_put([item])
+
+    def forget_fault(self, key: DigestKey) -> None:
+        """It was made."""
+        self._table.delete(**_fault_key(key))
 
     def find(self, key: AlertKey | DigestKey) -> Alert | Digest | None:
         """An alert or a digest as it is now."""
@@ -114,7 +132,7 @@ class DynamoOutbox:
         return self._listed("due = :due AND due_at <= :now", {":due": "due", ":now": _instant(now)}, _DUE_MAX)
 
     def open(self) -> Sequence[AlertKey | DigestKey]:
-        """What is not over: alerts of periods that have not ended, and whatever waits."""
+        """What is not over: alerts of periods that have not ended and of anomalies that are open, and whatever waits."""
         return self._listed("due = :due", {":due": "due"})
 
     def _listed(self, condition: str, values: dict[str, Any], most: int | None = None) -> Sequence[AlertKey | DigestKey]:
@@ -149,9 +167,14 @@ class DynamoOutbox:
 
     def _item(self, notice: Alert | Digest) -> Item:
         due_at = notice.due_at if isinstance(notice, Alert) else notice.delivery.wait_until
-        if notice.delivery.status in (DeliveryStatus.PENDING, DeliveryStatus.CLAIMED) and due_at is None:
+        is_open = notice.delivery.status in (DeliveryStatus.PENDING, DeliveryStatus.CLAIMED)
+        if is_open and notice.delivery.wait_until is None:
             # Should the stream's record be lost, it is found a while later.
-            due_at = self._clock() + timedelta(minutes=15)
+            soon = self._clock() + timedelta(minutes=15)
+            due_at = min(due_at or soon, soon)
+        if due_at is None and isinstance(notice, Alert) and notice.is_open:
+            # The alert of an anomaly or an alarm. It is listed until it is over, and not looked at before it would expire.
+            due_at = self._clock() + self._retention
         item: Item = _key(notice.key) | {
             "version": notice.version,
             "delivery_status": notice.delivery.status.value,
@@ -167,7 +190,7 @@ class DynamoOutbox:
         return Decimal(int((self._clock() + span).timestamp()))
 
 
-def _plain(value: Alert | Digest | Traffic) -> Any:
+def _plain(value: Alert | Digest | DigestFault | Traffic) -> Any:
     """A value as DynamoDB keeps it: amounts and times as text, so that they stay exact. The version is the item's own."""
     kind: Any = type(value)
     return _codec(kind).dump_python(value, mode="json", exclude={"version"})
@@ -188,6 +211,10 @@ def _key(key: AlertKey | DigestKey) -> dict[str, str]:
     if isinstance(key, AlertKey):
         return {"pk": f"{_ALERT}{key}", "sk": _ALERT_SK}
     return {"pk": f"{_DIGEST}{key.route}", "sk": key.name}
+
+
+def _fault_key(key: DigestKey) -> dict[str, str]:
+    return {"pk": f"{_DIGEST}{key.route}", "sk": f"{_FAULT}{key.name}"}
 
 
 def _key_of(item: Mapping[str, Any]) -> AlertKey | DigestKey:

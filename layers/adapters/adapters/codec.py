@@ -13,7 +13,7 @@ from sys import intern
 from typing import Any
 
 from attribution.adjustments import Adjustment, Change, Differences
-from attribution.canonical import canonical_json, number_text
+from attribution.canonical import canonical_json, number_text, pairs
 from attribution.charges import (
     COST_METRICS,
     AllocatedCharge,
@@ -30,6 +30,7 @@ from attribution.coverage import Coverage, Gap, Measure, Part, Place
 from attribution.days import Sum
 from attribution.meters import Meter, Routing, Tier, TokenKind
 from attribution.periods import BillingPeriod
+from attribution.usage import Pairs
 
 Json = dict[str, Any]
 # ASCII, so that the length of a line is the number of its bytes.
@@ -64,6 +65,17 @@ def _meter_to_json(meter: Meter) -> list[str]:
 @lru_cache(maxsize=4096)
 def _meter(model: str, token_kind: str, tier: str, routing: str) -> Meter:
     return Meter(model, TokenKind(token_kind), Tier(tier), Routing(routing))
+
+
+@lru_cache(maxsize=64)
+def _date(text: str) -> date:
+    return date.fromisoformat(text)
+
+
+@lru_cache(maxsize=65_536)
+def shared_pairs(found: Pairs) -> Pairs:
+    """Equal pairs as one object: a day has a million charges and counters, and some thousand different tags and metadata."""
+    return tuple((intern(name), intern(value)) for name, value in found)
 
 
 _ORIGIN_TEXT = (
@@ -102,9 +114,9 @@ def origin_from_json(stored: Json) -> OriginCharge:
     return OriginCharge(
         # A day has a million charges and some thousand different texts.
         **{name: intern(stored[name]) for name in _ORIGIN_TEXT},
-        usage_date=date.fromisoformat(stored["usage_date"]),
+        usage_date=_date(stored["usage_date"]),
         meter=_meter(*stored["meter"]),
-        tags=tuple((intern(name), intern(value)) for name, value in sorted(stored["tags"].items())),
+        tags=shared_pairs(pairs(stored["tags"])),
         quantity=Decimal(stored["quantity"]),
         units=Decimal(stored["units"]) if stored["units"] is not None else None,
         costs=costs_from_json(stored["costs"]),

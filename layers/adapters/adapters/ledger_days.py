@@ -20,7 +20,6 @@ from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
-from operator import attrgetter
 from typing import Any
 
 from adapters.codec import (
@@ -50,8 +49,8 @@ from attribution.periods import BillingPeriod
 _GENERATION = "GENERATION"
 # Of a version that has an expiry: its parts have theirs, too.
 _IS_DONE = "are_parts_expiring"
-# Who, then what: a rule for an account or a principal, and usage of one, change charges that lie together.
-_ORDER = attrgetter("account_id", "iam_principal", "meter.model", "meter.token_kind", "origin", "inference_profile")
+# How many amounts are read before they are added up.
+_ADDED_AT_ONCE = 1000
 # A superseded estimate was true for minutes; a superseded bill is history that people ask for.
 _SUPERSEDED_ESTIMATE_TTL = timedelta(days=2)
 
@@ -170,6 +169,8 @@ class DynamoLedgerDays:
         for row in self._parts.rows(day.usage_date, roots[CHARGES_ROOT]):
             currency, costs = amounts_of_row(row)
             amounts[currency].append(costs)
+            if len(amounts[currency]) > _ADDED_AT_ONCE:
+                amounts[currency] = [sum_costs(amounts[currency])]
             count += 1
         totals = {currency: sum_costs(costs) for currency, costs in sorted(amounts.items())}
         if totals != dict(day.totals) or count != len(day.charges):
@@ -425,7 +426,7 @@ class DynamoLedgerDays:
 
 
 def _charge_rows(charges: Iterable[AllocatedCharge]) -> Iterator[Row]:
-    for charge in sorted(charges, key=_ORDER):
+    for charge in charges:
         yield Row(allocated_to_row(charge), f"{charge.origin}{charge.iam_principal}{charge.inference_profile}")
 
 

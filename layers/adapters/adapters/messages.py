@@ -1,4 +1,4 @@
-"""SQS batches: messages one by one or together, failures returned alone, broken input quarantined instead of retried."""
+"""SQS batches: messages one by one, together or as a signal. Failures return alone; broken input is quarantined instead."""
 
 from __future__ import annotations
 
@@ -78,6 +78,18 @@ def process_together(
     for name, reason in failed.items():
         _bring_back(records[name], reason, redelivery)
     return {"batchItemFailures": [{"itemIdentifier": records[name].message_id} for name in failed]}
+
+
+def process_signals(event: dict[str, Any], act: Callable[[], None], redelivery: Redelivery) -> dict[str, list[dict[str, str]]]:
+    """Act once for messages that say no more than that it is time; a failure returns them."""
+    records = list(SQSEvent(event).records)
+    try:
+        act()
+    except Exception as error:
+        for record in records:
+            _bring_back(record, error, redelivery)
+        return {"batchItemFailures": [{"itemIdentifier": record.message_id} for record in records]}
+    return {"batchItemFailures": []}
 
 
 def _bring_back(record: SQSRecord, error: Exception, redelivery: Redelivery) -> None:

@@ -415,6 +415,10 @@ class DynamoPolicy:
         self._table.transact([{"Put": put}, {"Put": kept}], conflict)
         return version
 
+    def category_names(self) -> Sequence[str]:
+        """The names of the cost categories, in the document's order."""
+        return self.document().category_names()
+
     def rules(self, on: date) -> Rules:
         """The rules by which the charges of a day are allocated."""
         return self.document().rules(on)

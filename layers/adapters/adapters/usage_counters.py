@@ -12,17 +12,21 @@ from decimal import Decimal
 from sys import intern
 from typing import Any
 
+from adapters.codec import shared_pairs
 from adapters.dynamodb import Item, Table, integer, to_wire
 from attribution.canonical import pairs
 from attribution.meters import Routing, Tier, TokenKind
 from attribution.recounts import Difference
-from attribution.usage import Counters, Usage, UsageKey
+from attribution.usage import Counters, Usage, UsageKey, in_order
 
 # One partition takes 1,000 write units a second; a day's counters are spread over this many. Fixed: readers read all of them.
 SHARDS = 8
 _GUARDRAIL = "g_"
 # DynamoDB takes 100 actions in one transaction; one of them records the correction.
 _CORRECTED_AT_ONCE = 99
+_UNITS, _ESTIMATED, _UNPRICED = ([(kind, f"{prefix}_{kind.value}") for kind in TokenKind] for prefix in "uen")
+# Most counters have nothing unpriced and no guardrail's units: one mapping, which nothing changes, for all of them.
+_NOTHING: Mapping[Any, Any] = {}
 _COUNTS = ("requests", "errors", "unmeasured", "observed_only", "provisional", "unlogged")
 
 
@@ -105,7 +109,7 @@ class DynamoUsageCounters:
     def usage_of(self, usage_date: date) -> Sequence[Usage]:
         """Every counter of a day, in one order."""
         items = (i for shard in range(SHARDS) for i in self._table.query(f"USAGE#{usage_date.isoformat()}#{shard}"))
-        return sorted((_usage(usage_date, item) for item in items), key=lambda u: u.key)
+        return in_order(_usage(usage_date, item) for item in items)
 
 
 def _corrections_pk(usage_date: date) -> str:
@@ -153,9 +157,6 @@ def counter_item(usage: Usage) -> Item:
 
 
 def _usage(usage_date: date, item: Item) -> Usage:
-    def by_kind(prefix: str) -> dict[TokenKind, Decimal]:
-        return {k: item[f"{prefix}_{k.value}"] for k in TokenKind if item.get(f"{prefix}_{k.value}")}
-
     key = UsageKey(
         usage_date=usage_date,
         # A day has half a million counters and some thousand different texts.
@@ -165,25 +166,21 @@ def _usage(usage_date: date, item: Item) -> Usage:
         routing=Routing(item["routing"]),
         tier=Tier(item["tier"]),
         iam_principal=intern(item["iam_principal"]),
-        inference_profile=item["inference_profile"],
-        request_metadata=pairs(item["request_metadata"]),
-        session_tags=pairs(item["session_tags"]),
-        source_identity=item["source_identity"],
-        project=item["project"],
-        lambda_function=item["lambda_function"],
+        inference_profile=intern(item["inference_profile"]),
+        request_metadata=shared_pairs(pairs(item["request_metadata"])),
+        session_tags=shared_pairs(pairs(item["session_tags"])),
+        source_identity=intern(item["source_identity"]),
+        project=intern(item["project"]),
+        lambda_function=intern(item["lambda_function"]),
     )
+    guardrail_units = {n.removeprefix(_GUARDRAIL): int(item[n]) for n in sorted(item) if n.startswith(_GUARDRAIL)}
     return Usage(
         key,
         Counters(
-            requests=integer(item.get("requests")),
-            errors=integer(item.get("errors")),
-            unmeasured=integer(item.get("unmeasured")),
-            observed_only=integer(item.get("observed_only")),
-            provisional=integer(item.get("provisional")),
-            unlogged=integer(item.get("unlogged")),
-            units={k: int(n) for k, n in by_kind("u").items()},
-            estimated=by_kind("e"),
-            unpriced={k: int(n) for k, n in by_kind("n").items()},
-            guardrail_units={n.removeprefix(_GUARDRAIL): int(item[n]) for n in sorted(item) if n.startswith(_GUARDRAIL)},
+            **{name: integer(item.get(name)) for name in _COUNTS},
+            units={kind: int(item[name]) for kind, name in _UNITS if item.get(name)} or _NOTHING,
+            estimated={kind: item[name] for kind, name in _ESTIMATED if item.get(name)} or _NOTHING,
+            unpriced={kind: int(item[name]) for kind, name in _UNPRICED if item.get(name)} or _NOTHING,
+            guardrail_units=guardrail_units or _NOTHING,
         ),
     )

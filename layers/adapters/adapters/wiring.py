@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
-from functools import cache
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
 import boto3
@@ -27,6 +27,7 @@ from adapters.settings import (
     ReadDataFile,
     ReconcileDeliveries,
     RecordApiCalls,
+    RelayAlarms,
     RepriceInvocations,
     RollUpUsage,
     SyncDirectory,
@@ -113,7 +114,7 @@ def quarantine(settings: WorkBucket) -> S3Quarantine:
     return S3Quarantine(client("s3"), settings.work_bucket, clock)
 
 
-def origin_charges(settings: AllocateCharges | SyncDirectory) -> S3OriginCharges:
+def origin_charges(settings: WorkBucket) -> S3OriginCharges:
     from adapters.work_bucket import S3OriginCharges
 
     return S3OriginCharges(client("s3"), settings.work_bucket)
@@ -261,31 +262,31 @@ def announcements() -> EventBridgeAnnouncements:
     return EventBridgeAnnouncements(client("events"))
 
 
-def outbox(settings: Alerts) -> DynamoOutbox:
+def outbox(settings: Alerts | RelayAlarms) -> DynamoOutbox:
     from adapters.alerts import DynamoOutbox
 
     return DynamoOutbox(Table(client("dynamodb"), settings.alerts_table), settings.ledger_retention_days, clock)
 
 
-def secret(name: str) -> str:
-    """The value of a secret, remembered for five minutes."""
+def secret(name: str, *, is_fresh: bool = False) -> str:
+    """The value of a secret, remembered for five minutes unless it has to be fresh."""
     from aws_lambda_powertools.utilities import parameters
     from aws_lambda_powertools.utilities.parameters.exceptions import GetParameterError
 
     from adapters.channels.slack import SecretUnavailable
 
     try:
-        return str(parameters.get_secret(name, max_age=300))
+        return str(parameters.get_secret(name, max_age=300, force_fetch=is_fresh))
     except GetParameterError as error:
         raise SecretUnavailable(f"the secret of Slack cannot be read: {type(error.__cause__ or error).__name__}") from error
 
 
-def slack_channels(settings: DeliverAlerts) -> SlackChannels:
+def slack_channels(settings: DeliverAlerts, *, is_fresh: bool = False) -> SlackChannels:
     """Slack behind the routes' secrets, which are read when the first message is posted; mail behind them."""
     from adapters.channels.mail import SnsMail
     from adapters.channels.routed import SlackChannels
 
-    return SlackChannels(settings, secret, SnsMail(client("sns"), settings.alert_topic_arn))
+    return SlackChannels(settings, partial(secret, is_fresh=is_fresh), SnsMail(client("sns"), settings.alert_topic_arn))
 
 
 def signing_secrets(settings: AnswerSlack) -> Callable[[], Sequence[str]]:

@@ -9,33 +9,49 @@ is handed out.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
-from operator import attrgetter
+from operator import attrgetter, itemgetter
+from typing import NamedTuple
 
 from attribution.calibration import NO_PRICING, Pricing
 from attribution.charges import AllocatedCharge, CategoryValue, Costs, OriginCharge, PriceBasis, sum_costs
 from attribution.cost_categories import NO_EVIDENCE, aws_tags
 from attribution.day_directory import NO_DIRECTORY, DayDirectory
 from attribution.errors import ConservationViolated
-from attribution.expressions import Subject
+from attribution.expressions import Dimension, Source, Subject
 from attribution.meters import TokenKind
-from attribution.money import ZERO, split, total
+from attribution.money import ZERO, Weights
 from attribution.rules import IncompleteLogging, Rules
 from attribution.shared_charges import split_shared
-from attribution.usage import Usage, UsageKey
+from attribution.usage import Usage, UsageKey, in_order
 from attribution.usage_index import UsageIndex, is_capacity, is_logged
 
 USAGE_NOT_LOGGED = "usage not logged"
 IDLE_CAPACITY = "idle capacity"
 NOT_USED = f"{IDLE_CAPACITY}: no logged request used it"
 SPREAD = "usage not logged, spread over what was logged"
-# All by which shares of one charge can differ, and charges of one day.
-_told_apart = attrgetter("iam_principal", "inference_profile", "feature", "is_measured", "categories")
+# Who, then what: a rule for an account or a principal, and usage of one, change charges that lie together.
 _order = attrgetter("account_id", "iam_principal", "meter.model", "meter.token_kind", "origin", "inference_profile")
 # An estimate does not know the product code that the bill will have; AWS sells most models under this one.
 _ESTIMATED_SERVICE = "AmazonBedrock"
+# What of a charge may decide its owners: this, and of the rest what rules look at.
+_ALWAYS_SEEN = ("account_id", "iam_principal", "resource_id", "tags", "line_item_type")
+_SEEN_BY_DIMENSION = {
+    Dimension.REGION: ("region",),
+    Dimension.SERVICE_CODE: ("product_code",),
+    Dimension.USAGE_TYPE: ("usage_type",),
+    Dimension.OPERATION: ("operation",),
+    Dimension.FEATURE: ("feature", "meter.token_kind"),
+    Dimension.MODEL: ("meter.model",),
+    Dimension.TOKEN_KIND: ("meter.token_kind",),
+    Dimension.TIER: ("meter.tier",),
+    Dimension.ROUTING: ("meter.routing",),
+}
+
+Owners = tuple[CategoryValue, ...]
+"""The value of every cost category for one share."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,47 +66,112 @@ class Share:
     charge: AllocatedCharge
 
 
-def shares(charge: OriginCharge, usage: UsageIndex, rules: Rules, directory: DayDirectory = NO_DIRECTORY) -> Iterator[Share]:
-    """The shares of one origin charge, with their owners before shared cost is split.
+class _Portion(NamedTuple):
+    """A share before it has amounts."""
 
-    They sum to it in every cost metric and in units. Several may have one owner.
-    """
-    origin, tags = charge.digest(), aws_tags(charge.tags)
-    behind = usage.behind(charge)
-    if not behind:
-        owners = rules.decide(_subject(charge, None, tags, rules, directory), _reason(charge), is_shared=False)
-        yield Share(None, None, _allocated(charge, origin, owners, None, charge.units, 0, charge.costs))
-        return
+    usage: Usage | None
+    weight: Decimal | int | None
+    requests: int
+    owners: Owners
 
-    unused = usage.unused(charge, behind)
-    is_spread = unused > 0 and not is_capacity(charge) and rules.incomplete_logging is IncompleteLogging.SPREAD
-    rest = [unused] if unused > 0 and not is_spread else []
-    weights = [*(b.units for b in behind), *rest]
-    costs = charge.costs.split(weights)
-    units = split(charge.units, weights) if charge.units is not None else [None] * len(weights)
-    for used, weight, cost, quantity in zip([*behind, None], weights, costs, units, strict=False):
-        item = used.usage if used else None
+
+class Allocation:
+    """Finds the owners of origin charges, before shared cost is split: of those it was made of."""
+
+    def __init__(
+        self, charges: Iterable[OriginCharge], usage: Iterable[Usage], rules: Rules, directory: DayDirectory = NO_DIRECTORY
+    ) -> None:
+        self._index = UsageIndex(usage, charges)
+        self._rules = rules
+        self._directory = directory
+        # Charges differ in much that no rule looks at: each case is decided once, and equal owners are one object.
+        self._case = attrgetter(*_ALWAYS_SEEN, *_seen_by(rules))
+        self._decided: dict[tuple[object, ...], dict[tuple[object, ...], Owners]] = defaultdict(dict)
+        self._equal: dict[Owners, Owners] = {}
+
+    def shares(self, charge: OriginCharge) -> Iterator[Share]:
+        """The shares of one origin charge.
+
+        They sum to it in every cost metric and in units. Several may have one owner.
+        """
+        portions = self._portions(charge)
+        for portion, part in zip(portions, _parts(charge, portions, range(len(portions))), strict=True):
+            yield Share(portion.usage, None if portion.weight is None else Decimal(portion.weight), part)
+
+    def allocate(self, charge: OriginCharge) -> list[AllocatedCharge]:
+        """The shares of one origin charge, those of one owner and evidence as one."""
+        portions, profile = self._portions(charge), _profile(charge, None)
+        places: dict[object, int] = {}
+        together = [places.setdefault(_told_apart(portion, profile), len(places)) for portion in portions]
+        return _parts(charge, portions, together)
+
+    def _portions(self, charge: OriginCharge) -> list[_Portion]:
+        decided = self._decided[self._case(charge)]
+        behind, unused = self._index.behind(charge)
+        if not behind:
+            return [_Portion(None, None, 0, self._owners(decided, charge, None, is_shared=False))]
+        is_spread = unused > 0 and not is_capacity(charge) and self._rules.incomplete_logging is IncompleteLogging.SPREAD
+        is_left = unused > 0 and not is_spread
+        is_shared = len(behind) > 1 or is_left or is_spread
+        portions = [
+            _Portion(item, units, requests, self._owners(decided, charge, item, is_shared=is_shared, is_spread=is_spread))
+            for item, units, requests in behind
+        ]
+        if is_left:
+            portions.append(_Portion(None, unused, 0, self._owners(decided, charge, None, is_shared=is_shared)))
+        return portions
+
+    def _owners(
+        self,
+        decided: dict[tuple[object, ...], Owners],
+        charge: OriginCharge,
+        item: Usage | None,
+        *,
+        is_shared: bool,
+        is_spread: bool = False,
+    ) -> Owners:
         reason = NO_EVIDENCE if item else _reason(charge)
-        subject = _subject(charge, item, tags, rules, directory)
-        owners = rules.decide(subject, reason, is_shared=len(weights) > 1 or is_spread)
-        if is_spread:
-            owners = tuple(replace(owner, reason=SPREAD) if owner.value else owner for owner in owners)
-        yield Share(item, weight, _allocated(charge, origin, owners, item, quantity, used.requests if used else 0, cost))
+        seen = (id(item), reason, is_shared, is_spread)
+        owners = decided.get(seen)
+        if owners is None:
+            owners = self._rules.decide(_subject(charge, item, self._rules, self._directory), reason, is_shared=is_shared)
+            if is_spread:
+                owners = tuple(replace(owner, reason=SPREAD) if owner.value else owner for owner in owners)
+            owners = decided[seen] = self._equal.setdefault(owners, owners)
+        return owners
 
 
-def allocate(
-    charge: OriginCharge, usage: UsageIndex, rules: Rules, directory: DayDirectory = NO_DIRECTORY
-) -> list[AllocatedCharge]:
-    """Find owners for one origin charge, before shared cost is split: its shares, those of one owner and evidence as one."""
-    alike: dict[tuple[object, ...], list[AllocatedCharge]] = defaultdict(list)
-    for share in shares(charge, usage, rules, directory):
-        alike[_told_apart(share.charge)].append(share.charge)
-    return [_merged(found) for found in alike.values()]
+def _seen_by(rules: Rules) -> list[str]:
+    asked = {key for source, key in rules.asked() if source is Source.DIMENSIONS}
+    # A rule without a key looks at all that there is.
+    return [name for dimension, names in _SEEN_BY_DIMENSION.items() if asked & {dimension, ""} for name in names]
 
 
-def _subject(
-    charge: OriginCharge, item: Usage | None, tags: Mapping[str, str], rules: Rules, directory: DayDirectory
-) -> Subject:
+def _told_apart(portion: _Portion, profile: str) -> object:
+    """All by which shares of one charge of a profile (or of none) can differ. Equal owners are one object."""
+    if portion.usage is None:
+        return None
+    key = portion.usage.key
+    return key.iam_principal, key.inference_profile or profile, id(portion.owners)
+
+
+def _parts(charge: OriginCharge, portions: Sequence[_Portion], together: Sequence[int]) -> list[AllocatedCharge]:
+    """The parts of one charge: portions with one number in `together` (0, 1, ...) are one."""
+    firsts: dict[int, _Portion] = {}
+    requests: dict[int, int] = {}
+    for place, portion in zip(together, portions, strict=True):
+        firsts.setdefault(place, portion)
+        requests[place] = requests.get(place, 0) + portion.requests
+    costs, units = [charge.costs], [charge.units]
+    if len(firsts) > 1:
+        weights = Weights([portion.weight for portion in portions if portion.weight is not None], together)
+        costs = charge.costs.split(weights)
+        units = [*weights.split(charge.units)] if charge.units is not None else [None] * len(firsts)
+    origin = charge.digest()
+    return [_allocated(charge, origin, first, requests[place], costs[place], units[place]) for place, first in firsts.items()]
+
+
+def _subject(charge: OriginCharge, item: Usage | None, rules: Rules, directory: DayDirectory) -> Subject:
     """A share of a charge as rules see it: what the bill says, what the usage behind it says, and what the directory adds."""
     meter = charge.meter
     subject = Subject(
@@ -114,7 +195,7 @@ def _subject(
         _add_usage(subject, item.key)
     resources = (charge.resource_id, subject.inference_profile, subject.project)
     added = directory.added_tags(subject.iam_principal, resources, charge.account_id, subject.session_tags)
-    subject.tags = {**added, **tags}
+    subject.tags = {**added, **aws_tags(charge.tags)}
     return subject
 
 
@@ -174,14 +255,9 @@ def _reason(charge: OriginCharge) -> str:
 
 
 def _allocated(
-    charge: OriginCharge,
-    origin: str,
-    owners: tuple[CategoryValue, ...],
-    item: Usage | None,
-    units: Decimal | None,
-    requests: int,
-    costs: Costs,
+    charge: OriginCharge, origin: str, portion: _Portion, requests: int, costs: Costs, units: Decimal | None
 ) -> AllocatedCharge:
+    item = portion.usage
     return AllocatedCharge(
         origin=origin,
         usage_date=charge.usage_date,
@@ -193,7 +269,7 @@ def _allocated(
         meter=charge.meter,
         iam_principal=charge.iam_principal or (item.key.iam_principal if item else ""),
         inference_profile=_profile(charge, item),
-        categories=owners,
+        categories=portion.owners,
         currency=charge.currency,
         units=units,
         requests=requests,
@@ -202,34 +278,40 @@ def _allocated(
     )
 
 
-def _merged(alike: Sequence[AllocatedCharge]) -> AllocatedCharge:
-    first = alike[0]
-    if len(alike) == 1:
-        return first
-    units = total(c.units for c in alike if c.units is not None) if first.units is not None else None
-    return replace(first, units=units, requests=sum(c.requests for c in alike), costs=sum_costs(c.costs for c in alike))
-
-
 def allocate_day(
     charges: Sequence[OriginCharge], usage: Sequence[Usage], rules: Rules, directory: DayDirectory = NO_DIRECTORY
 ) -> list[AllocatedCharge]:
     """Allocate every origin charge of a day, in one order, and prove that nothing was lost or made."""
-    index = UsageIndex(usage, charges)
-    owned = [share for charge in charges for share in allocate(charge, index, rules, directory)]
+    # Usage is behind charges of its own account: what one account needs is enough at a time.
+    of_accounts: dict[str, tuple[list[OriginCharge], list[Usage]]] = defaultdict(lambda: ([], []))
+    for charge in charges:
+        of_accounts[charge.account_id][0].append(charge)
+    for item in usage:
+        of_accounts[item.key.account_id][1].append(item)
+    owned: list[AllocatedCharge] = []
+    for of_account, used in of_accounts.values():
+        allocation = Allocation(of_account, used, rules, directory)
+        owned += [part for charge in of_account for part in allocation.allocate(charge)]
     allocated = split_shared(owned, rules.categories, rules.shared_charges)
     verify_conservation(charges, allocated)
     return _in_order(allocated)
 
 
 def _in_order(charges: Iterable[AllocatedCharge]) -> list[AllocatedCharge]:
-    """One order, whatever the order of what they were made from: by who and what first."""
-    alike: dict[tuple[object, ...], list[AllocatedCharge]] = defaultdict(list)
+    """One order, whatever the order of what they were made from."""
+    # Account by account, so that not all of a day's keys are there at once.
+    of_accounts: dict[str, list[AllocatedCharge]] = defaultdict(list)
     for charge in charges:
-        alike[_order(charge)].append(charge)
-    # Those that differ in other things only are few, and a digest takes longer than everything else here.
-    return [
-        c for _, found in sorted(alike.items()) for c in (sorted(found, key=AllocatedCharge.digest) if found[1:] else found)
-    ]
+        of_accounts[charge.account_id].append(charge)
+    ordered: list[AllocatedCharge] = []
+    for _, of_account in sorted(of_accounts.items()):
+        alike: dict[tuple[object, ...], list[AllocatedCharge]] = defaultdict(list)
+        for charge in of_account:
+            alike[_order(charge)].append(charge)
+        for _, found in sorted(alike.items(), key=itemgetter(0)):
+            # Those that differ in other things only are few, and a digest takes longer than everything else here.
+            ordered += sorted(found, key=AllocatedCharge.digest) if found[1:] else found
+    return ordered
 
 
 def totals_by_currency(charges: Iterable[OriginCharge | AllocatedCharge]) -> dict[str, Costs]:
@@ -259,8 +341,8 @@ def estimate_day(
     invocations carried and by the tags of caller, inference profile, project and account, which the bill will carry.
     """
     estimated: list[AllocatedCharge] = []
-    for item in sorted(usage, key=lambda u: u.key):
-        key = item.key
+    for item in in_order(usage):
+        key, first_kind = item.key, item.first_kind()
         for kind in TokenKind:
             units = item.counters.units.get(kind, 0)
             if not units:
@@ -282,7 +364,7 @@ def estimate_day(
                     categories=owners,
                     currency=currency,
                     units=Decimal(units),
-                    requests=item.requests_counted_with(kind),
+                    requests=item.counters.requests if kind is first_kind else 0,
                     costs=costs,
                     price_basis=basis,
                     is_measured=True,

@@ -28,6 +28,11 @@ def anomaly_name(key: AlertKey) -> str:
     return f"{key.budget.removeprefix(_PREFIX)}#{key.period}"
 
 
+def is_called(key: AlertKey, name: str) -> bool:
+    """Whether people mean this alert by a name: a budget's, or an anomaly's with or without what sets it apart from budgets."""
+    return name.casefold() in (key.budget.casefold(), key.budget.removeprefix(_PREFIX).casefold())
+
+
 def observation(
     tracked: TrackedAnomaly,
     change: Change | None,
@@ -55,7 +60,8 @@ def observation(
         is_anomaly=True,
         note=tracked.state.value,
     )
-    return Observation(alert_key(tracked.name), subject, figures, () if change in _OVER else tuple(crossed))
+    above = () if change in _OVER else tuple(crossed)
+    return Observation(alert_key(tracked.name), subject, figures, above, is_explained=True)
 
 
 def _driver(root: RootCause) -> Driver:
@@ -70,4 +76,4 @@ def cause_text(root: RootCause) -> str:
 
 def _words(cause: Cause) -> str:
     parts = (cause.iam_principal or "(no caller)", cause.model, cause.token_kind, cause.region)
-    return " ".join(part for part in parts if part)
+    return ", ".join(part for part in parts if part)

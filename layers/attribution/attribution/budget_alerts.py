@@ -47,6 +47,7 @@ def observation(evaluation: Evaluation, judged: Sequence[Crossing]) -> Observati
         _figures(evaluation),
         tuple(_threshold(crossing) for crossing in judged if crossing.is_crossed),
         tuple(name for notification in budget.notifications if (name := _name(notification)) not in known),
+        is_explained=evaluation.spend.drivers is not None,
     )
 
 
@@ -59,7 +60,7 @@ def _figures(evaluation: Evaluation) -> Figures:
         evaluation.limit_money,
         spend.billed,
         spend.estimated,
-        tuple(_drivers(spend.drivers)),
+        tuple(_drivers(spend.drivers or ())),
         forecast,
         evaluation.pace_percent if evaluation.days_over else None,
         evaluation.daily,

@@ -209,12 +209,12 @@ class Driver:
 class Spend:
     """Actual spend of a budget in one period. Billed and estimated days are summed apart and never shown as one number.
 
-    `drivers` are there where the spend is told to people.
+    `drivers` are looked for where the spend is told to people; None: they were not.
     """
 
     billed: Decimal = ZERO
     estimated: Decimal = ZERO
-    drivers: tuple[Driver, ...] = ()
+    drivers: tuple[Driver, ...] | None = None
 
     @property
     def actual(self) -> Decimal:

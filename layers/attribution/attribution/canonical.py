@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import date, datetime
 from decimal import Decimal
 
@@ -25,7 +25,8 @@ def _plain(value: object) -> object:
     raise TypeError(f"{type(value).__name__} has no canonical form")
 
 
-_ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, default=_plain)
+# Facts are trees: nothing looks for circles.
+_ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, default=_plain, check_circular=False)
 
 
 def canonical_json(value: object) -> str:
@@ -36,6 +37,15 @@ def canonical_json(value: object) -> str:
 def content_hash(value: object) -> str:
     """SHA-256 (hexadecimal) of the canonical JSON."""
     return hashlib.sha256(canonical_json(value).encode()).hexdigest()
+
+
+def hash_of_list(items: Sequence[str]) -> str:
+    """The content hash of a list whose items are canonical JSON already, without all of its text at once."""
+    digest = hashlib.sha256(b"[")
+    for place, item in enumerate(items):
+        digest.update(f",{item}".encode() if place else item.encode())
+    digest.update(b"]")
+    return digest.hexdigest()
 
 
 def pairs(mapping: Mapping[str, str]) -> tuple[tuple[str, str], ...]:

@@ -7,7 +7,7 @@ The metrics are kept side by side because each answers another question: `list_c
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from datetime import date
 from decimal import Decimal, localcontext
@@ -16,11 +16,13 @@ from operator import attrgetter
 
 from attribution.canonical import content_hash
 from attribution.meters import Meter
-from attribution.money import EXACT, ZERO, add, split, subtract
+from attribution.money import EXACT, ZERO, Weights, add, subtract
 from attribution.usage import Pairs
 
 
-@dataclass(frozen=True, slots=True)
+# `Costs` and `AllocatedCharge` are not frozen, though nothing changes one: a large day has millions, and making a frozen one
+# takes four times as long.
+@dataclass(slots=True)
 class Costs:
     """One charge in every cost metric, in the currency of the charge."""
 
@@ -45,10 +47,10 @@ class Costs:
     def __sub__(self, other: Costs) -> Costs:
         return Costs(*(subtract(a, b) for a, b in zip(self.amounts(), other.amounts(), strict=True)))
 
-    def split(self, weights: Sequence[Decimal]) -> list[Costs]:
+    def split(self, weights: Weights) -> list[Costs]:
         """Shares in proportion to `weights` that sum to this in every metric, exactly."""
         # Most charges have no discount, and the same amount in several metrics.
-        shares = {amount: split(amount, weights) for amount in set(self.amounts())}
+        shares = {amount: weights.split(amount) for amount in set(self.amounts())}
         return list(map(Costs, *(shares[amount] for amount in self.amounts())))
 
     def is_zero(self) -> bool:
@@ -216,7 +218,7 @@ class CategoryValue:
         return bool(self.value)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class AllocatedCharge:
     """A part of an origin charge (or of a day's estimated usage) with its owners.
 

@@ -15,12 +15,13 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import ROUND_FLOOR, Context, Decimal
 from enum import StrEnum
+from operator import attrgetter
 
 from attribution.charges import AllocatedCharge, Costs, PriceBasis, sum_costs
 from attribution.errors import ConservationViolated
 from attribution.meters import TOKEN_KINDS, Tier, TokenKind
-from attribution.money import ZERO, add
-from attribution.usage import Usage
+from attribution.money import ZERO, add, total
+from attribution.usage import Counters, Usage
 from attribution.usage_types import UNCLASSIFIED
 
 _RATES = Context(prec=100, rounding=ROUND_FLOOR)
@@ -201,51 +202,83 @@ class Coverage:
         return self.costs - self.unallocated(category)
 
 
-@dataclass(frozen=True, slots=True)
-class _Seen:
-    """What a day's usage tells of the places where something was billed and not measured."""
+_CALLS = tuple(map(attrgetter, ("requests", "unmeasured", "observed_only")))
+_Where = tuple[str, str, str, str]
 
-    logged: frozenset[tuple[str, str]]
-    unmeasured: frozenset[tuple[str, str, str]]
+
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """What a day's counters say, added up: where requests were logged (account, Region), where units of a model's calls were
+    not stated, and what was measured by account, Region, model and token kind.
+    """
+
+    logged: frozenset[tuple[str, str]] = frozenset()
+    unmeasured: frozenset[tuple[str, str, str]] = frozenset()
+    measures: Mapping[_Where, Measure] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, usage: Iterable[Usage]) -> _Seen:
-        logged, unmeasured = set(), set()
+    def of(cls, usage: Iterable[Usage]) -> Counted:
+        """What counters add up to."""
+        units: dict[tuple[str, str, str, TokenKind], list[tuple[int, Decimal, int]]] = defaultdict(list)
+        calls: dict[tuple[str, str, str], list[Counters]] = defaultdict(list)
         for item in usage:
-            place = (item.key.account_id, item.key.region)
-            if item.counters.requests > item.counters.unlogged:
-                logged.add(place)
-            if item.counters.unmeasured:
-                unmeasured.add((*place, item.key.model))
-        return cls(frozenset(logged), frozenset(unmeasured))
+            key, counters = item.key, item.counters
+            calls[key.account_id, key.region, key.model].append(counters)
+            if key.tier in _BOUGHT_TIERS:
+                continue
+            for kind, count in counters.units.items():
+                if count and kind in TOKEN_KINDS:
+                    of_kind = (count, counters.estimated.get(kind, ZERO), counters.unpriced.get(kind, 0))
+                    units[key.account_id, key.region, key.model, kind].append(of_kind)
+        return cls(
+            frozenset(where[:2] for where, found in calls.items() if any(c.requests > c.unlogged for c in found)),
+            frozenset(where for where, found in calls.items() if any(c.unmeasured for c in found)),
+            dict((*_measured(units), *_called(calls))),
+        )
 
 
-def cover(
-    charges: Iterable[AllocatedCharge], usage: Sequence[Usage], *, names_principals: bool = True
-) -> dict[Place, Coverage]:
+NOTHING_COUNTED = Counted()
+
+
+def _measured(
+    units: Mapping[tuple[str, str, str, TokenKind], Sequence[tuple[int, Decimal, int]]],
+) -> Iterable[tuple[_Where, Measure]]:
+    for (account, region, model, kind), found in units.items():
+        counted, estimated, unpriced = zip(*found, strict=True)
+        measure = Measure(ZERO, Decimal(sum(counted)), total(estimated), Decimal(sum(unpriced)))
+        yield (account, region, model, kind.value), measure
+
+
+def _called(calls: Mapping[tuple[str, str, str], Sequence[Counters]]) -> Iterable[tuple[_Where, Measure]]:
+    for where, found in calls.items():
+        requests, unmeasured, observed_only = (sum(map(count, found)) for count in _CALLS)
+        if requests or unmeasured or observed_only:
+            yield (*where, NO_TOKEN_KIND), Measure(requests=requests, unmeasured=unmeasured, observed_only=observed_only)
+
+
+def cover(charges: Iterable[AllocatedCharge], counted: Counted, *, names_principals: bool = True) -> dict[Place, Coverage]:
     """The coverage of one day, by place in one order.
 
     `names_principals` says whether any row of the day's bill names a caller: in a report without principal data none does.
     """
-    seen = _Seen.of(usage)
     costs: dict[tuple[Place, Gap], list[Costs]] = defaultdict(list)
     unallocated: dict[tuple[Place, Gap, str], list[Costs]] = defaultdict(list)
     measures: dict[Place, Measure] = defaultdict(Measure)
     currencies: dict[tuple[str, str, str, str], str] = {}
-    for charge in charges:
+    for alike in _alike(charges):
+        charge = alike[0]
         kind = charge.meter.token_kind
         place = Place(charge.account_id, charge.region, charge.meter.model, kind.value, charge.currency)
-        gap = _gap(charge, seen, names_principals=names_principals)
-        costs[place, gap].append(charge.costs)
+        gap, cost = _gap(charge, counted, names_principals=names_principals), sum_costs(c.costs for c in alike)
+        costs[place, gap].append(cost)
         for value in charge.categories:
             if not value.is_allocated:
-                unallocated[place, gap, value.category].append(charge.costs)
+                unallocated[place, gap, value.category].append(cost)
         where = (place.account_id, place.region, place.model, place.token_kind)
         currencies[where] = min(place.currency, currencies.get(where, place.currency))
-        is_billed = charge.price_basis is None and charge.line_item_type == "Usage"
-        if is_billed and charge.units is not None and kind in TOKEN_KINDS:
-            measures[place] += Measure(billed=charge.units)
-    for where, measure in _measured(usage):
+        if charge.price_basis is None and charge.line_item_type == "Usage" and kind in TOKEN_KINDS:
+            measures[place] += Measure(billed=total(c.units for c in alike if c.units is not None))
+    for where, measure in counted.measures.items():
         # Counters know no currency: theirs is the one that the place is billed in.
         measures[Place(*where, currencies.get(where, "USD"))] += measure
     parts: dict[Place, dict[Gap, Part]] = defaultdict(dict)
@@ -259,26 +292,21 @@ def cover(
     }
 
 
-def _measured(usage: Iterable[Usage]) -> Iterable[tuple[tuple[str, str, str, str], Measure]]:
-    """What each counter says by place: units of each token kind; and calls, of none."""
-    for item in usage:
-        key, counters = item.key, item.counters
-        for kind, units in counters.units.items():
-            if units and kind in TOKEN_KINDS and key.tier not in _BOUGHT_TIERS:
-                yield (
-                    (key.account_id, key.region, key.model, kind.value),
-                    Measure(
-                        counted=Decimal(units),
-                        estimated=counters.estimated.get(kind, ZERO),
-                        unpriced=Decimal(counters.unpriced.get(kind, 0)),
-                    ),
-                )
-        calls = Measure(requests=counters.requests, unmeasured=counters.unmeasured, observed_only=counters.observed_only)
-        if calls != Measure():
-            yield (key.account_id, key.region, key.model, NO_TOKEN_KIND), calls
+_place_and_gap = attrgetter(
+    *("account_id", "region", "meter.model", "meter.token_kind", "meter.tier", "currency"),
+    *("line_item_type", "price_basis", "is_measured", "feature", "usage_type"),
+)
 
 
-def _gap(charge: AllocatedCharge, seen: _Seen, *, names_principals: bool) -> Gap:
+def _alike(charges: Iterable[AllocatedCharge]) -> Iterable[list[AllocatedCharge]]:
+    """Charges that have one place and gap, and no owner in the same cost categories."""
+    found: dict[tuple[object, ...], list[AllocatedCharge]] = defaultdict(list)
+    for charge in charges:
+        found[_place_and_gap(charge), tuple([bool(value.value) for value in charge.categories])].append(charge)
+    return found.values()
+
+
+def _gap(charge: AllocatedCharge, counted: Counted, *, names_principals: bool) -> Gap:
     if charge.line_item_type != "Usage":
         is_discount = charge.line_item_type.endswith("Discount")
         return Gap.DISCOUNT if is_discount else _RECORD_TYPES.get(charge.line_item_type, Gap.OTHER_RECORDS)
@@ -288,10 +316,10 @@ def _gap(charge: AllocatedCharge, seen: _Seen, *, names_principals: bool) -> Gap
         if all(value.is_allocated for value in charge.categories):
             return Gap.NONE
         return Gap.NO_EVIDENCE if names_principals else Gap.NO_PRINCIPALS
-    return _gap_of_unmeasured(charge, seen)
+    return _gap_of_unmeasured(charge, counted)
 
 
-def _gap_of_unmeasured(charge: AllocatedCharge, seen: _Seen) -> Gap:
+def _gap_of_unmeasured(charge: AllocatedCharge, counted: Counted) -> Gap:
     """The first of the reasons that applies: what no log could measure, then why those that could did not."""
     kind, tier = charge.meter.token_kind, charge.meter.tier
     place = (charge.account_id, charge.region)
@@ -303,8 +331,8 @@ def _gap_of_unmeasured(charge: AllocatedCharge, seen: _Seen) -> Gap:
         (Gap.UNCLASSIFIED, charge.feature == UNCLASSIFIED),
         (Gap.MEDIA, kind in _MEDIA_KINDS),
         (Gap.OTHER_UNITS, kind not in TOKEN_KINDS),
-        (Gap.CALLS_NOT_MEASURED, (*place, charge.meter.model) in seen.unmeasured),
-        (Gap.LOGGING_OFF, place not in seen.logged),
+        (Gap.CALLS_NOT_MEASURED, (*place, charge.meter.model) in counted.unmeasured),
+        (Gap.LOGGING_OFF, place not in counted.logged),
     )
     return next((gap for gap, applies in reasons if applies), Gap.LOGGING_INCOMPLETE)
 
@@ -348,8 +376,9 @@ def capture_rate(coverage: Coverage, category: str, metric: str = "billed_cost")
 
     Credits may make a whole smaller than its parts: of a whole that is not positive there is no share.
     """
-    whole: Decimal = getattr(coverage.costs, metric)
-    if whole <= 0:
-        return None
-    allocated: Decimal = getattr(coverage.allocated(category), metric)
-    return _RATES.quantize(_RATES.divide(allocated, whole), _RATE_STEP)
+    return share(getattr(coverage.allocated(category), metric), getattr(coverage.costs, metric))
+
+
+def share(part: Decimal, whole: Decimal) -> Decimal | None:
+    """A part of a whole at six decimal places, never rounded up; None of a whole that is not positive."""
+    return _RATES.quantize(_RATES.divide(part, whole), _RATE_STEP) if whole > 0 else None

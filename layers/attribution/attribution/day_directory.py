@@ -37,6 +37,8 @@ class DayDirectory:
 
         A session tag takes the place of the principal's tag of that key, whatever its letter case.
         """
+        if not self.tags and not session_tags:
+            return {}
         overridden = {key.casefold() for key, _ in session_tags}
         own = [(key, value) for key, value in self._tags_of(principal) if key.casefold() not in overridden]
         found = [

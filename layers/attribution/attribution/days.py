@@ -7,11 +7,14 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from decimal import Decimal
+from functools import partial
+from operator import attrgetter, itemgetter
+from typing import TypeVar
 
 from attribution.allocation import totals_by_currency
-from attribution.canonical import content_hash
+from attribution.canonical import canonical_json, content_hash, hash_of_list
 from attribution.charges import AllocatedCharge, Basis, Costs, sum_costs
-from attribution.coverage import Coverage, Place, cover, verify_coverage
+from attribution.coverage import NOTHING_COUNTED, Counted, Coverage, Place, cover, verify_coverage
 from attribution.money import ZERO, total
 from attribution.rules import Rules
 from attribution.shared_charges import USAGE_RECORD_TYPES
@@ -22,20 +25,30 @@ ALLOCATION_VERSION = 2
 
 UNALLOCATED = "(unallocated)"
 
-DIMENSIONS: Mapping[str, Callable[[AllocatedCharge], str]] = {
-    "account": lambda c: c.account_id,
-    "region": lambda c: c.region,
-    "model": lambda c: c.meter.model,
-    "token_kind": lambda c: c.meter.token_kind.value,
-    "tier": lambda c: c.meter.tier.value,
-    "routing": lambda c: c.meter.routing.value,
-    "feature": lambda c: c.feature,
-    "line_item_type": lambda c: c.line_item_type,
-    "iam_principal": lambda c: c.iam_principal,
+_ATTRIBUTES = {
+    "account": "account_id",
+    "region": "region",
+    "model": "meter.model",
+    "token_kind": "meter.token_kind",
+    "tier": "meter.tier",
+    "routing": "meter.routing",
+    "feature": "feature",
+    "line_item_type": "line_item_type",
+    "iam_principal": "iam_principal",
     # Empty for what is billed.
-    "price_basis": lambda c: c.price_basis.value if c.price_basis else "",
+    "price_basis": "price_basis",
 }
 _MANY = "iam_principal"
+
+
+def _text_of(attribute: str) -> Callable[[AllocatedCharge], str]:
+    read = attrgetter(attribute)
+    return lambda charge: str(read(charge) or "")
+
+
+DIMENSIONS: Mapping[str, Callable[[AllocatedCharge], str]] = {n: _text_of(attribute) for n, attribute in _ATTRIBUTES.items()}
+_few = attrgetter(*(attribute for name, attribute in _ATTRIBUTES.items() if name != _MANY), "currency")
+_Name = TypeVar("_Name", bound=str)
 
 
 def usage_cost(charge: AllocatedCharge) -> Decimal:
@@ -79,34 +92,43 @@ Sums = Mapping[str, Mapping[tuple[str, str], Sum]]
 def summarize(charges: Sequence[AllocatedCharge], categories: Sequence[str]) -> Sums:
     """The day by every dimension and cost category; charges without an owner are summed under `(unallocated)`.
 
-    Callers are many, and every other dimension has few values: charges are first added up by all of the others together, and
-    each of these by what is left of it.
+    Callers and owners are many, and every other dimension has few values: charges are first added up by all of the others
+    together, and each of these by what is left of it.
     """
-    callers: dict[tuple[str, ...], list[AllocatedCharge]] = defaultdict(list)
-    others: dict[tuple[str, ...], list[AllocatedCharge]] = defaultdict(list)
-    few = [value_of for name, value_of in DIMENSIONS.items() if name != _MANY]
+    places: dict[tuple[object, ...], list[AllocatedCharge]] = defaultdict(list)
     for charge in charges:
-        kind = "" if charge.units is None else charge.meter.token_kind.value
-        callers[DIMENSIONS[_MANY](charge), charge.currency, kind].append(charge)
-        owners = {value.category: value.value for value in charge.categories}
-        values = (*(value_of(charge) for value_of in few), *(owners.get(name) or UNALLOCATED for name in categories))
-        others[*values, charge.currency, kind].append(charge)
-
+        places[_few(charge)].append(charge)
+    parts = [(found[0], _sum_of(found)) for found in places.values()]
     sums = {
-        _MANY: _add_up((caller, currency, _sum_of(kind, of_caller)) for (caller, currency, kind), of_caller in callers.items())
+        name: _by_value(charges, value_of)
+        if name == _MANY
+        else _add_up((value_of(first), first.currency, part) for first, part in parts)
+        for name, value_of in DIMENSIONS.items()
     }
-    parts = [(key, _sum_of(key[-1], of_key)) for key, of_key in others.items()]
-    names = [*(name for name in DIMENSIONS if name != _MANY), *categories]
-    for place, name in enumerate(names):
-        sums[name] = _add_up((key[place], key[-2], part) for key, part in parts)
-    return {name: sums[name] for name in (*DIMENSIONS, *categories)}
+    return sums | {category: _by_value(charges, partial(_owner, category)) for category in categories}
 
 
-def _sum_of(kind: str, charges: Sequence[AllocatedCharge]) -> Sum:
-    """The sum of charges in one currency, whose units are of one kind; an empty kind has none."""
-    units = {kind: total(c.units for c in charges if c.units is not None)} if kind else {}
-    costs, requests = sum_costs(c.costs for c in charges), sum(c.requests for c in charges)
-    return Sum(costs, units, requests, total(map(usage_cost, charges)))
+def _owner(category: str, charge: AllocatedCharge) -> str:
+    return charge.value_of(category) or UNALLOCATED
+
+
+def _by_value(charges: Iterable[AllocatedCharge], value_of: Callable[[AllocatedCharge], str]) -> dict[tuple[str, str], Sum]:
+    alike: dict[tuple[str, str], list[AllocatedCharge]] = defaultdict(list)
+    for charge in charges:
+        alike[value_of(charge), charge.currency].append(charge)
+    return {key: _sum_of(found) for key, found in sorted(alike.items(), key=itemgetter(0))}
+
+
+def _sum_of(charges: Sequence[AllocatedCharge]) -> Sum:
+    """The sum of charges in one currency."""
+    counts: dict[str, list[Decimal]] = defaultdict(list)
+    for charge in charges:
+        if charge.units is not None:
+            counts[charge.meter.token_kind].append(charge.units)
+    # Not the enumeration's member: the sum is stored.
+    units = {str(kind): total(found) for kind, found in counts.items()}
+    usage = total([c.costs.net_billed_cost for c in charges if c.line_item_type in USAGE_RECORD_TYPES])
+    return Sum(sum_costs([c.costs for c in charges]), units, sum([c.requests for c in charges]), usage)
 
 
 def _add_up(parts: Iterable[tuple[str, str, Sum]]) -> dict[tuple[str, str], Sum]:
@@ -169,26 +191,31 @@ class DayPointer:
         return sums_root(dimension) in self.roots
 
 
+def _counted(counts: Mapping[_Name, int] | Mapping[_Name, Decimal]) -> list[tuple[_Name, int | Decimal]]:
+    return sorted([found for found in counts.items() if found[1]])
+
+
 def usage_fingerprint(usage: Sequence[Usage]) -> str:
     """The hash of a day's counters, whatever order they were read in; counters that returned to zero do not count."""
-    return content_hash(
-        sorted(
-            [
-                u.key.digest(),
-                u.counters.requests,
-                u.counters.errors,
-                u.counters.unmeasured,
-                u.counters.observed_only,
-                u.counters.provisional,
-                u.counters.unlogged,
-                sorted((k.value, n) for k, n in u.counters.units.items() if n),
-                sorted((k.value, a) for k, a in u.counters.estimated.items() if a),
-                sorted((k.value, n) for k, n in u.counters.unpriced.items() if n),
-                sorted((policy, n) for policy, n in u.counters.guardrail_units.items() if n),
-            ]
-            for u in usage
-            if not u.counters.is_zero()
-        )
+    return hash_of_list(sorted(_canonical(item) for item in usage if not item.counters.is_zero()))
+
+
+def _canonical(item: Usage) -> str:
+    counters = item.counters
+    return canonical_json(
+        [
+            item.key.digest(),
+            counters.requests,
+            counters.errors,
+            counters.unmeasured,
+            counters.observed_only,
+            counters.provisional,
+            counters.unlogged,
+            _counted(counters.units),
+            _counted(counters.estimated),
+            _counted(counters.unpriced),
+            _counted(counters.guardrail_units),
+        ]
     )
 
 
@@ -202,13 +229,13 @@ def make_day_version(
     usage: str,
     pricing: str = "",
     directory: str = "",
-    counted: Sequence[Usage] = (),
+    counted: Counted = NOTHING_COUNTED,
     names_principals: bool = True,
 ) -> DayVersion:
     """The version of a day made from `origin` (hash of its origin charges; empty for an estimate) and `usage` (fingerprint).
 
     `pricing` is the fingerprint of what an estimate was priced with: a bill was priced by AWS. `directory` is that of the tags
-    which the directory added to those of usage and bill. `counted` are the counters, and
+    which the directory added to those of usage and bill. `counted` is what the counters add up to, and
     `names_principals` says whether any row of the bill names a caller: the day's coverage is measured by them.
     """
     looked_up = {"pricing": pricing, "directory": directory}

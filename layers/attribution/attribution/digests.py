@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 from decimal import Decimal
 from enum import StrEnum
 
 from attribution.alerts import Alert, Delivery, DeliveryStatus, Message, News, Step
+from attribution.money import subtract
+from attribution.routes import Route
 from attribution.wording import counted, money
 
 # An item of DynamoDB holds 400 KB; a line of ours takes less than 600 bytes.
@@ -20,6 +23,7 @@ class DigestKind(StrEnum):
     STORM = "storm"
     DAY = "day"
     WEEK = "week"
+    TRIAL = "trial"
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +70,34 @@ class Digest:
         return 1
 
 
+@dataclass(frozen=True, slots=True)
+class DigestFault:
+    """A digest that could not be made: why at the last attempt, how many there were, and since when."""
+
+    key: DigestKey
+    error: str
+    since: datetime
+    last_at: datetime
+    attempts: int = 1
+
+
+def trial_digest(route: Route, by: str, now: datetime) -> Digest:
+    """A message that only shows that a route's messages arrive, and what would come by it."""
+    told = ", ".join(f"{dimension} {value}" for dimension, value in route.matches) or "everything that no other route matches"
+    quiet = route.quiet
+    hours = f"{quiet.begins:%H:%M} to {quiet.ends:%H:%M} {quiet.zone}" if quiet else "none"
+    digests = [f"by {d.dimension} each {d.every} at {d.at:%H:%M} {d.zone}" for d in route.digests]
+    lines = (("Tells", told), ("Quiet hours", hours), ("Digests", ", ".join(digests) or "none"))
+    return Digest(
+        DigestKey(route.name, f"{DigestKind.TRIAL}#{now:%Y-%m-%dT%H:%M:%S}"),
+        DigestKind.TRIAL,
+        f"Test: route {route.name}",
+        f"Nothing has happened, and nothing is to be done: {by} sent this to see that alerts arrive.",
+        tuple(DigestLine(rank, *line) for rank, line in enumerate(lines)),
+        now,
+    )
+
+
 def next_digest_step(digest: Digest) -> Step | None:
     """What is to be done next; None where it is told."""
     if digest.told:
@@ -108,13 +140,32 @@ def collected(digest: Digest | None, key: DigestKey, alert: Alert, until: dateti
 
 
 def line_of(alert: Alert) -> DigestLine:
-    """An alert in one line: the broken ones first, then by how much of the budget is spent."""
+    """An alert in one line: the broken budgets first, then alarms of the stack, then by how much of the budget is spent."""
+    is_open = alert.news_kind in (News.RAISED, News.ESCALATED, News.RAISED_AGAIN, News.REMINDED)
+    is_first = is_open and (alert.is_critical or alert.alarm is not None)
+    rank = -alert.figures.percent - (1_000_000 if is_first else 0)
+    note = "" if is_open else str(alert.news_kind)
+    return DigestLine(rank, alert.key.budget, standing(alert), note, str(alert.key))
+
+
+def standing(alert: Alert) -> str:
+    """What an alert amounts to: `81 % · $975.33 of $1,200.00`, `$1,200.00 where $31.00 was expected`; what an alarm means."""
+    if alert.alarm is not None:
+        return alert.alarm.meaning or "in alarm" if alert.crossed else "over"
     figures = alert.figures
     spent, limit = (money(amount, figures.limit.currency) for amount in (figures.actual, figures.limit.amount))
-    is_open = alert.news_kind in (News.RAISED, News.ESCALATED, News.RAISED_AGAIN, News.REMINDED)
-    rank = -figures.percent - (1_000_000 if alert.is_critical and is_open else 0)
-    note = "" if is_open else str(alert.news_kind)
-    amount = f"{figures.percent} % · {spent} of {limit}"
     if alert.subject.is_anomaly:
-        amount = f"{spent} where {limit} was expected"
-    return DigestLine(rank, alert.key.budget, amount, note, str(alert.key))
+        return f"{spent} where {limit} was expected"
+    return f"{figures.percent} % · {spent} of {limit}"
+
+
+def worst_first(alerts: Iterable[Alert]) -> list[Alert]:
+    """Budgets by how much of the limit is spent, then anomalies by how much more than expected they cost, then alarms."""
+
+    def rank(alert: Alert) -> tuple[int, Decimal, str]:
+        figures, is_anomaly = alert.figures, alert.subject.is_anomaly
+        kind = 2 if alert.alarm is not None else int(is_anomaly)
+        size = subtract(figures.actual, figures.limit.amount) if is_anomaly else Decimal(figures.percent)
+        return kind, size.copy_negate(), str(alert.key)
+
+    return sorted(alerts, key=rank)

@@ -9,6 +9,10 @@ AttributionError
 |- FanOutFailed         the files of a large delivery were not read: replay it once the cause is removed
 |- ConservationViolated an allocation does not sum to what it was made from: nothing is published
 |- PriceListUnavailable AWS's price list did not answer: known prices stay, try again later
+|- QuestionInvalid      a question to the ledger cannot be understood: it names the parameter that is wrong
+|- Unanswered           a question to the ledger has no answer: it says what is missing and what to ask instead
+|  |- NotInLedger       what was asked for is not there, or not any more
+|  `- DayUnproven       the parts of a ledger day do not add up to its total
 |- LedgerConflict       somebody else moved the same item first: read again and decide again
 `- PolicyInvalid        a budget, cost category or route that cannot be used
 """
@@ -63,6 +67,34 @@ class ConservationViolated(AttributionError):
 
 class PriceListUnavailable(AttributionError):
     """AWS's price list did not answer, or not as it should; the prices that are known stay in force."""
+
+
+class QuestionInvalid(AttributionError):
+    """A question to the ledger cannot be understood. `parameter` is the part of it that is wrong; empty for the whole."""
+
+    def __init__(self, parameter: str, reason: str) -> None:
+        self.parameter = parameter
+        self.reason = reason
+        super().__init__(reason)
+
+
+class Unanswered(AttributionError):
+    """A question has no answer in the ledger: what is missing, why, and what to ask instead; `details` are more lines."""
+
+    def __init__(self, what: str, why: str, remedy: str, details: tuple[str, ...] = ()) -> None:
+        self.what = what
+        self.why = why
+        self.remedy = remedy
+        self.details = details
+        super().__init__(what)
+
+
+class NotInLedger(Unanswered):
+    """What was asked for is not in the ledger yet, or not any more."""
+
+
+class DayUnproven(Unanswered):
+    """The parts of a ledger day do not add up to its total: it was replaced while it was read, or is damaged."""
 
 
 class LedgerConflict(AttributionError):

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
 
-from attribution.allocation import Share, allocate_day, estimate_day, shares
+from attribution.allocation import Allocation, Share, allocate_day, estimate_day
 from attribution.calibration import Calibration, Pricing
 from attribution.charges import (
     AllocatedCharge,
@@ -28,7 +28,6 @@ from attribution.money import ZERO, total
 from attribution.prices import Price
 from attribution.rules import Rules
 from attribution.usage import Usage
-from attribution.usage_index import UsageIndex
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,9 +122,7 @@ class BilledDay:
         directory: DayDirectory = NO_DIRECTORY,
     ) -> None:
         self._origin = {charge.digest(): charge for charge in charges}
-        self._index = UsageIndex(usage, charges)
-        self._rules = rules
-        self._directory = directory
+        self._allocation = Allocation(charges, usage, rules, directory)
         self._allocated = _by_origin(allocate_day(charges, usage, rules, directory))
 
     def explain(self, charge: AllocatedCharge) -> Explanation:
@@ -133,7 +130,7 @@ class BilledDay:
         parts = self._allocated.get(charge.origin, {})
         _require_same(charge, parts.get(charge.digest()))
         origin = self._origin[charge.origin]
-        every = list(shares(origin, self._index, self._rules, self._directory))
+        every = list(self._allocation.shares(origin))
         whole = next(share.charge for share in every if _is_part(charge, share.charge))
         own = tuple(share for share in every if share.charge.digest() == whole.digest())
         splits = _splits(charge, [part for part in parts.values() if _is_part(part, whole)])

@@ -43,6 +43,52 @@ def total(amounts: Iterable[Decimal]) -> Decimal:
         return sum(amounts, ZERO)
 
 
+class Weights:
+    """What amounts are split by, brought to whole numbers once for all of them.
+
+    Shares of weights with one number in `together` (0, 1, ...) are added up once an amount is split.
+    """
+
+    __slots__ = ("_parts", "_together", "_whole")
+
+    def __init__(self, weights: Sequence[Decimal | int], together: Sequence[int] = ()) -> None:
+        if not weights:
+            raise InvalidAmount("cannot split an amount over no weights")
+        if min(weights) < 0:
+            raise InvalidAmount("cannot split an amount by a negative weight")
+        self._parts = _whole_numbers(weights)
+        self._whole = sum(self._parts)
+        if self._whole == 0:
+            raise InvalidAmount("cannot split an amount by weights that are all zero")
+        self._together = together
+
+    def split(self, amount: Decimal, quantum: Decimal = QUANTUM) -> list[Decimal]:
+        """Shares of `amount` in proportion to the weights, as the function `split` has them."""
+        places, count = _whole_number(amount, quantum)
+        shares = self._apportion(count)
+        if self._together:
+            apart, shares = shares, [0] * (max(self._together) + 1)
+            for place, share in zip(self._together, apart, strict=True):
+                shares[place] += share
+        if amount.is_signed():
+            shares = [-share for share in shares]
+        return [EXACT.scaleb(Decimal(share), -places) for share in shares]
+
+    def _apportion(self, count: int) -> list[int]:
+        # Whole numbers are exact without a context, and several times as fast.
+        parts, whole = self._parts, self._whole
+        shares, losses = [], []
+        for part in parts:
+            share, loss = divmod(count * part, whole)
+            shares.append(share)
+            losses.append(loss)
+        rest = count - sum(shares)
+        if rest:
+            for index in sorted(range(len(parts)), key=lambda i: (-losses[i], -parts[i], i))[:rest]:
+                shares[index] += 1
+        return shares
+
+
 def split(amount: Decimal, weights: Sequence[Decimal], quantum: Decimal = QUANTUM) -> list[Decimal]:
     """Shares of `amount` in proportion to `weights`, at `SCALE` decimal places, that sum to it exactly.
 
@@ -51,28 +97,7 @@ def split(amount: Decimal, weights: Sequence[Decimal], quantum: Decimal = QUANTU
     equal inputs give equal shares whatever their order elsewhere. An amount with more decimal places than that is split at
     its own. `quantum` is another smallest unit, a power of ten, such as 1 for what is counted.
     """
-    if not weights:
-        raise InvalidAmount(f"cannot split {amount} over no weights")
-    if min(weights) < 0:
-        raise InvalidAmount(f"cannot split {amount} by a negative weight")
-    places, count = _whole_number(amount, quantum)
-    # Whole numbers from here on: they are exact without a context, and several times as fast.
-    parts = _whole_numbers(weights)
-    whole = sum(parts)
-    if whole == 0:
-        raise InvalidAmount(f"cannot split {amount} by weights that are all zero")
-    shares, losses = [], []
-    for part in parts:
-        share, loss = divmod(count * part, whole)
-        shares.append(share)
-        losses.append(loss)
-    rest = count - sum(shares)
-    if rest:
-        for index in sorted(range(len(parts)), key=lambda i: (-losses[i], -parts[i], i))[:rest]:
-            shares[index] += 1
-    if amount.is_signed():
-        shares = [-share for share in shares]
-    return [EXACT.scaleb(Decimal(share), -places) for share in shares]
+    return Weights(weights).split(amount, quantum)
 
 
 def _whole_number(amount: Decimal, quantum: Decimal) -> tuple[int, int]:
@@ -93,14 +118,15 @@ def _exponent(number: Decimal) -> int:
     return exponent if isinstance(exponent, int) else 0
 
 
-def _whole_numbers(weights: Sequence[Decimal]) -> list[int]:
+def _whole_numbers(weights: Sequence[Decimal | int]) -> list[int]:
     """Whole numbers that stand to each other as weights do."""
     counts = list(map(int, weights))
     # Counts of tokens are what usage is split by.
-    if [*map(Decimal, counts)] == [*weights]:
+    if counts == [*weights]:
         return counts
-    places = -min(map(_exponent, weights))
-    return [int(EXACT.scaleb(weight, places)) for weight in weights]
+    exact = [*map(Decimal, weights)]
+    places = -min(map(_exponent, exact))
+    return [int(EXACT.scaleb(weight, places)) for weight in exact]
 
 
 @dataclass(frozen=True, slots=True)

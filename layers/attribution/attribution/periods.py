@@ -46,6 +46,40 @@ class BillingPeriod:
         return f"{self.year:04d}-{self.month:02d}"
 
 
+@dataclass(frozen=True, slots=True)
+class Span:
+    """Usage days from `first` to `last`, both included."""
+
+    first: date
+    last: date
+
+    @property
+    def days(self) -> tuple[date, ...]:
+        return tuple(self.first + timedelta(days=i) for i in range(self.day_count))
+
+    @property
+    def day_count(self) -> int:
+        return (self.last - self.first).days + 1
+
+    def periods(self) -> list[BillingPeriod]:
+        """The billing periods that the span touches, in order."""
+        found = [BillingPeriod.of(self.first)]
+        while found[-1].last_day < self.last:
+            found.append(BillingPeriod.of(found[-1].last_day + timedelta(days=1)))
+        return found
+
+    def before(self, days: int) -> Span:
+        """The same days so much earlier."""
+        return Span(self.first - timedelta(days=days), self.last - timedelta(days=days))
+
+    def __str__(self) -> str:
+        """A whole billing period by its name, else its first and last day."""
+        period = BillingPeriod.of(self.first)
+        if (self.first, self.last) == (period.first_day, period.last_day):
+            return str(period)
+        return f"{self.first} to {self.last}" if self.first != self.last else str(self.first)
+
+
 def day_end(usage_date: date) -> datetime:
     """The instant at which a usage day is over."""
     return datetime(usage_date.year, usage_date.month, usage_date.day, tzinfo=UTC) + timedelta(days=1)

@@ -21,7 +21,7 @@ from attribution.errors import LedgerConflict
 from attribution.expressions import SHARE_MARK
 from attribution.money import ZERO, add, subtract, total
 from attribution.rules import Rules
-from attribution.usage import Usage
+from attribution.usage import Usage, in_order
 
 NOT_DEFINED = "(not defined)"
 """The owner in a cost category that one of the two policies does not have."""
@@ -31,7 +31,7 @@ def marked(usage: Iterable[Usage]) -> list[Usage]:
     """Counters that an allocation keeps apart, in the order in which it splits a charge over them."""
     return [
         replace(item, key=item.key._replace(request_metadata=((SHARE_MARK, f"{number:08d}"), *item.key.request_metadata)))
-        for number, item in enumerate(sorted(usage, key=lambda u: u.key))
+        for number, item in enumerate(in_order(usage))
     ]
 
 

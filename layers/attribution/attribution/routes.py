@@ -59,6 +59,7 @@ class Route:
     """One channel and its manners.
 
     `matches` are owners whose budgets it tells; the first route that matches wins, and one without matches takes the rest.
+    One that `tells_alarms` of the stack itself takes nothing else without matches.
     `secret` names a webhook or a bot token, never holds it; `channel` is a Slack channel id, for a bot token alone.
     """
 
@@ -66,6 +67,7 @@ class Route:
     secret: str = ""
     channel: str = ""
     matches: tuple[tuple[str, str], ...] = ()
+    tells_alarms: bool = False
     quiet: QuietHours | None = None
     storm_limit: int = 5
     has_charts: bool = True
@@ -82,7 +84,12 @@ def route_for(name: str, owners: Iterable[tuple[str, str]], routes: Sequence[Rou
     for route in routes:
         if wanted & set(route.matches):
             return route
-    return next((route for route in routes if not route.matches), by_name.get(DEFAULT_ROUTE, Route()))
+    return next((route for route in routes if not (route.matches or route.tells_alarms)), by_name.get(DEFAULT_ROUTE, Route()))
+
+
+def route_of_alarms(routes: Sequence[Route]) -> Route:
+    """The route that tells the stack's own alarms, else the one that tells what belongs to nobody."""
+    return next((route for route in routes if route.tells_alarms), None) or route_for("", (), routes)
 
 
 # The traffic of a channel.

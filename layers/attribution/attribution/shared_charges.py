@@ -20,7 +20,7 @@ from enum import StrEnum
 from attribution.charges import AllocatedCharge, CategoryValue, Confidence, SplitMethod, SplitShare
 from attribution.cost_categories import CostCategory, SplitChargeRule
 from attribution.expressions import Expression
-from attribution.money import ZERO, add, split, total
+from attribution.money import ZERO, Weights, add, total
 
 _ONE = Decimal(1)
 OWNERLESS = "the share of usage without an owner"
@@ -142,7 +142,7 @@ def _share(
     weights = _shared_weights(charge, rule, own, sources)
     if not weights:
         reason = f"{rule.name}: nobody used anything within the {rule.within.replace('_', ' ')} that day"
-        return [_with_value(charge, replace(before, reason=reason))]
+        return [replace(charge, categories=_categories_with(charge, replace(before, reason=reason)))]
     return _parts(charge, before, rule.method, weights)
 
 
@@ -168,16 +168,17 @@ def _parts(charge: AllocatedCharge, before: CategoryValue, method: SplitMethod, 
     is_fallback = not any(weights.values())
     used = dict.fromkeys(weights, _ONE) if is_fallback else {target: w for target, w in weights.items() if w}
     whole = total(used.values())
-    amounts = list(used.values())
-    costs = charge.costs.split(amounts)
-    units = split(charge.units, amounts) if charge.units is not None else [None] * len(amounts)
-    requests = split(Decimal(charge.requests), amounts, _ONE)
+    shares = Weights(list(used.values()))
+    costs = charge.costs.split(shares)
+    units = shares.split(charge.units) if charge.units is not None else [None] * len(used)
+    requests = shares.split(Decimal(charge.requests), _ONE)
     parts = []
     for (target, weight), cost, quantity, count in zip(used.items(), costs, units, requests, strict=True):
         share = SplitShare(before.value, method, weight, whole, is_fallback)
         confidence, reason = (Confidence.RULE, before.reason) if target else (Confidence.NONE, f"{before.rule}: {OWNERLESS}")
         value = replace(before, value=target, confidence=confidence, reason=reason, split=share)
-        parts.append(replace(_with_value(charge, value), costs=cost, units=quantity, requests=int(count)))
+        categories = _categories_with(charge, value)
+        parts.append(replace(charge, categories=categories, costs=cost, units=quantity, requests=int(count)))
     return parts
 
 
@@ -185,5 +186,5 @@ def _value(charge: AllocatedCharge, category: str) -> CategoryValue:
     return next(value for value in charge.categories if value.category == category)
 
 
-def _with_value(charge: AllocatedCharge, value: CategoryValue) -> AllocatedCharge:
-    return replace(charge, categories=tuple(value if c.category == value.category else c for c in charge.categories))
+def _categories_with(charge: AllocatedCharge, value: CategoryValue) -> tuple[CategoryValue, ...]:
+    return tuple(value if c.category == value.category else c for c in charge.categories)

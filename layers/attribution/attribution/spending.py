@@ -4,35 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import date, timedelta
+from datetime import date
 from decimal import Decimal
 
 from attribution.charges import Basis
 from attribution.days import DayPointer
-from attribution.money import ZERO, add
-from attribution.periods import BillingPeriod
-from attribution.ports import LedgerDays
+from attribution.money import ZERO, add, total
+from attribution.periods import Span
+from attribution.ports import ReadDays
+from attribution.wording import money
 
 METRIC = "billed_cost"
-
-
-@dataclass(frozen=True, slots=True)
-class Span:
-    """Usage days, first and last included."""
-
-    first: date
-    last: date
-
-    @property
-    def days(self) -> tuple[date, ...]:
-        return tuple(self.first + timedelta(days=i) for i in range((self.last - self.first).days + 1))
-
-    def before(self, days: int) -> Span:
-        """The same days so much earlier."""
-        return Span(self.first - timedelta(days=days), self.last - timedelta(days=days))
-
-    def __str__(self) -> str:
-        return f"{self.first}" if self.first == self.last else f"{self.first} to {self.last}"
 
 
 @dataclass(slots=True)
@@ -60,13 +42,15 @@ class Spending:
 
 @dataclass(frozen=True, slots=True)
 class Read:
-    """What the ledger says of a span: the spendings, largest first, and the days that it has not by this dimension."""
+    """What the ledger says of a span: the spendings, largest first, the days that it has, and those of them that it has not by
+    this dimension."""
 
     spendings: Sequence[Spending]
+    known: Sequence[date]
     missing: Sequence[date]
 
 
-def read_spending(days: LedgerDays, dimension: str, span: Span, wanted: Callable[[str], bool]) -> Read:
+def read_spending(days: ReadDays, dimension: str, span: Span, wanted: Callable[[str], bool]) -> Read:
     """What the wanted values of a dimension spent. A day allocated before the dimension existed is missing, not zero."""
     pointers = _pointers(days, span)
     known = [pointer for pointer in pointers.values() if pointer.is_summed_by(dimension)]
@@ -84,10 +68,26 @@ def read_spending(days: LedgerDays, dimension: str, span: Span, wanted: Callable
             else:
                 spending.billed = add(spending.billed, amount)
     ordered = sorted(found.values(), key=lambda s: (s.currency, s.actual.copy_negate(), s.value))
-    return Read(ordered, sorted(day for day, pointer in pointers.items() if not pointer.is_summed_by(dimension)))
+    return Read(
+        ordered, sorted(pointers), sorted(day for day, pointer in pointers.items() if not pointer.is_summed_by(dimension))
+    )
 
 
-def _pointers(days: LedgerDays, span: Span) -> Mapping[date, DayPointer]:
-    periods = sorted({BillingPeriod.of(day) for day in span.days})
-    found = [entry for period in periods for entry in days.pointers(period).items()]
+def _pointers(days: ReadDays, span: Span) -> Mapping[date, DayPointer]:
+    found = [entry for period in span.periods() for entry in days.pointers(period).items()]
     return {day: pointer for day, pointer in found if span.first <= day <= span.last}
+
+
+def basis_of(spendings: Sequence[Spending]) -> str:
+    """How much of it AWS billed, and how much is estimated: the two are never one number without saying so."""
+    if not any(s.estimated for s in spendings):
+        return "All of it billed by AWS."
+    if not any(s.billed for s in spendings):
+        return "All of it estimated from usage."
+    by_currency = sorted({s.currency for s in spendings})
+    parts = [
+        f"{money(total(s.billed for s in spendings if s.currency == c), c)} billed by AWS, "
+        f"{money(total(s.estimated for s in spendings if s.currency == c), c)} estimated from usage"
+        for c in by_currency
+    ]
+    return f"{'; '.join(parts)}."

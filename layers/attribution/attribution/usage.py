@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 from decimal import Decimal
+from operator import attrgetter
 from typing import NamedTuple, TypeVar
 
 from attribution.canonical import content_hash
@@ -22,6 +23,7 @@ Pairs = tuple[tuple[str, str], ...]
 
 # What records count themselves; cache writes as one, whatever their times to live.
 _LOGGED_KINDS = (TokenKind.INPUT, TokenKind.OUTPUT, TokenKind.CACHE_READ)
+_KINDS = tuple(TokenKind)
 _LESS_WITHOUT_BODY = frozenset(("usage_from_body", "unmeasured"))
 _CACHE_WRITES = (TokenKind.CACHE_WRITE, TokenKind.CACHE_WRITE_30M, TokenKind.CACHE_WRITE_1H)
 
@@ -281,10 +283,14 @@ class Usage:
     key: UsageKey
     counters: Counters
 
-    def requests_counted_with(self, kind: TokenKind) -> int:
-        """The requests, if `kind` is the first kind that was used: a request of several kinds counts once in a day's sum."""
-        first = next((k for k in TokenKind if self.counters.units.get(k)), None)
-        return self.counters.requests if kind is first else 0
+    def first_kind(self) -> TokenKind | None:
+        """The kind that the requests count with: a request of several kinds counts once in a day's sum."""
+        return next((kind for kind in _KINDS if self.counters.units.get(kind)), None)
+
+
+def in_order(usage: Iterable[Usage]) -> list[Usage]:
+    """Counters in the order of their keys."""
+    return sorted(usage, key=attrgetter("key"))
 
 
 def contribution(invocation: Invocation) -> Usage | None:

@@ -8,7 +8,6 @@ costs the same whether it is used or not.
 from __future__ import annotations
 
 import re
-from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
@@ -16,8 +15,8 @@ from typing import NamedTuple
 
 from attribution.charges import OriginCharge
 from attribution.meters import TOKEN_KINDS, Routing, Tier, TokenKind
-from attribution.money import ZERO, multiply, subtract, total
-from attribution.usage import Usage, UsageKey
+from attribution.money import ZERO, add, multiply, subtract
+from attribution.usage import Usage, UsageKey, in_order
 
 GUARDRAILS = "guardrails"
 _INPUT = frozenset((TokenKind.INPUT,))
@@ -38,12 +37,14 @@ _TOKENS_PER_TPM_HOUR = Decimal(60)
 # `ContentPolicyUnitsConsumed` in the bill, `contentPolicyUnits` in the trace of a call.
 _POLICY = re.compile(r"guardrail-(?P<policy>[a-z]+units)consumed$", re.IGNORECASE | re.ASCII)
 
-Line = tuple[str, str]
+Names = tuple[str, str]
 """What a bill row names of the calls behind it: the principal and the application inference profile, each possibly empty."""
 
 
-class Bucket(NamedTuple):
-    """What usage and charges meet on. `counted` is a token kind, a kind of capacity or a guardrail policy."""
+class Line(NamedTuple):
+    """What usage and charges meet on. `counted` is a token kind, a kind of capacity or a guardrail policy; the last two are
+    what the rows of the line name.
+    """
 
     account_id: str
     region: str
@@ -51,68 +52,78 @@ class Bucket(NamedTuple):
     tier: Tier
     routing: Routing
     counted: str
+    iam_principal: str = ""
+    inference_profile: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Behind:
+class Behind(NamedTuple):
     """A counter behind a charge: what it used of what the charge is for, and the requests that count with it."""
 
     usage: Usage
-    units: Decimal
+    units: int
     requests: int
 
 
+@dataclass(slots=True)
+class _Billed:
+    """What a line bills: the first of its charges, the units of all whose units are known, and the usage behind them."""
+
+    first: OriginCharge
+    units: Decimal | None
+    behind: list[Behind]
+
+
 class UsageIndex:
-    """One day by the bucket that a bill row joins on; within it by what its rows name.
+    """The usage behind charges, by the line that a bill row joins on.
 
     Each counter stands behind one line of its bucket, the one that names most of it: usage of a principal that is billed by
     name is not behind a row that names nobody. Rows of one line (one per operation, say) share the usage behind them, which
     is held against what they bill together.
     """
 
-    def __init__(self, usage: Iterable[Usage], charges: Iterable[OriginCharge] = ()) -> None:
-        self._charges: dict[tuple[Bucket, Line], list[OriginCharge]] = defaultdict(list)
+    def __init__(self, usage: Iterable[Usage], charges: Iterable[OriginCharge]) -> None:
+        self._lines: dict[tuple[str, ...], _Billed] = {}
         for charge in charges:
             if charge.line_item_type == "Usage":
-                self._charges[_bucket(charge), _line(charge)].append(charge)
-        for of_line in self._charges.values():
-            if len(of_line) > 1:
-                of_line.sort(key=OriginCharge.digest)
-        self._usage: dict[tuple[Bucket, Line], list[Behind]] = defaultdict(list)
-        for item in sorted(usage, key=lambda u: u.key):
+                self._add(charge)
+        for item in in_order(usage):
+            names = _names_of(item.key)
             for bucket, units, requests in _used(item):
-                lines = (line for line in _lines_of(item.key) if (bucket, line) in self._charges)
-                self._usage[bucket, next(lines, _NOT_BILLED)].append(Behind(item, units, requests))
+                for named in names:
+                    billed = self._lines.get((*bucket, *named))
+                    if billed is not None:
+                        billed.behind.append(Behind(item, units, requests))
+                        break
 
-    def behind(self, charge: OriginCharge) -> list[Behind]:
-        """The usage that a charge was billed for, as far as the bill lets it be told.
+    def _add(self, charge: OriginCharge) -> None:
+        line = _line(charge)
+        billed = self._lines.get(line)
+        if billed is None:
+            self._lines[line] = _Billed(charge, charge.units, [])
+            return
+        billed.first = min(billed.first, charge, key=OriginCharge.digest)
+        if charge.units is not None:
+            billed.units = add(billed.units or ZERO, charge.units)
+
+    def behind(self, charge: OriginCharge) -> tuple[Sequence[Behind], Decimal]:
+        """The usage that a charge was billed for, as far as the bill lets it be told, and what all charges of its line bill
+        beyond that; zero where the bill states no units.
 
         Requests count once in a day's sum: with the first of the charges that they stand behind.
         """
-        if charge.line_item_type != "Usage":
-            return []
-        bucket, line = _bucket(charge), _line(charge)
-        if (bucket, line) not in self._charges:
-            return [b for b in self._usage.get((bucket, _NOT_BILLED), []) if line in _lines_of(b.usage.key)]
-        found = self._usage.get((bucket, line), [])
-        is_first = self._charges[bucket, line][0] is charge
-        return found if is_first else [Behind(b.usage, b.units, 0) for b in found]
-
-    def unused(self, charge: OriginCharge, behind: Sequence[Behind]) -> Decimal:
-        """What all charges of this one's line bill beyond the usage behind them; zero where the bill states no units."""
-        known = [c.units for c in self._line_of(charge) if c.units is not None]
-        kind = charge.meter.token_kind
-        if not known or kind is TokenKind.MODEL_UNIT_HOUR:
-            return ZERO
-        billed = multiply(total(known), _TOKENS_PER_TPM_HOUR) if kind in _CAPACITY else total(known)
-        return max(subtract(billed, total(b.units for b in behind)), ZERO)
-
-    def _line_of(self, charge: OriginCharge) -> Sequence[OriginCharge]:
-        return self._charges.get((_bucket(charge), _line(charge))) or (charge,)
+        billed = self._lines[_line(charge)] if charge.line_item_type == "Usage" else None
+        if billed is None or not billed.behind:
+            return (), ZERO
+        behind = billed.behind
+        return (behind if billed.first is charge else [Behind(b.usage, b.units, 0) for b in behind]), _unused(charge, billed)
 
 
-# The line of usage that no row of the bill names.
-_NOT_BILLED: Line = ("-", "-")
+def _unused(charge: OriginCharge, billed: _Billed) -> Decimal:
+    kind = charge.meter.token_kind
+    if billed.units is None or kind is TokenKind.MODEL_UNIT_HOUR:
+        return ZERO
+    units = multiply(billed.units, _TOKENS_PER_TPM_HOUR) if kind in _CAPACITY else billed.units
+    return max(subtract(units, Decimal(sum([b.units for b in billed.behind]))), ZERO)
 
 
 def is_capacity(charge: OriginCharge) -> bool:
@@ -131,35 +142,34 @@ def _guardrail_policy(charge: OriginCharge) -> str:
     return found["policy"].lower() if found else ""
 
 
-def _bucket(charge: OriginCharge) -> Bucket:
+def _line(charge: OriginCharge) -> Line:
     meter = charge.meter
     counted = _guardrail_policy(charge) or meter.token_kind
-    return Bucket(charge.account_id, charge.region, meter.model, meter.tier, meter.routing, counted)
+    profile = charge.resource_id if "application-inference-profile/" in charge.resource_id else ""
+    return Line(
+        charge.account_id, charge.region, meter.model, meter.tier, meter.routing, counted, charge.iam_principal, profile
+    )
 
 
-def _line(charge: OriginCharge) -> Line:
-    return (charge.iam_principal, charge.resource_id if "application-inference-profile/" in charge.resource_id else "")
-
-
-def _lines_of(key: UsageKey) -> tuple[Line, ...]:
-    """The lines that a counter may stand behind, the most telling first."""
+def _names_of(key: UsageKey) -> tuple[Names, ...]:
+    """What the lines may name that a counter may stand behind, the most telling first."""
     principal, profile = key.iam_principal, key.inference_profile
-    return ((principal, profile), (principal, ""), ("", profile), ("", ""))
+    return ((principal, profile), (principal, ""), ("", profile), ("", "")) if profile else ((principal, ""), ("", ""))
 
 
-def _used(item: Usage) -> Iterator[tuple[Bucket, Decimal, int]]:
-    """Everything that a counter used of what bills are for: the bucket, how much, and the requests that count with it."""
-    key, units = item.key, item.counters.units
-    of_key = Bucket(key.account_id, key.region, key.model, key.tier, key.routing, "")
+def _used(item: Usage) -> Iterator[tuple[tuple[str, ...], int, int]]:
+    """Everything that a counter used of what bills are for: the bucket (a line that names nothing), how much, and the requests
+    that count with it.
+    """
+    key, units, first_kind = item.key, item.counters.units, item.first_kind()
+    place = (key.account_id, key.region, key.model, key.tier, key.routing)
     for kind, count in units.items():
         if count > 0:
-            yield of_key._replace(counted=kind), Decimal(count), item.requests_counted_with(kind)
+            yield (*place, kind), count, item.counters.requests if kind is first_kind else 0
     for capacity in _CAPACITY_OF_TIER.get(key.tier, ()):
         used = sum(units.get(kind, 0) for kind in _CAPACITY[capacity])
         if used > 0:
-            requests = sum(item.requests_counted_with(kind) for kind in _CAPACITY[capacity])
-            yield of_key._replace(counted=capacity), Decimal(used), requests
+            yield (*place, capacity), used, item.counters.requests if first_kind in _CAPACITY[capacity] else 0
     for policy, count in item.counters.guardrail_units.items():
         if count > 0:
-            bucket = Bucket(key.account_id, key.region, "", Tier.STANDARD, Routing.REGIONAL, policy.lower())
-            yield bucket, Decimal(count), 0
+            yield (key.account_id, key.region, "", Tier.STANDARD, Routing.REGIONAL, policy.lower()), count, 0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import astuple, replace
 from decimal import Decimal
@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from attribution.allocation import (
     USAGE_NOT_LOGGED,
-    allocate,
+    Allocation,
     allocate_day,
     estimate_day,
     totals_by_currency,
@@ -25,15 +25,18 @@ from attribution.charges import AllocatedCharge, Confidence, Costs, Evidence, Or
 from attribution.cost_categories import NO_EVIDENCE, PRINCIPAL_TAG, by_evidence
 from attribution.errors import ConservationViolated
 from attribution.meters import Meter, TokenKind
-from attribution.money import total
+from attribution.money import ZERO, Weights, total
 from attribution.rules import Rules
 from attribution.usage import Usage
-from attribution.usage_index import UsageIndex
 from tests.unit.attribution.examples import BY_TEAM, PROFILE, ROLE, SONNET, TEAM, USAGE_KEY, origin_charge, usage
 from tests.unit.attribution.strategies import OTHER_ROLE, charge_lists, costs, origin_charges, usage_lists
 
 RULES = Rules.of([TEAM, by_evidence("feature", ("feature",), (("111122223333", "platform"),))])
 INPUT, OUTPUT = TokenKind.INPUT, TokenKind.OUTPUT
+
+
+def allocate(charge: OriginCharge, used: Sequence[Usage], rules: Rules) -> list[AllocatedCharge]:
+    return Allocation([charge], used, rules).allocate(charge)
 
 
 def by_team(allocated: list[AllocatedCharge]) -> dict[str, Decimal]:
@@ -66,7 +69,7 @@ def written(allocated: list[AllocatedCharge]) -> str:
 
 @given(origin_charges, usage_lists)
 def test_the_shares_of_a_charge_sum_to_it_in_every_metric_and_in_units(charge: OriginCharge, used: list[Usage]) -> None:
-    shares = allocate(charge, UsageIndex(used), RULES)
+    shares = allocate(charge, used, RULES)
 
     assert sum_costs(s.costs for s in shares) == charge.costs
     assert {s.currency for s in shares} == {charge.currency}
@@ -81,17 +84,33 @@ def test_a_charge_of_one_role_with_many_tenants_is_conserved(charged: Costs, uni
     charge = origin_charge(costs=charged, units=Decimal(units))
     used = [of_team(f"tenant-{n}", count) for n, count in enumerate(tokens)]
 
-    shares = allocate(charge, UsageIndex(used), BY_TEAM)
+    shares = allocate(charge, used, BY_TEAM)
 
     assert sum_costs(s.costs for s in shares) == charged
     assert total(s.units for s in shares if s.units is not None) == units
+
+
+@given(origin_charges, usage_lists)
+def test_a_part_of_a_charge_is_what_the_shares_of_its_owner_add_up_to(charge: OriginCharge, used: list[Usage]) -> None:
+    allocation = Allocation([charge], used, RULES)
+    shares: dict[str, list[AllocatedCharge]] = defaultdict(list)
+    for share in allocation.shares(charge):
+        shares[share.charge.digest()].append(share.charge)
+
+    parts = {part.digest(): part for part in allocation.allocate(charge)}
+
+    assert {name: part.costs for name, part in parts.items()} == {n: sum_costs(s.costs for s in f) for n, f in shares.items()}
+    assert {n: part.requests for n, part in parts.items()} == {n: sum(s.requests for s in f) for n, f in shares.items()}
+    assert {n: part.units or 0 for n, part in parts.items()} == {
+        n: total(s.units or ZERO for s in f) for n, f in shares.items()
+    }
 
 
 def test_tenants_with_equal_usage_get_the_same_shares_whoever_comes_first() -> None:
     used = [of_team(team, 1000) for team in ("search", "support", "billing")]
     charge = origin_charge(costs=Costs.uniform(Decimal("1E-18")))
 
-    assert by_team(allocate(charge, UsageIndex(used), BY_TEAM)) == by_team(allocate(charge, UsageIndex(used[::-1]), BY_TEAM))
+    assert by_team(allocate(charge, used, BY_TEAM)) == by_team(allocate(charge, used[::-1], BY_TEAM))
 
 
 @given(charge_lists, usage_lists)
@@ -144,7 +163,7 @@ def test_what_is_unallocated_has_a_reason_and_what_is_allocated_has_evidence(
 def test_a_principal_tag_that_contradicts_a_project_tag_is_recorded_as_the_loser() -> None:
     charge = origin_charge(tags=(("iamPrincipal/team", "a"), ("resourceTags/team", "b")))
 
-    (share,) = allocate(charge, UsageIndex([]), BY_TEAM)
+    (share,) = allocate(charge, [], BY_TEAM)
 
     assert share.categories[0].value == "b"
     assert share.categories[0].disagreed == (Evidence(PRINCIPAL_TAG, "a", "team"),)
@@ -153,7 +172,7 @@ def test_a_principal_tag_that_contradicts_a_project_tag_is_recorded_as_the_loser
 def test_a_charge_of_one_role_is_split_over_its_tenants_by_their_tokens() -> None:
     used = [of_team("search", 300), of_team("support", 700)]
 
-    shares = allocate(origin_charge(), UsageIndex(used), BY_TEAM)
+    shares = allocate(origin_charge(), used, BY_TEAM)
 
     assert by_team(shares) == {"search": Decimal("0.99"), "support": Decimal("2.31")}
     assert {confidence_of(s) for s in shares} == {Confidence.SPLIT_BY_USAGE}
@@ -161,14 +180,14 @@ def test_a_charge_of_one_role_is_split_over_its_tenants_by_their_tokens() -> Non
 
 
 def test_a_charge_with_one_user_behind_it_is_his_alone() -> None:
-    (share,) = allocate(origin_charge(), UsageIndex([of_team("search", 1000)]), BY_TEAM)
+    (share,) = allocate(origin_charge(), [of_team("search", 1000)], BY_TEAM)
 
     assert (confidence_of(share), share.iam_principal, share.requests) == (Confidence.EXACT, ROLE, 1)
     assert by_team([share]) == {"search": Decimal("3.30")}
 
 
 def test_what_was_billed_and_not_logged_is_not_spread_over_those_who_were_logged() -> None:
-    shares = allocate(origin_charge(), UsageIndex([of_team("search", 600)]), BY_TEAM)
+    shares = allocate(origin_charge(), [of_team("search", 600)], BY_TEAM)
 
     assert by_team(shares) == {"search": Decimal("1.98"), "": Decimal("1.32")}
     assert unallocated_by_reason(shares, "team") == {USAGE_NOT_LOGGED: Costs.uniform(Decimal("1.32"))}
@@ -177,7 +196,7 @@ def test_what_was_billed_and_not_logged_is_not_spread_over_those_who_were_logged
 def test_what_was_not_logged_is_allocated_by_what_the_charge_itself_carries() -> None:
     charge = origin_charge(tags=(("resourceTags/Team", "platform"),))
 
-    shares = allocate(charge, UsageIndex([of_team("search", 600)]), BY_TEAM)
+    shares = allocate(charge, [of_team("search", 600)], BY_TEAM)
 
     assert by_team(shares) == {"search": Decimal("1.98"), "platform": Decimal("1.32")}
 
@@ -197,7 +216,7 @@ def test_usage_behind_several_charges_of_a_bucket_is_held_against_all_of_them_to
 def test_a_bill_for_less_than_was_logged_is_spread_over_all_who_were_logged() -> None:
     used = [of_team("search", 1000), of_team("support", 3000)]
 
-    shares = allocate(origin_charge(), UsageIndex(used), BY_TEAM)
+    shares = allocate(origin_charge(), used, BY_TEAM)
 
     assert by_team(shares) == {"search": Decimal("0.825"), "support": Decimal("2.475")}
 
@@ -205,7 +224,7 @@ def test_a_bill_for_less_than_was_logged_is_spread_over_all_who_were_logged() ->
 def test_a_charge_that_names_its_principal_is_not_split_over_others() -> None:
     used = [of_team("search", 1000), of_team("support", 1000, iam_principal=OTHER_ROLE)]
 
-    shares = allocate(origin_charge(iam_principal=OTHER_ROLE), UsageIndex(used), BY_TEAM)
+    shares = allocate(origin_charge(iam_principal=OTHER_ROLE), used, BY_TEAM)
 
     assert by_team(shares) == {"support": Decimal("3.30")}
 
@@ -219,7 +238,7 @@ def test_a_charge_that_names_its_principal_is_not_split_over_others() -> None:
     ],
 )
 def test_usage_of_another_bucket_is_not_behind_a_charge(other: dict[str, str]) -> None:
-    shares = allocate(origin_charge(), UsageIndex([of_team("search", 1000, **other)]), BY_TEAM)
+    shares = allocate(origin_charge(), [of_team("search", 1000, **other)], BY_TEAM)
 
     assert unallocated_by_reason(shares, "team") == {USAGE_NOT_LOGGED: origin_charge().costs}
 
@@ -227,14 +246,14 @@ def test_usage_of_another_bucket_is_not_behind_a_charge(other: dict[str, str]) -
 def test_usage_of_another_token_kind_is_not_behind_a_charge() -> None:
     used = [usage({OUTPUT: 1000}, request_metadata=(("team", "search"),))]
 
-    assert by_team(allocate(origin_charge(), UsageIndex(used), BY_TEAM)) == {"": Decimal("3.30")}
+    assert by_team(allocate(origin_charge(), used, BY_TEAM)) == {"": Decimal("3.30")}
 
 
 @pytest.mark.parametrize("line_item_type", ["Tax", "Credit", "EdpDiscount", "Refund", "BrandNewType"])
 def test_a_charge_that_is_not_usage_is_kept_whole_and_says_what_it_is(line_item_type: str) -> None:
     charge = origin_charge(line_item_type=line_item_type, costs=Costs.uniform(Decimal("-7.5")))
 
-    shares = allocate(charge, UsageIndex([of_team("search", 1000)]), BY_TEAM)
+    shares = allocate(charge, [of_team("search", 1000)], BY_TEAM)
 
     assert unallocated_by_reason(shares, "team") == {f"{line_item_type}: shared by no rule": charge.costs}
 
@@ -242,7 +261,7 @@ def test_a_charge_that_is_not_usage_is_kept_whole_and_says_what_it_is(line_item_
 def test_a_usage_type_that_nothing_decodes_keeps_its_money_under_its_own_reason() -> None:
     charge = origin_charge(feature="unclassified", meter=Meter("", TokenKind.OTHER), units=None)
 
-    shares = allocate(charge, UsageIndex([of_team("search", 1000)]), BY_TEAM)
+    shares = allocate(charge, [of_team("search", 1000)], BY_TEAM)
 
     assert unallocated_by_reason(shares, "team") == {f"unclassified: {NO_EVIDENCE}": charge.costs}
     assert confidence_of(shares[0]) is Confidence.NONE
@@ -251,7 +270,7 @@ def test_a_usage_type_that_nothing_decodes_keeps_its_money_under_its_own_reason(
 def test_an_account_rule_alone_is_a_rule_and_not_proof() -> None:
     ruled = Rules.of([by_evidence("team", ("team",), (("111122223333", "platform"),))])
 
-    (share,) = allocate(origin_charge(), UsageIndex([]), ruled)
+    (share,) = allocate(origin_charge(), [], ruled)
 
     assert (share.value_of("team"), confidence_of(share)) == ("platform", Confidence.RULE)
 
@@ -260,7 +279,7 @@ def test_a_charge_of_a_profile_names_it_also_where_the_log_does_not() -> None:
     profile = PROFILE.replace("application-", "")
     used = [of_team("search", 400, inference_profile=profile), of_team("search", 600)]
 
-    shares = allocate(origin_charge(resource_id=profile), UsageIndex(used), BY_TEAM)
+    shares = allocate(origin_charge(resource_id=profile), used, BY_TEAM)
 
     assert [(s.inference_profile, s.units) for s in shares] == [(profile, Decimal(1000))]
 
@@ -313,15 +332,15 @@ def test_an_allocation_that_lost_or_made_money_is_refused() -> None:
 class Leaking(Costs):
     """Costs that lose money when they are split."""
 
-    def split(self, weights: Sequence[Decimal]) -> list[Costs]:
-        return [Costs() for _ in weights]
+    def split(self, weights: Weights) -> list[Costs]:
+        return [Costs() for _ in Costs.split(self, weights)]
 
 
 def test_a_day_is_proven_before_it_is_handed_on() -> None:
     charge = origin_charge(costs=Leaking(Decimal("3.30")))
 
     with pytest.raises(ConservationViolated):
-        allocate_day([charge], [of_team("search", 1000)], BY_TEAM)
+        allocate_day([charge], [of_team("search", 600), of_team("support", 400)], BY_TEAM)
 
 
 def test_totals_are_kept_apart_by_currency() -> None:

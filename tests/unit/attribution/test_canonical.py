@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from attribution.canonical import canonical_json, content_hash, number_text, pairs
+from attribution.canonical import canonical_json, content_hash, hash_of_list, number_text, pairs
 from tests.unit.attribution.strategies import amounts, finer_amounts
 
 
@@ -68,3 +68,8 @@ def test_a_value_without_canonical_form_is_refused() -> None:
 def test_pairs_are_the_mapping_in_one_order(mapping: dict[str, str]) -> None:
     assert dict(pairs(mapping)) == mapping
     assert pairs(mapping) == pairs(dict(reversed(list(mapping.items()))))
+
+
+@given(st.lists(st.text() | amounts | st.lists(st.integers())))
+def test_a_list_has_one_hash_whether_it_is_hashed_at_once_or_item_by_item(items: list[object]) -> None:
+    assert hash_of_list([canonical_json(item) for item in items]) == content_hash(items)

@@ -10,19 +10,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from attribution.allocation import allocate
+from attribution.allocation import allocate_day
 from attribution.charges import COST_METRICS, CategoryValue, Confidence, Costs, Evidence, SplitMethod, SplitShare, sum_costs
 from attribution.cost_categories import NO_EVIDENCE
 from attribution.meters import Meter, Tier, TokenKind
-from attribution.money import total
-from attribution.usage_index import UsageIndex
+from attribution.money import Weights, total
 from tests.unit.attribution.examples import BY_TEAM, PROFILE, origin_charge
 from tests.unit.attribution.strategies import costs, weights
 
 
 @given(costs, weights)
 def test_a_split_conserves_every_metric(charged: Costs, weights: list[Decimal]) -> None:
-    shares = charged.split(weights)
+    shares = charged.split(Weights(weights))
 
     assert len(shares) == len(weights)
     assert sum_costs(shares) == charged
@@ -84,7 +83,7 @@ def test_an_origin_charge_is_named_by_what_it_is_for_whatever_it_amounts_to() ->
     assert all(origin_charge(**{name: value}).digest() == origin_charge().digest() for name, value in AMOUNTS.items())
 
 
-SHARE = allocate(origin_charge(), UsageIndex([]), BY_TEAM)[0]
+SHARE = allocate_day([origin_charge()], [], BY_TEAM)[0]
 
 
 @pytest.mark.parametrize(

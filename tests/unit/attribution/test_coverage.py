@@ -15,6 +15,7 @@ from attribution.allocation import allocate_day, estimate_day
 from attribution.charges import Basis, Costs, OriginCharge, sum_costs
 from attribution.cost_categories import by_evidence
 from attribution.coverage import (
+    Counted,
     Coverage,
     Gap,
     Measure,
@@ -53,7 +54,7 @@ INPUT = TokenKind.INPUT
 
 def gaps_of(charges: Sequence[OriginCharge], used: Sequence[Usage], **changes: Any) -> dict[Gap, Decimal]:
     """What a billed day costs by gap."""
-    covered = cover(allocate_day(charges, used, BY_TEAM), used, **changes)
+    covered = cover(allocate_day(charges, used, BY_TEAM), Counted.of(used), **changes)
     (whole,) = add_up(((p, c) for p, c in covered.items() if c.parts), lambda place: (place.currency,)).values()
     return {gap: part.costs.billed_cost for gap, part in whole.parts.items()}
 
@@ -62,7 +63,7 @@ def gaps_of(charges: Sequence[OriginCharge], used: Sequence[Usage], **changes: A
 def test_allocated_and_unallocated_of_all_gaps_sum_to_the_bill_in_every_metric_and_currency(
     charges: list[OriginCharge], used: list[Usage], rules: Rules
 ) -> None:
-    covered = cover(allocate_day(charges, used, rules), used)
+    covered = cover(allocate_day(charges, used, rules), Counted.of(used))
 
     for currency in {c.currency for c in charges}:
         billed = sum_costs(c.costs for c in charges if c.currency == currency)
@@ -78,7 +79,7 @@ def test_what_coverage_calls_unallocated_is_what_the_sums_of_the_day_call_so(
     charges: list[OriginCharge], used: list[Usage]
 ) -> None:
     allocated = allocate_day(charges, used, RULES)
-    day = make_day_version(DAY, Basis.BILLED, allocated, RULES, origin="o", usage="u", counted=used)
+    day = make_day_version(DAY, Basis.BILLED, allocated, RULES, origin="o", usage="u", counted=Counted.of(used))
 
     for category in RULES.categories:
         for (currency,), whole in add_up(day.coverage.items(), lambda place: (place.currency,)).items():
@@ -91,24 +92,24 @@ def test_coverage_does_not_depend_on_the_order_of_its_inputs(
     charges: list[OriginCharge], used: list[Usage], random: Any
 ) -> None:
     allocated = allocate_day(charges, used, RULES)
-    expected = list(cover(allocated, used).items())
+    expected = list(cover(allocated, Counted.of(used)).items())
 
     random.shuffle(allocated)
     random.shuffle(used)
 
-    assert list(cover(allocated, used).items()) == expected
+    assert list(cover(allocated, Counted.of(used)).items()) == expected
 
 
 @given(charge_lists, usage_lists)
 def test_every_counted_token_and_call_is_in_one_place(charges: list[OriginCharge], used: list[Usage]) -> None:
-    measures = [c.measure for c in cover(allocate_day(charges, used, RULES), used).values()]
+    measures = [c.measure for c in cover(allocate_day(charges, used, RULES), Counted.of(used)).values()]
 
     assert sum(m.counted for m in measures) == sum(n for u in used for n in u.counters.units.values())
     assert sum(m.requests for m in measures) == sum(u.counters.requests for u in used)
 
 
 def test_a_day_whose_coverage_lacks_money_is_not_published() -> None:
-    covered = cover(allocate_day([origin_charge()], [], BY_TEAM), [])
+    covered = cover(allocate_day([origin_charge()], [], BY_TEAM), Counted.of([]))
 
     with pytest.raises(ConservationViolated, match="is not published"):
         verify_coverage(covered, {"USD": Costs.uniform(Decimal("3.31"))})
@@ -196,7 +197,7 @@ def test_what_no_log_could_measure_is_named_by_what_it_is() -> None:
 def test_what_is_not_measured_keeps_the_name_of_its_gap_though_the_bill_names_an_owner() -> None:
     tagged = origin_charge(tags=(("iamPrincipal/team", "search"),), iam_principal=ROLE)
 
-    (coverage,) = cover(allocate_day([tagged], [], BY_TEAM), []).values()
+    (coverage,) = cover(allocate_day([tagged], [], BY_TEAM), Counted.of([])).values()
 
     assert coverage.parts == {Gap.LOGGING_OFF: Part(tagged.costs)}
     assert (coverage.allocated("team"), coverage.unallocated("team")) == (tagged.costs, Costs())
@@ -208,7 +209,7 @@ def test_an_estimated_day_tells_units_without_price_and_calls_without_units() ->
     waiting = of(invocation(observed=observed()))
     used = [priced, OUTPUT_ELSEWHERE, unmeasured, waiting]
 
-    covered = cover(estimate_day(used, BY_TEAM), used)
+    covered = cover(estimate_day(used, BY_TEAM), Counted.of(used))
 
     sonnet = Place("111122223333", "us-east-1", SONNET, "input", "USD")
     nova = Place("111122223333", "us-east-1", "amazon.nova-pro", "output", "USD")
@@ -222,14 +223,14 @@ def test_an_estimated_day_tells_units_without_price_and_calls_without_units() ->
 def test_billed_and_counted_units_stand_side_by_side_with_what_the_counted_ones_were_estimated_at() -> None:
     counted = Usage(USAGE_KEY, Counters(requests=2, units={INPUT: 600}, estimated={INPUT: Decimal("1.80")}))
 
-    covered = cover(allocate_day([origin_charge()], [counted], BY_TEAM), [counted])
+    covered = cover(allocate_day([origin_charge()], [counted], BY_TEAM), Counted.of([counted]))
 
     place = Place("111122223333", "us-east-1", SONNET, "input", "USD")
     assert covered[place].measure == Measure(billed=Decimal(1000), counted=Decimal(600), estimated=Decimal("1.80"))
 
 
 def test_usage_that_no_row_bills_has_a_place_without_cost() -> None:
-    covered = cover(allocate_day([origin_charge()], [OUTPUT_ELSEWHERE], BY_TEAM), [OUTPUT_ELSEWHERE])
+    covered = cover(allocate_day([origin_charge()], [OUTPUT_ELSEWHERE], BY_TEAM), Counted.of([OUTPUT_ELSEWHERE]))
 
     place = Place("111122223333", "us-east-1", "amazon.nova-pro", "output", "USD")
     assert covered[place] == Coverage({}, Measure(counted=Decimal(5), unpriced=Decimal(5)))
@@ -238,7 +239,7 @@ def test_usage_that_no_row_bills_has_a_place_without_cost() -> None:
 def test_tokens_of_bought_capacity_are_not_held_against_tokens_that_are_billed() -> None:
     used = [usage({INPUT: 600}, tier=Tier.PROVISIONED)]
 
-    covered = cover(allocate_day([origin_charge()], used, BY_TEAM), used)
+    covered = cover(allocate_day([origin_charge()], used, BY_TEAM), Counted.of(used))
 
     assert covered[Place("111122223333", "us-east-1", SONNET, "input", "USD")].measure.counted == 0
 
@@ -254,7 +255,7 @@ def test_the_capture_rate_is_never_rounded_up_and_a_whole_of_nothing_has_none() 
 
 
 def test_gaps_without_unallocated_cost_in_a_category_are_not_listed_for_it() -> None:
-    covered = cover(allocate_day([origin_charge()], [OF_SEARCH], RULES), [OF_SEARCH])
+    covered = cover(allocate_day([origin_charge()], [OF_SEARCH], RULES), Counted.of([OF_SEARCH]))
     (whole,) = add_up(covered.items(), lambda place: (place.currency,)).values()
 
     assert unallocated_by_gap(whole, "team") == {Gap.LOGGING_INCOMPLETE: Decimal("1.32")}

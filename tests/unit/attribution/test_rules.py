@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from attribution.allocation import allocate_day, estimate_day
+from attribution.allocation import Allocation, allocate_day, estimate_day
 from attribution.charges import AllocatedCharge, OriginCharge, sum_costs
 from attribution.conditions import And, MatchOption, Not, Or
 from attribution.cost_categories import CostCategory, InheritedValueRule, RegularRule
 from attribution.expressions import Dimension, Expression, Match, Source, Subject
+from attribution.meters import Meter, Routing, Tier, TokenKind
 from attribution.money import total
 from attribution.rules import Rules
 from attribution.shared_charges import SharedChargeRule
 from attribution.usage import Usage
-from tests.unit.attribution.examples import BY_TEAM, ROLE, SONNET, TEAM
+from tests.unit.attribution.examples import BY_TEAM, PROFILE, ROLE, SONNET, TEAM, origin_charge
 from tests.unit.attribution.rule_sets import rule_sets
-from tests.unit.attribution.strategies import charge_lists, metadata, owners, usage_lists
+from tests.unit.attribution.strategies import OTHER_ROLE, charge_lists, metadata, owners, usage_lists
 
 
 def same(left: list[AllocatedCharge], right: list[AllocatedCharge]) -> bool:
@@ -120,6 +122,46 @@ def test_what_was_decided_for_others_changes_no_decision(asking: list[Subject], 
 
     alone = [replace(rules).decide(replace(subject, categories={}), "r", is_shared=is_shared) for subject in asking]
     assert together == alone
+
+
+@given(charge_lists, usage_lists, rule_sets())
+def test_what_was_decided_for_one_charge_changes_no_decision_for_another(
+    charges: list[OriginCharge], used: list[Usage], rules: Rules
+) -> None:
+    together = Allocation(charges, used, rules)
+
+    for charge in charges:
+        assert together.allocate(charge) == Allocation(charges, used, replace(rules)).allocate(charge)
+
+
+@pytest.mark.parametrize(
+    ("dimension", "changed"),
+    [
+        (Dimension.LINKED_ACCOUNT, {"account_id": "444455556666"}),
+        (Dimension.SERVICE_CODE, {"product_code": "AmazonBedrockService"}),
+        (Dimension.RECORD_TYPE, {"line_item_type": "Tax"}),
+        (Dimension.REGION, {"region": "eu-west-1"}),
+        (Dimension.USAGE_TYPE, {"usage_type": "USE1-other-input-tokens"}),
+        (Dimension.OPERATION, {"operation": "ConverseInference"}),
+        (Dimension.FEATURE, {"feature": "flows"}),
+        (Dimension.FEATURE, {"meter": Meter(SONNET, TokenKind.INPUT_TPM_HOUR)}),
+        (Dimension.MODEL, {"meter": Meter("amazon.nova-pro", TokenKind.INPUT)}),
+        (Dimension.TOKEN_KIND, {"meter": Meter(SONNET, TokenKind.OUTPUT)}),
+        (Dimension.TIER, {"meter": Meter(SONNET, TokenKind.INPUT, Tier.FLEX)}),
+        (Dimension.ROUTING, {"meter": Meter(SONNET, TokenKind.INPUT, routing=Routing.GLOBAL)}),
+        (Dimension.IAM_PRINCIPAL, {"iam_principal": OTHER_ROLE}),
+        (Dimension.SESSION_NAME, {"iam_principal": "arn:aws:sts::111122223333:assumed-role/app/night"}),
+        (Dimension.INFERENCE_PROFILE, {"resource_id": PROFILE}),
+    ],
+)
+def test_two_charges_of_a_day_that_differ_in_what_a_rule_looks_at_have_each_its_value(
+    dimension: Dimension, changed: dict[str, Any]
+) -> None:
+    rules = Rules.of([CostCategory("c", (InheritedValueRule(Source.DIMENSIONS, dimension),))])
+
+    allocated = allocate_day([origin_charge(), origin_charge(**changed)], [], rules)
+
+    assert len({share.value_of("c") for share in allocated}) == 2
 
 
 ACCOUNT, NAMES = "111122223333", {"111122223333": "search-prod"}

@@ -8,8 +8,8 @@ from decimal import Decimal
 
 from attribution.charges import Basis
 from attribution.days import DayPointer
-from attribution.periods import BillingPeriod
-from attribution.spending import Span, read_spending
+from attribution.periods import BillingPeriod, Span
+from attribution.spending import read_spending
 from tests.fakes import FakeClock, FakeDeliveries, FakeLedgerDays
 from tests.support.budgets import World
 

@@ -15,6 +15,7 @@ from botocore.config import Config
 from botocore.exceptions import ClientError
 from typer.testing import CliRunner
 
+from adapters.alerts import DynamoOutbox
 from adapters.deliveries import DynamoDeliveries
 from adapters.dynamodb import Table
 from adapters.invocations import DynamoInvocations
@@ -23,6 +24,7 @@ from adapters.policy import DynamoPolicy
 from attribution.adjustments import BREAKDOWN, adjust
 from attribution.charges import AllocatedCharge, Basis, CategoryValue, Confidence, Costs, Evidence
 from attribution.cost_categories import NO_EVIDENCE, by_evidence
+from attribution.coverage import Counted
 from attribution.days import make_day_version
 from attribution.deliveries import DayOfDelivery, DeliveryOutcome, DeliveryRecord, IngestedReport, RejectedRow
 from attribution.meters import Meter, TokenKind
@@ -30,6 +32,7 @@ from attribution.periods import BillingPeriod
 from attribution.rules import Rules
 from attribution.usage import Usage
 from bedrock_costs.main import app
+from tests.support.stack import template
 
 REGION = "us-east-1"
 ACCOUNT = "123456789012"
@@ -82,7 +85,11 @@ class Cloud:
 
     @property
     def ledger(self) -> Table:
-        return Table(self.dynamodb, "ledger")
+        return Table(self.dynamodb, self.cloudformation.outputs["LedgerTable"])
+
+    @property
+    def work_bucket(self) -> str:
+        return self.cloudformation.outputs["WorkBucket"]
 
     @property
     def policy(self) -> DynamoPolicy:
@@ -97,8 +104,12 @@ class Cloud:
         return DynamoLedgerDays(self.ledger, 760, lambda: self.now)
 
     @property
+    def outbox(self) -> DynamoOutbox:
+        return DynamoOutbox(Table(self.dynamodb, "alerts"), 760, lambda: self.now)
+
+    @property
     def invocations(self) -> DynamoInvocations:
-        return DynamoInvocations(Table(self.dynamodb, "invocations"), 35, lambda: self.now)
+        return DynamoInvocations(Table(self.dynamodb, self.cloudformation.outputs["InvocationsTable"]), 35, lambda: self.now)
 
     def put_day(
         self,
@@ -111,7 +122,9 @@ class Cloud:
         """Make a version of a day current."""
         days = DynamoLedgerDays(self.ledger, 760, lambda: self.now)
         origin = "" if basis is Basis.ESTIMATED else f"origin-{usage_date}"
-        day = make_day_version(usage_date, basis, charges, rules, origin=origin, usage=f"usage-{usage_date}", counted=counted)
+        day = make_day_version(
+            usage_date, basis, charges, rules, origin=origin, usage=f"usage-{usage_date}", counted=Counted.of(counted)
+        )
         pointer = days.stage(day, "" if basis is Basis.ESTIMATED else f"{WRITTEN}#execution-1")
         days.flip([pointer], replacing=days.pointers(BillingPeriod.of(usage_date)))
         days.retire(usage_date)
@@ -149,6 +162,9 @@ def make_cloud() -> Cloud:
             KeySchema=[{"AttributeName": key, "KeyType": kind} for key, kind in zip(keys, ("HASH", "RANGE"), strict=False)],
             StreamSpecification={"StreamEnabled": True, "StreamViewType": "NEW_AND_OLD_IMAGES"},
         )
+    properties = template()["Resources"]["AlertsTable"]["Properties"]
+    taken = ("BillingMode", "AttributeDefinitions", "KeySchema", "GlobalSecondaryIndexes")
+    dynamodb.create_table(TableName="alerts", **{name: properties[name] for name in taken})
     for bucket in ("work-bucket", "log-bucket", "report-bucket", "trail-bucket"):
         s3.create_bucket(Bucket=bucket)
     urls = {
@@ -161,6 +177,8 @@ def make_cloud() -> Cloud:
     outputs = {
         "LedgerTable": "ledger",
         "InvocationsTable": "invocations",
+        "AlertsTable": "alerts",
+        "DeliverAlertsFunction": "deliver-alerts",
         "WorkBucket": "work-bucket",
         "InvocationLogQueue": urls["logs"],
         "ApiCallQueue": urls["calls"],

@@ -27,8 +27,8 @@ Anomalies
 
 Too narrow for %; --output csv has everything.
 {SEARCH}
-  +$590.00  {CALLER} sonnet output us-east-1 (new)
-  +$10.00  (no caller) haiku input us-east-1 (price)
+  +$590.00  {CALLER}, sonnet, output, us-east-1 (new)
+  +$10.00  (no caller), haiku, input, us-east-1 (price)
 """
 
 

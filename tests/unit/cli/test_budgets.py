@@ -79,8 +79,8 @@ def test_a_budget_that_does_not_exist_is_told_as_such(cloud: Cloud) -> None:
 
     ran = run("budgets", "nobody")
 
-    assert ran.exit_code == 1
-    assert "there is no budget 'nobody'" in ran.err
+    assert ran.exit_code == 2
+    assert "Invalid value for NAME: 'nobody' is no budget." in ran.err
 
 
 @pytest.mark.usefixtures("cloud")

@@ -189,6 +189,12 @@ ALIASES_OF_ALIASES = (
         ("budgets: " + "{a: " * 2_000 + "1" + "}" * 2_000, ":1: nested more than 100 deep: no policy is"),
         (ALIASES_OF_ALIASES, "its aliases stand for more than 1,000,000 values: no policy is that large"),
         ("routes:\n  - {name: ops, match: {teem: [a]}}\n", ":2: document: route 'ops': unknown dimension 'teem'; choose from"),
+        (
+            "routes:\n  - {name: ops, alarms: true}\n  - {name: it, alarms: true}\n",
+            "route 'it' never tells an alarm: 'ops' before",
+        ),
+        ("routes:\n  - name: ops\n    alarms: loud\n", ":3: routes.0.alarms"),
+        ("routes:\n  - {name: ops, alarms: true, digests: [{}]}\n", ":2: routes.0: a route of alarms alone has nothing to put"),
         ("routes:\n  - {name: ops, digests: [{dimension: provider}]}\n", "route 'ops': digest: unknown dimension 'provider'"),
         ("slack_users:\n  - {users: [U012], sees: {teem: [a]}}\n", "slack_users of U012: unknown dimension 'teem'"),
     ],

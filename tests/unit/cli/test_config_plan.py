@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from adapters.policy import PolicyDocument
 from adapters.usage_counters import DynamoUsageCounters
 from adapters.work_bucket import S3OriginCharges
 from attribution.allocation import allocate_day, estimate_day, totals_by_currency
@@ -97,8 +98,8 @@ def test_a_plan_shows_what_moves_between_owners_and_which_budgets_change(cloud: 
 
     assert plan["days"] == {"planned": 2, "affected": 2}
     assert plan["closed_periods"] == ["2026-10"]
-    assert plan["cost_categories"] == {"added": ["tenant"], "changed": ["team"], "removed": []}
-    assert plan["budgets"] == {"added": ["more"], "changed": ["all"], "removed": []}
+    assert plan["cost_categories"] == {"added": ["tenant"], "changed": ["team"], "removed": [], "reordered": []}
+    assert plan["budgets"] == {"added": ["more"], "changed": ["all"], "removed": [], "reordered": []}
     assert [
         (m["from"], m["to"], m["billed"], m["estimated"], m["charges"]) for m in plan["moves"] if m["cost_category"] == "team"
     ] == [
@@ -119,6 +120,75 @@ def test_a_plan_for_people_says_what_to_do_next(cloud: Cloud, new: Path, closed_
     assert "2 days of 2 in open months would have other owners." in out
     assert "2026-10 is closed: its days stay as they are." in out
     assert f"--against {cloud.policy.version()}" in out
+
+
+CHANGED = {
+    "cost_categories": (
+        "[{name: team}, {name: tenant}]",
+        "[{name: team, keys: [cc]}]",
+        {"changed": ["team"], "removed": ["tenant"]},
+    ),
+    "shared_charges": (
+        "[{name: tax, record_types: [Tax], method: EVEN}]",
+        "[{name: tax, record_types: [Tax], method: PROPORTIONAL}]",
+        {"changed": ["tax"]},
+    ),
+    "incomplete_logging": ("unallocated", "spread", {"added": ["spread"], "removed": ["unallocated"]}),
+    "account_names": ("{'111122223333': one}", "{'111122223333': two}", {"changed": ["111122223333"]}),
+    "budgets": (
+        "[{name: all, limit: {amount: '10'}, dimension: model}]",
+        "[{name: each, limit: {amount: '10'}, dimension: model}]",
+        {"added": ["each"], "removed": ["all"]},
+    ),
+    "anomaly_monitors": (
+        "[{name: teams, dimension: team}]",
+        "[{name: teams, dimension: team, minimum_impact: 9}]",
+        {"changed": ["teams"]},
+    ),
+    "routes": (
+        "[{name: a, match: {team: [x, y]}}, {name: b, match: {team: [y]}}]",
+        "[{name: b, match: {team: [y]}}, {name: a, match: {team: [x, y]}, storm_limit: 9}]",
+        {"changed": ["a"], "reordered": ["b", "a"]},
+    ),
+    "slack_users": (
+        "[{users: [U0DANA, U0EVE], sees: {team: [x]}}]",
+        "[{users: [U0DANA], sees: all}, {users: [U0EVE], sees: {team: [x]}}]",
+        {"changed": ["U0DANA"]},
+    ),
+}
+"""Each key of the document with a value, another one, and what a plan says of the two."""
+
+
+def test_every_key_of_the_document_has_a_change_that_is_tried() -> None:
+    assert CHANGED.keys() == PolicyDocument.model_fields.keys()
+
+
+@pytest.mark.parametrize("part", CHANGED)
+def test_a_change_of_any_part_of_the_document_is_planned_and_told_when_it_is_applied(
+    cloud: Cloud, tmp_path: Path, part: str
+) -> None:
+    before, after, expected = CHANGED[part]
+    old, new = tmp_path / "old.yaml", tmp_path / "new.yaml"
+    old.write_text(f"{part}: {before}\n")
+    new.write_text(f"{part}: {after}\n")
+    run("config", "apply", str(old))
+
+    planned = run("config", "plan", str(new), output="json").json
+    told = run("config", "plan", str(new)).out
+    applied = run("config", "apply", str(new), output="json").json
+
+    nothing: dict[str, list[str]] = {"added": [], "changed": [], "removed": [], "reordered": []}
+    assert planned[part] == nothing | expected
+    assert applied["changes"] == {name: planned[name] for name in CHANGED}
+    for how, names in expected.items():
+        assert f"{how} {', '.join(names)}" in told
+
+
+def test_what_stays_as_it_is_is_one_line(cloud: Cloud, new: Path) -> None:
+    out = run("config", "plan", str(new)).out
+
+    assert "unchanged: shared charges, incomplete logging, account names, routes, Slack users" in out
+    assert "anomaly monitors: added tenant" in out
 
 
 def test_a_plan_changes_nothing(cloud: Cloud, new: Path) -> None:

@@ -18,6 +18,7 @@ from adapters.work_bucket import S3OriginCharges
 from attribution.allocation import allocate_day, estimate_day
 from attribution.calibration import NO_PRICING
 from attribution.charges import Basis, Costs
+from attribution.coverage import Counted
 from attribution.days import DayVersion, make_day_version, usage_fingerprint
 from attribution.deliveries import PinnedFile
 from attribution.meters import TokenKind
@@ -56,7 +57,7 @@ def put_bill(cloud: Cloud, rules: Rules = BY_TEAM) -> None:
         origin_charge(usage_date=FIRST, iam_principal=ROLE, tags=(("iamPrincipal/team", "gateway"),)),
         origin_charge(usage_date=FIRST, line_item_type="Tax", units=None, costs=Costs.uniform(Decimal("0.25"))),
     ]
-    origin = S3OriginCharges(cloud.s3, "work-bucket").write(FIRST, charges)
+    origin = S3OriginCharges(cloud.s3, cloud.work_bucket).write(FIRST, charges)
     count(cloud, *USED)
     day = make_day_version(
         FIRST,
@@ -65,7 +66,7 @@ def put_bill(cloud: Cloud, rules: Rules = BY_TEAM) -> None:
         rules,
         origin=origin,
         usage=usage_fingerprint(USED),
-        counted=USED,
+        counted=Counted.of(USED),
     )
     record = put_delivery(cloud, execution_id="execution-0", sequence=f"{WRITTEN}#execution-0")
     files = (PinnedFile("cur/bill/data/bill-00001.csv.gz", "etag", 10),)

@@ -15,9 +15,9 @@ from adapters.ledger_days import DynamoLedgerDays
 from attribution.charges import COST_METRICS, Basis
 from attribution.cost_categories import by_evidence
 from attribution.days import sums_root
+from attribution.reporting.costs import Metric
 from attribution.rules import Rules
 from bedrock_costs import stack
-from bedrock_costs.commands.report import Metric
 from tests.unit.cli.support import OCTOBER, Cloud, adjust_october, charge, put_october, run
 
 TABLE = """\

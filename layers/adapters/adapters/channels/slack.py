@@ -159,6 +159,20 @@ class Unreachable:
         return self._posted() if self._is_passing else None
 
 
+_WEBHOOK_REMEDIES = {
+    "no_service": "the webhook was revoked or is wrong: make a new one, and put its URL into the secret",
+    "no_service_id": "the webhook's URL is incomplete: put the whole of it into the secret",
+    "no_team": "the workspace is gone or its URL is wrong: put the webhook's whole URL into the secret",
+    "team_disabled": "the workspace is disabled: make a webhook in another one",
+    "invalid_token": "the last part of the webhook's URL is wrong: put the whole of it into the secret",
+    "channel_not_found": "the webhook's channel is gone: make a webhook for another one",
+    "channel_is_archived": "the webhook's channel is archived: make a webhook for another one",
+    "user_not_found": "the webhook's user is gone: make a new one, and put its URL into the secret",
+    "action_prohibited": "an administrator of the workspace forbids it: have the app allowed to post there",
+    "posting_to_general_channel_denied": "only some may post to #general: make a webhook for another channel",
+}
+
+
 class SlackWebhook:
     """`Channel` on an incoming webhook: every news is a new message, and no message is ever changed or found."""
 
@@ -191,7 +205,10 @@ class SlackWebhook:
             return Posted(True)
         if response.status >= 500:
             return Posted(False, retry_after_seconds=_seconds(response.retry_after), error=f"HTTP {response.status}")
-        return Posted(False, error=f"HTTP {response.status}: check the webhook in the secret")
+        # Of the body no more than a known word: it is not ours, and may be anything.
+        name = response.body.decode(errors="replace").strip()
+        said = f" {name}: {_WEBHOOK_REMEDIES[name]}" if name in _WEBHOOK_REMEDIES else ": check the webhook in the secret"
+        return Posted(False, error=f"HTTP {response.status}{said}")
 
     def update(self, alert: Alert, message: Place) -> Posted:
         """A webhook's messages stay as they are."""
@@ -217,11 +234,16 @@ _REMEDIES = {
     "is_archived": "the channel is archived: choose another one",
     "invalid_auth": "put a valid bot token into the secret",
     "not_authed": "put a bot token into the secret",
+    "not_allowed_token_type": "put a bot token (xoxb-…) into the secret",
     "token_revoked": "the bot token was revoked: put a new one into the secret",
     "token_expired": "the bot token has expired: put a new one into the secret",
     "account_inactive": "the app was removed from the workspace: install it again",
     "missing_scope": "give the app the scopes that docs/alerts.md lists",
     "restricted_action": "the workspace does not let the app post there",
+    "restricted_action_read_only_channel": "the channel is read-only: let the app post there, or choose another one",
+    "restricted_action_thread_only_channel": "the channel takes replies alone: choose another one",
+    "no_permission": "the token may not post there: invite the app to the channel, with the scopes that docs/alerts.md lists",
+    "team_access_not_granted": "the app is not installed in the workspace of the channel: install it there",
 }
 
 

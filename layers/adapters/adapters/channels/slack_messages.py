@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import date
 from decimal import Decimal
 from typing import Any
 from urllib.parse import quote
 
+from adapters.channels import slack_alarms
 from adapters.channels.slack_text import (
     BLOCKS_CHARACTERS,
     NAME_LIMIT,
@@ -27,11 +29,11 @@ from adapters.channels.slack_text import (
     select,
     user,
 )
-from attribution.alerts import Alert, AlertState, Driver, Figures, News, ThresholdKind
+from attribution.alerts import Alarm, Alert, AlertState, Driver, Figures, News, ThresholdKind
 from attribution.conversation import Reply
 from attribution.digests import Digest, DigestKind, DigestLine
-from attribution.money import subtract
-from attribution.wording import cents, change, money, percent_change, sparkline
+from attribution.money import ZERO, subtract
+from attribution.wording import cents, change, moment, money, percent_change, sparkline
 
 Message = dict[str, Any]
 # Slack draws no more categories than this, and labels of twenty characters.
@@ -43,29 +45,38 @@ _REPEAT = "Possible repeat: nobody could confirm that the first message arrived.
 _DRIVERS = 3
 # How the names of drivers end that stand for nobody.
 _NOBODY = ("(unallocated)", "(no value)")
+_PRINCIPAL = re.compile(r"arn:aws[a-z-]*:(?:iam|sts)::(\d{12}):([^\s,]+)")
+_SUREST = 99
 _OPTION_LIMIT = 150
 _URL_LIMIT = 3000
 _DRIVERS_IN_THREAD = 8
 
 ACKNOWLEDGE, SNOOZE, MUTE, RESUME, OPEN = "acknowledge", "snooze", "mute", "resume", "open"
 PLANNED, NOT_AN_ISSUE = "planned", "not_an_issue"
+_DAYS = ("1", "3", "7")
 SNOOZES = {"for 1 day": "1", "for 3 days": "3", "for 7 days": "7", "to the period's end": "end"}
 _RISING = (News.RAISED, News.ESCALATED, News.RAISED_AGAIN, News.REMINDED)
 
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """What a channel can show: buttons and a command where somebody answers them, charts where the workspace has them."""
+    """What a channel can show: buttons and a command where somebody answers them, charts where the workspace has them.
+
+    `runbook_url` is where the guide to the stack's alarms can be read.
+    """
 
     has_buttons: bool = False
     has_command: bool = False
     has_charts: bool = False
     report_url: str = ""
     mention: str = ""
+    runbook_url: str = ""
 
 
 def alert_message(alert: Alert, look: Look, *, is_repeat: bool = False) -> Message:
     """The message that stands for the alert."""
+    if alert.alarm is not None:
+        return _alarm_message(alert, alert.alarm, look, is_repeat=is_repeat)
     title = _title(alert)
     blocks = [
         header(title),
@@ -77,12 +88,26 @@ def alert_message(alert: Alert, look: Look, *, is_repeat: bool = False) -> Messa
         *_buttons(alert, look),
         context(*_notes(alert, is_repeat)),
     ]
-    text = escape(f"{title}. {_basis(alert.figures)}.", 1000)
+    text = escape(f"{title}. {_sentence(_basis(alert.figures))}", 1000)
     return {"text": text, "blocks": blocks, "metadata": metadata(alert)}
+
+
+def _alarm_message(alert: Alert, alarm: Alarm, look: Look, *, is_repeat: bool) -> Message:
+    story = "\n".join((*slack_alarms.story(alert, alarm), *_handling(alert)))
+    blocks = [
+        header(slack_alarms.title(alert, alarm)),
+        section(story),
+        *_remedy(alert, alarm, look),
+        *_buttons(alert, look),
+        context(*slack_alarms.small_print(alarm), *_notes(alert, is_repeat)),
+    ]
+    return {"text": escape(slack_alarms.summary(alert, alarm), 1000), "blocks": blocks, "metadata": metadata(alert)}
 
 
 def reply_message(alert: Alert, *, is_repeat: bool = False) -> Message:
     """News in the thread of the alert's message: what is new, and what moved since the last news."""
+    if alert.alarm is not None:
+        return _alarm_reply(alert, alert.alarm, is_repeat=is_repeat)
     figures, currency = alert.figures, alert.figures.limit.currency
     headline = _headline(alert)
     lines = [f"*{escape(headline)}*"]
@@ -98,9 +123,16 @@ def reply_message(alert: Alert, *, is_repeat: bool = False) -> Message:
     return {"text": escape(f"{alert.key.budget}: {headline}", 1000), "blocks": blocks, "metadata": metadata(alert)}
 
 
+def _alarm_reply(alert: Alert, alarm: Alarm, *, is_repeat: bool) -> Message:
+    headline = slack_alarms.headline(alert, alarm)
+    small = [*filter(None, [slack_alarms.reason(alarm)]), *([_REPEAT] if is_repeat else [])]
+    blocks = [section(f"*{escape(headline)}*"), *([context(*small)] if small else [])]
+    return {"text": escape(f"{alarm.name}: {headline}", 1000), "blocks": blocks, "metadata": metadata(alert)}
+
+
 def is_broadcast(alert: Alert) -> bool:
-    """Whether the news in the thread is shown in the channel as well."""
-    return alert.is_critical and alert.news_kind in _RISING
+    """Whether the news in the thread is shown in the channel as well: of budgets that are broken, of alarms that are back."""
+    return (alert.is_critical or alert.alarm is not None) and alert.news_kind in _RISING
 
 
 def metadata(notice: Alert | Digest) -> dict[str, Any]:
@@ -145,11 +177,12 @@ def _title(alert: Alert) -> str:
 
 
 def _title_of_anomaly(alert: Alert) -> str:
-    figures, who = alert.figures, alert.subject.counts
+    figures, who = alert.figures, _brief(alert.subject.counts.replace(": ", " ", 1))
     spent, expected = (money(amount, figures.limit.currency) for amount in (figures.actual, figures.limit.amount))
     prefix = {
         AlertState.RECOVERED: f"{alert.subject.note.capitalize()}: ",
         AlertState.ACKNOWLEDGED: "Acknowledged: ",
+        AlertState.SNOOZED: "Snoozed: ",
         AlertState.MUTED: "Muted: ",
     }.get(alert.state, "")
     return f"{prefix}Anomaly: {who}, {spent} where {expected} was expected"
@@ -212,23 +245,25 @@ def _story(alert: Alert, look: Look) -> str:
         with_bill = "With the bill it is" if figures.billed else "It is"
         lines = [f"We said {before}. {with_bill} *{now}*, below every threshold. The alert is closed."]
     else:
-        lines = [f"{escape(_sentence(_headline(alert)))} In alarm since {_when(alert.raised_at)}."]
+        lines = [f"{escape(_sentence(_headline(alert)))} In alarm since {moment(alert.raised_at)}."]
     if alert.is_ended and alert.news_kind is not News.ENDED:
         lines.append(f"The period {escape(alert.key.period)} has ended.")
-    handled = {
-        AlertState.ACKNOWLEDGED: "has it: only a further threshold or the end of it is told.",
-        AlertState.MUTED: "muted it for this period.",
-        AlertState.SNOOZED: f"snoozed it until {_when(alert.snoozed_until)}." if alert.snoozed_until else "snoozed it.",
-    }.get(alert.state)
-    if handled and alert.handled_by:
-        lines.append(f"{user(alert.handled_by)} {handled}")
+    lines += _handling(alert)
     if look.mention and alert.state is AlertState.ALARM and alert.is_critical:
         lines.append(look.mention)
     return "\n".join(lines)
 
 
-def _when(at: datetime) -> str:
-    return f"{at.day} {at:%b %H:%M} UTC"
+def _handling(alert: Alert) -> list[str]:
+    """Who has it, or has silenced it, and for how long."""
+    is_alarm = alert.alarm is not None
+    what_is_told = "that it is over" if is_alarm else "a further threshold or the end of it"
+    handled = {
+        AlertState.ACKNOWLEDGED: f"has it: only {what_is_told} is told.",
+        AlertState.MUTED: f"muted it {slack_alarms.UNTIL_WELL if is_alarm else 'for this period'}.",
+        AlertState.SNOOZED: f"snoozed it until {moment(alert.snoozed_until)}." if alert.snoozed_until else "snoozed it.",
+    }.get(alert.state)
+    return [f"{user(alert.handled_by)} {handled}"] if handled and alert.handled_by else []
 
 
 def _day(day: date) -> str:
@@ -243,7 +278,7 @@ def _facts(alert: Alert) -> Iterator[str]:
     else:
         yield f"*Spent*\n{escape(money(figures.actual, currency))} ({figures.percent} %)"
         yield _left(figures)
-    yield f"*Basis*\n{escape(_basis(figures))}"
+    yield f"*Basis*\n{escape(_sentence(_basis(figures)))}"
     yield f"*Counts*\n{escape(alert.subject.counts, 3 * NAME_LIMIT)}"
     if figures.forecast is not None:
         low, middle, high = (
@@ -265,7 +300,9 @@ def _breach(figures: Figures) -> str:
     forecast = figures.forecast
     if forecast is None or forecast.breach_on is None or figures.actual > figures.limit.amount:
         return ""
-    sure = f" ({forecast.probability_percent} % sure)" if forecast.probability_percent is not None else ""
+    percent = forecast.probability_percent
+    # Of what is to come nothing is certain.
+    sure = "" if percent is None else f" (over {_SUREST} % sure)" if percent > _SUREST else f" ({percent} % sure)"
     return f"passes the limit on {_day(forecast.breach_on)}{sure}"
 
 
@@ -333,7 +370,7 @@ def _number(amount: Decimal) -> float:
 
 
 def _why(alert: Alert, count: int) -> list[dict[str, Any]]:
-    shown = alert.figures.drivers[:count]
+    shown = [driver for driver in alert.figures.drivers if not _is_steady(driver)][:count]
     if not shown:
         return []
     has_changes = any(driver.change is not None for driver in shown)
@@ -347,8 +384,19 @@ def _why(alert: Alert, count: int) -> list[dict[str, Any]]:
     return [section("\n".join(lines))]
 
 
+def _is_steady(driver: Driver) -> bool:
+    """Whether it costs what it did before, to the percent: that explains nothing."""
+    is_known = driver.change is not None
+    return is_known and percent_change(driver.amount, subtract(driver.amount, driver.change or ZERO)) == "±0 %"
+
+
+def _brief(name: str) -> str:
+    """A name with its principals as people call them: `role/agent (111122223333)`."""
+    return _PRINCIPAL.sub(r"\2 (\1)", name)
+
+
 def _driver(driver: Driver, currency: str) -> str:
-    line = f"• {escape(driver.name, NAME_LIMIT)}: {escape(money(driver.amount, currency))}"
+    line = f"• {escape(_brief(driver.name), NAME_LIMIT)}: {escape(money(driver.amount, currency))}"
     if driver.change is None:
         return line
     relative = percent_change(driver.amount, subtract(driver.amount, driver.change))
@@ -364,7 +412,7 @@ def _next_step(alert: Alert, look: Look) -> list[dict[str, Any]]:
     # What has no owner did nothing that could be looked at.
     drivers = [driver for driver in alert.figures.drivers if not driver.name.endswith(_NOBODY)]
     first = max(drivers, key=lambda d: d.change or d.amount, default=None)
-    whom = f"what {escape(first.name, NAME_LIMIT)} did" if first else "which models and principals spent it"
+    whom = f"what {escape(_brief(first.name), NAME_LIMIT)} did" if first else "which models and principals spent it"
     dimension, value = next(iter(alert.subject.owners), ("model", ""))
     command = f"/bedrock-costs {dimension} {value}" if look.has_command else f"bedrock-costs report --by {dimension}"
     text = f"Look at {whom}: `{_code(command)}`."
@@ -376,11 +424,23 @@ def _next_step(alert: Alert, look: Look) -> list[dict[str, Any]]:
     return [section(f"*What to do*\n{text}")]
 
 
+def _remedy(alert: Alert, alarm: Alarm, look: Look) -> list[dict[str, Any]]:
+    """What to do about an alarm; also when it is over: that nothing more happens does not put right what did."""
+    lines = [text for text in (slack_alarms.remedy(alarm),) if text]
+    if alert.state is AlertState.ALARM and look.has_command and not look.has_buttons:
+        lines.append(f"Tell others that you have it: `{_code(f'/bedrock-costs acknowledge {alert.key.budget}')}`.")
+    heading = "*What to do*" if alarm.is_raised else "*What to do, unless somebody did*"
+    return [section("\n".join([heading, *lines]))] if lines else []
+
+
 def _answer_to_anomaly(alert: Alert, look: Look) -> str:
     text = "Stop what is not wanted: `bedrock-costs anomalies` shows every day of it."
     if look.has_buttons:
         return f"{text} If it is, say so: it is told no more."
-    name = f"{alert.key.budget.partition(': ')[2]}#{alert.key.period}"
+    value = alert.key.budget.partition(": ")[2]
+    if look.has_command:
+        return f"{text} If it is, say so: `{_code(f'/bedrock-costs planned {value}')}`."
+    name = f"{value}#{alert.key.period}"
     return f"{text} If it is, say so: `{_code(f'bedrock-costs anomalies feedback {chr(39)}{name}{chr(39)} planned')}`."
 
 
@@ -391,7 +451,11 @@ def _code(text: str) -> str:
 
 def _buttons(alert: Alert, look: Look) -> list[dict[str, Any]]:
     elements = _answers(alert) if look.has_buttons else []
-    if look.report_url and not alert.subject.is_anomaly:
+    if alert.alarm is not None:
+        url = slack_alarms.guide_url(alert.alarm, look.runbook_url)
+        if url and len(url) <= _URL_LIMIT:
+            elements.append(link("Guide", OPEN, url))
+    elif look.report_url and not alert.subject.is_anomaly:
         budget, period = (quote(part, safe="") for part in (alert.key.budget, alert.key.period))
         url = look.report_url.replace("{budget}", budget).replace("{period}", period)
         if len(url) <= _URL_LIMIT:
@@ -407,6 +471,7 @@ def _answers(alert: Alert) -> list[dict[str, Any]]:
     spans = {
         text: json.dumps([span, alert.key.budget, alert.key.period, alert.news], ensure_ascii=False)
         for text, span in SNOOZES.items()
+        if alert.alarm is None or span in _DAYS
     }
     if max(map(len, spans.values())) > _OPTION_LIMIT:
         # Budgets of the policy have shorter names. Whoever has a longer one still has the command.
@@ -417,7 +482,8 @@ def _answers(alert: Alert) -> list[dict[str, Any]]:
     if alert.state in (AlertState.ALARM, AlertState.ACKNOWLEDGED):
         elements.append(select("Snooze", SNOOZE, spans))
     if alert.state in (AlertState.ALARM, AlertState.ACKNOWLEDGED, AlertState.RECOVERED) and not alert.is_ended:
-        question = f"Nothing more will be told of {literal(alert.key.budget)} in {alert.key.period}."
+        how_long = slack_alarms.UNTIL_WELL if alert.alarm is not None else f"in {alert.key.period}"
+        question = f"Nothing more will be told of {literal(alert.key.budget)} {how_long}."
         elements.append(button("Mute", MUTE, value, confirm=question))
     if alert.state in (AlertState.SNOOZED, AlertState.MUTED):
         elements.append(button("Resume", RESUME, value))
@@ -433,8 +499,9 @@ def _answers_to_anomaly(alert: Alert, value: str) -> list[dict[str, Any]]:
 
 
 def _notes(alert: Alert, is_repeat: bool) -> list[str]:
+    period = "" if alert.alarm is not None else f"{alert.key.period} · "
     notes = [
-        f"{alert.key.period} · as of {alert.changed_at:%Y-%m-%d %H:%M} UTC",
+        f"{period}as of {alert.changed_at:%Y-%m-%d %H:%M} UTC",
         f"alert {alert.key} revision {alert.revision}",
     ]
     if is_repeat:
@@ -454,6 +521,8 @@ def digest_message(digest: Digest, *, is_repeat: bool = False) -> Message:
     hint = ": `/bedrock-costs budget` lists every alert" if digest.kind is DigestKind.STORM else ""
     blocks += _lines(digest.lines, hint)
     notes = [f"digest {digest.key}"]
+    if digest.kind is not DigestKind.STORM:
+        notes.insert(0, f"as of {digest.due_at:%Y-%m-%d %H:%M} UTC")
     if is_repeat:
         notes.insert(0, _REPEAT)
     blocks.append(context(*(escape(note, 500) for note in notes)))
@@ -501,19 +570,28 @@ def plain_text(notice: Alert | Digest, *, is_repeat: bool = False) -> tuple[str,
     if isinstance(notice, Digest):
         lines = [notice.summary, "", *(f"- {line.label}: {line.amount} {line.note}".rstrip() for line in notice.lines)]
         return literal(notice.title), "\n".join([*([_REPEAT, ""] if is_repeat else []), *lines])
-    figures, currency = notice.figures, notice.figures.limit.currency
     lines = [
         *([_REPEAT, ""] if is_repeat else []),
+        *_mail_lines(notice),
+        "",
+        f"Alert {notice.key}, as of {notice.changed_at:%Y-%m-%d %H:%M} UTC.",
+        "It came by mail because its Slack channel did not take it.",
+    ]
+    title = slack_alarms.title(notice, notice.alarm) if notice.alarm is not None else _title(notice)
+    return literal(title), "\n".join(lines)
+
+
+def _mail_lines(notice: Alert) -> list[str]:
+    if notice.alarm is not None:
+        return slack_alarms.mail_lines(notice, notice.alarm)
+    figures, currency = notice.figures, notice.figures.limit.currency
+    return [
         _sentence(_headline(notice)),
         f"Spent: {money(figures.actual, currency)} {_of(notice)} {money(figures.limit.amount, currency)}.",
         f"Basis: {_basis(figures)}.",
         f"Counts: {literal(notice.subject.counts)}.",
         *(f"- {literal(d.name)}: {money(d.amount, currency)}" for d in figures.drivers[:_DRIVERS]),
-        "",
-        f"Alert {notice.key}, as of {notice.changed_at:%Y-%m-%d %H:%M} UTC.",
-        "It came by mail because its Slack channel did not take it.",
     ]
-    return literal(_title(notice)), "\n".join(lines)
 
 
 def _of(alert: Alert) -> str:

@@ -7,19 +7,23 @@ days in one transaction.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import date
+from datetime import date, timedelta
+from decimal import Decimal
+from typing import NamedTuple
 
 from attribution.adjustments import BREAKDOWN, Adjustment, adjust, candidates
 from attribution.allocation import allocate_day, estimate_day, totals_by_currency
-from attribution.charges import Basis, OriginCharge
-from attribution.coverage import Coverage, add_up
+from attribution.charges import AllocatedCharge, Basis, OriginCharge
+from attribution.coverage import Counted, Coverage, add_up, share
 from attribution.day_directory import DayDirectory, directory_of_day, ids_named
-from attribution.days import DayPointer, DayVersion, make_day_version, usage_fingerprint
+from attribution.days import UNALLOCATED, DayPointer, DayVersion, make_day_version, usage_fingerprint
 from attribution.deliveries import DayOfDelivery, DeliveryOutcome, DeliveryRecord, newest
 from attribution.directory import resolved_usage
 from attribution.errors import ConservationViolated, LedgerConflict
+from attribution.money import add, subtract
 from attribution.periods import BillingPeriod
 from attribution.policy_plans import marked, with_mark
 from attribution.ports import (
@@ -35,6 +39,9 @@ from attribution.ports import (
 )
 from attribution.rules import Rules
 from attribution.usage import Usage
+
+RECENT_DAYS = 7
+"""The billed days whose capture rate is watched: a week, because weekends are not like other days."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,13 +77,8 @@ def allocate_charges(
     current = pointers.get(usage_date)
     known = deliveries.of_period(period)
     pending, billing = _deliveries(known, period, usage_date, current)
-    usage, rules = resolved_usage(counters.usage_of(usage_date), directory.find), policy.rules(usage_date)
-    charges = _charges(usage_date, billing, origin_charges) if billing else ()
-    added = _look_up(usage_date, usage, charges, rules, directory, directory_requests)
-    if billing is None:
-        day = _estimate(usage_date, usage, rules, prices, added)
-    else:
-        day = _allocate(usage_date, billing, charges, usage, rules, added)
+    rules = policy.rules(usage_date)
+    day = _decide(usage_date, billing, rules, origin_charges, counters, prices, directory, directory_requests)
 
     new: Sequence[DayPointer] = ()
     publishing = None
@@ -104,6 +106,59 @@ def allocate_charges(
         coverage=_by_currency(day) if is_new else {},
         first_category=next(iter(rules.names), ""),
     )
+
+
+def recent_capture_rate(*, days: LedgerDays, policy: Policy, today: date) -> Decimal | None:
+    """The part of the last billed days' cost that has an owner in the policy's first cost category; None where none is billed.
+
+    Together, so that a day of few cents decides nothing; of several currencies the lowest. Days from before the category was
+    defined, which are not summed by it, are left out.
+    """
+    category = next(iter(policy.rules(today).names), "")
+    this_month = BillingPeriod.of(today)
+    months = (BillingPeriod.of(this_month.first_day - timedelta(days=1)), this_month)
+    pointers = [pointer for month in months for _, pointer in sorted(days.pointers(month).items())]
+    recent = [p for p in pointers if p.is_billed and p.is_summed_by(category)][-RECENT_DAYS:]
+    whole: dict[str, Decimal] = defaultdict(Decimal)
+    unallocated: dict[str, Decimal] = defaultdict(Decimal)
+    for sums in days.sums(recent, category).values():
+        for (value, currency), of_value in sums.items():
+            whole[currency] = add(whole[currency], of_value.costs.billed_cost)
+            if value == UNALLOCATED:
+                unallocated[currency] = add(unallocated[currency], of_value.costs.billed_cost)
+    rates = (share(subtract(amount, unallocated[currency]), amount) for currency, amount in whole.items())
+    return min((rate for rate in rates if rate is not None), default=None)
+
+
+def _decide(
+    usage_date: date,
+    billing: DeliveryRecord | None,
+    rules: Rules,
+    origin_charges: OriginCharges,
+    counters: UsageCounters,
+    prices: EstimatePrices,
+    directory: DirectoryOfDays,
+    requests: DirectoryRequests,
+) -> DayVersion:
+    """The version that a day is to have. What it is made from is not kept: of a large day it is most of the memory."""
+    allocated = _allocate(usage_date, billing, rules, origin_charges, counters, prices, directory, requests)
+    return _version(usage_date, billing, rules, allocated)
+
+
+def _allocate(
+    usage_date: date,
+    billing: DeliveryRecord | None,
+    rules: Rules,
+    origin_charges: OriginCharges,
+    counters: UsageCounters,
+    prices: EstimatePrices,
+    directory: DirectoryOfDays,
+    requests: DirectoryRequests,
+) -> _Allocated:
+    usage = resolved_usage(counters.usage_of(usage_date), directory.find)
+    charges = _charges(usage_date, billing, origin_charges) if billing else ()
+    added = _look_up(usage_date, usage, charges, rules, directory, requests)
+    return _billed(charges, usage, rules, added) if billing else _estimated(usage, rules, prices, added)
 
 
 def _by_currency(day: DayVersion) -> dict[str, Coverage]:
@@ -136,10 +191,8 @@ def preview(
     made = []
     for one in (with_mark(r) for r in rules):
         added = directory_of_day(known, one, charges)
-        if billing is None:
-            made.append(_estimate(usage_date, usage, one, prices, added))
-        else:
-            made.append(_allocate(usage_date, billing, charges, usage, one, added))
+        allocated = _billed(charges, usage, one, added) if billing else _estimated(usage, one, prices, added)
+        made.append(_version(usage_date, billing, one, allocated))
     return made
 
 
@@ -179,29 +232,50 @@ def _look_up(
     return directory_of_day(known, rules, charges)
 
 
-def _estimate(
-    usage_date: date,
-    usage: Sequence[Usage],
-    rules: Rules,
-    prices: EstimatePrices,
-    directory: DayDirectory,
-) -> DayVersion:
+class _Allocated(NamedTuple):
+    """A day once it is allocated: what its version tells of what it is made from, and its charges."""
+
+    usage: str
+    counted: Counted
+    directory: str
+    charges: Sequence[AllocatedCharge]
+    pricing: str = ""
+    names_principals: bool = True
+
+
+def _estimated(usage: Sequence[Usage], rules: Rules, prices: EstimatePrices, directory: DayDirectory) -> _Allocated:
     pricing = prices.pricing(sorted({(u.key.model, u.key.region) for u in usage}))
-    estimated = estimate_day(usage, rules, pricing=pricing, directory=directory)
-    return make_day_version(
-        usage_date,
-        Basis.ESTIMATED,
-        estimated,
-        rules,
-        origin="",
-        usage=usage_fingerprint(usage),
-        pricing=pricing.fingerprint(estimated),
-        directory=directory.fingerprint(),
-        counted=usage,
+    charges = estimate_day(usage, rules, pricing=pricing, directory=directory)
+    counted = Counted.of(usage)
+    return _Allocated(usage_fingerprint(usage), counted, directory.fingerprint(), charges, pricing.fingerprint(charges))
+
+
+def _billed(charges: Sequence[OriginCharge], usage: Sequence[Usage], rules: Rules, directory: DayDirectory) -> _Allocated:
+    return _Allocated(
+        usage_fingerprint(usage),
+        Counted.of(usage),
+        directory.fingerprint(),
+        allocate_day(charges, usage, rules, directory),
+        names_principals=any(charge.iam_principal for charge in charges),
     )
 
 
-def _billed(usage_date: date, billing: DeliveryRecord) -> DayOfDelivery:
+def _version(usage_date: date, billing: DeliveryRecord | None, rules: Rules, allocated: _Allocated) -> DayVersion:
+    return make_day_version(
+        usage_date,
+        billing.basis_of(usage_date) if billing else Basis.ESTIMATED,
+        allocated.charges,
+        rules,
+        origin=_day_of(billing, usage_date).origin if billing else "",
+        usage=allocated.usage,
+        pricing=allocated.pricing,
+        directory=allocated.directory,
+        counted=allocated.counted,
+        names_principals=allocated.names_principals,
+    )
+
+
+def _day_of(billing: DeliveryRecord, usage_date: date) -> DayOfDelivery:
     billed = billing.day(usage_date)
     if billed is None:
         raise ConservationViolated(
@@ -212,33 +286,11 @@ def _billed(usage_date: date, billing: DeliveryRecord) -> DayOfDelivery:
 
 def _charges(usage_date: date, billing: DeliveryRecord, origin_charges: OriginCharges) -> Sequence[OriginCharge]:
     """The origin charges of a day, which sum to what their delivery recorded."""
-    billed = _billed(usage_date, billing)
+    billed = _day_of(billing, usage_date)
     charges = origin_charges.read(usage_date, billed.origin)
     if totals_by_currency(charges) != dict(billed.totals):
         raise ConservationViolated(f"origin charges {billed.origin} of {usage_date} do not sum to what the delivery recorded")
     return charges
-
-
-def _allocate(
-    usage_date: date,
-    billing: DeliveryRecord,
-    charges: Sequence[OriginCharge],
-    usage: Sequence[Usage],
-    rules: Rules,
-    directory: DayDirectory,
-) -> DayVersion:
-    allocated = allocate_day(charges, usage, rules, directory)
-    return make_day_version(
-        usage_date,
-        billing.basis_of(usage_date),
-        allocated,
-        rules,
-        origin=_billed(usage_date, billing).origin,
-        usage=usage_fingerprint(usage),
-        directory=directory.fingerprint(),
-        counted=usage,
-        names_principals=any(charge.iam_principal for charge in charges),
-    )
 
 
 def _stage(day: DayVersion, pending: DeliveryRecord, deliveries: Deliveries, days: LedgerDays) -> DeliveryRecord:

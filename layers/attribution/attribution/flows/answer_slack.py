@@ -1,4 +1,4 @@
-"""Answer people in Slack: what they may see of spend, budgets and requests, and what they say to an alert.
+"""Answer people in Slack: what they may see of spend, alerts and requests, and what they say to an alert.
 
 Everything is scoped to the owners that the policy maps the user to; whoever is mapped to nothing is told how to be. What may
 not be seen and what is not there are answered alike. Each answer is safe to repeat: Slack may ask again.
@@ -13,18 +13,18 @@ from datetime import UTC, date, datetime, timedelta
 
 from attribution.alerts import Alert, AlertKey, acknowledge, mute, resume, snooze
 from attribution.allocation import subject_of_usage
-from attribution.anomaly_alerts import anomaly_name
+from attribution.anomaly_alerts import anomaly_name, is_called
 from attribution.anomaly_tracking import Verdict, event_of, judge
 from attribution.conversation import Pressed, Reply, Typed
 from attribution.day_directory import directory_of_day, ids_named
 from attribution.days import DIMENSIONS, UNALLOCATED
-from attribution.digests import DigestLine
+from attribution.digests import DigestLine, standing, worst_first
 from attribution.errors import PolicyInvalid
 from attribution.money import total
-from attribution.periods import BillingPeriod
-from attribution.ports import Anomalies, Clock, DirectoryOfDays, Invocations, LedgerDays, Outbox, Policy, Routes
+from attribution.periods import BillingPeriod, Span
+from attribution.ports import Anomalies, Clock, DirectoryOfDays, Invocations, Outbox, Policy, ReadDays, Routes
 from attribution.routes import Scope, scope_of
-from attribution.spending import Span, Spending, read_spending
+from attribution.spending import Spending, basis_of, read_spending
 from attribution.usage import Invocation, InvocationKey, Metered, Observed, contribution
 from attribution.wording import counted, money, percent_change
 
@@ -36,7 +36,10 @@ _SNOOZE_DAYS = ("1", "3", "7")
 _DEFAULT_SNOOZE = timedelta(days=7)
 _WRITE_ATTEMPTS = 5
 _VERDICTS = {"planned": Verdict.PLANNED, "not_an_issue": Verdict.NO}
+# What the buttons of a message say, as words, by what the buttons send.
+_SAYINGS = {name: name for name in ("acknowledge", "snooze", "mute", "resume", "planned")} | {"not-an-issue": "not_an_issue"}
 NOTHING = "There is nothing of that name that you may see."
+NOTHING_OPEN = "Nothing that you may see has an open alert."
 NOT_RECORDED = "That request is not recorded, or not yours."
 
 
@@ -47,7 +50,7 @@ class World:
     outbox: Outbox
     routes: Routes
     policy: Policy
-    days: LedgerDays
+    days: ReadDays
     invocations: Invocations
     directory: DirectoryOfDays
     anomalies: Anomalies
@@ -133,10 +136,10 @@ def answer_typed(typed: Typed, world: World) -> Reply:
     if scope.is_empty:
         return _unmapped(typed.user)
     if verb == "budget":
-        return _budgets(" ".join(words[1:]), scope, world)
+        return _open_alerts(" ".join(words[1:]), scope, world)
     if verb == "request":
         return _request(words[1:], scope, world)
-    if verb in ("acknowledge", "snooze", "mute", "resume"):
+    if verb in _SAYINGS:
         return _said(verb, words[1:], typed, scope, world)
     return _spending(words, scope, world)
 
@@ -150,9 +153,10 @@ def _help(user: str, scope: Scope, world: World) -> Reply:
     lines = [
         DigestLine(1, f"{category} [value] [yyyy-mm]", f"what each {category} spent, or one of them by day"),
         DigestLine(2, "model [name] [yyyy-mm]", "the same by model, or by any other dimension"),
-        DigestLine(3, "budget [name]", "the alerts that are open"),
+        DigestLine(3, "budget [name]", "the alerts that are open, of budgets and of anomalies"),
         DigestLine(4, "request <id>", "what one call cost"),
-        DigestLine(5, "acknowledge | snooze | mute | resume <budget>", "what the buttons of its message do"),
+        DigestLine(5, "acknowledge | snooze | mute | resume <name>", "what the buttons of an alert's message do"),
+        DigestLine(6, "planned | not-an-issue <name>", "what the buttons of an anomaly's message do"),
     ]
     if scope.sees_all:
         seen = "You see everything."
@@ -184,7 +188,7 @@ def _spending(words: list[str], scope: Scope, world: World) -> Reply:
             else f"Nothing that you may see was spent in {period}."
         )
         return Reply(f"{dimension} {value}".strip(), said)
-    summary = [f"{period}, {span}. {_basis(read.spendings)}"]
+    summary = [f"{span}. {basis_of(read.spendings)}"]
     if read.missing:
         summary.append(f"{counted(len(read.missing), 'day')} without sums by {dimension} are not in it.")
     # One name may have spent in several currencies, which are no one number, and be spelled in several ways.
@@ -225,17 +229,24 @@ def _one(
     spending: Spending, dimension: str, span: Span, summary: list[str], seen: Callable[[str], bool], world: World
 ) -> Reply:
     days = len(span.days)
-    earlier = read_spending(world.days, dimension, _month_before(span), seen).spendings
-    before = next((s for s in earlier if s.currency == spending.currency), None)
+    span_before = _month_before(span)
+    earlier = read_spending(world.days, dimension, span_before, seen)
+    before = next((s for s in earlier.spendings if s.currency == spending.currency), None)
     lines = [_line(0, spending)]
     if before is not None:
-        pace = percent_change(spending.actual, before.actual)
+        lacking = len(span_before.days) - len(earlier.known) + len(earlier.missing)
+        # A month of which days are not known is no measure.
+        pace = f"{counted(lacking, 'day')} of it not known" if lacking else percent_change(spending.actual, before.actual)
         lines.append(DigestLine(1, "The same days a month before", money(before.actual, spending.currency), pace))
     lines.append(
         DigestLine(2, "A day", money(spending.actual / days, spending.currency), f"on average over {counted(days, 'day')}")
     )
     daily = tuple((day, spending.in_days((day,))) for day in span.days)
     return Reply(f"{dimension} {spending.value}", "\n".join(summary), lines, daily)
+
+
+def _days(span: Span) -> str:
+    return f"{span.first} to {span.last}" if span.first != span.last else str(span.first)
 
 
 def _month_before(span: Span) -> Span:
@@ -245,61 +256,67 @@ def _month_before(span: Span) -> Span:
     return Span(first, first.replace(day=min(span.last.day, length)))
 
 
-def _basis(spendings: Sequence[Spending]) -> str:
-    if not any(s.estimated for s in spendings):
-        return "All of it billed by AWS."
-    if not any(s.billed for s in spendings):
-        return "All of it estimated from usage."
-    by_currency = sorted({s.currency for s in spendings})
-    parts = [
-        f"{money(total(s.billed for s in spendings if s.currency == c), c)} billed by AWS, "
-        f"{money(total(s.estimated for s in spendings if s.currency == c), c)} estimated from usage"
-        for c in by_currency
-    ]
-    return f"{'; '.join(parts)}."
-
-
-def _alerts(scope: Scope, world: World) -> list[Alert]:
-    """The alerts of periods that have not ended and that the user may see, the worst first."""
+def _alerts(name: str, scope: Scope, world: World) -> list[Alert]:
+    """The alerts that the user may see of periods that have not ended and of open anomalies, the worst first."""
     found = world.outbox.get_many(key for key in world.outbox.open() if isinstance(key, AlertKey))
-    seen = [alert for alert in found.values() if scope.sees(alert.subject.owners)]
-    return sorted(seen, key=lambda alert: (-alert.figures.percent, str(alert.key)))
+    return worst_first(
+        alert
+        for alert in found.values()
+        if scope.sees(alert.subject.owners) and not alert.is_ended and (not name or is_called(alert.key, name))
+    )
 
 
-def _budgets(name: str, scope: Scope, world: World) -> Reply:
-    alerts = _alerts(scope, world)
-    if name:
-        alerts = [alert for alert in alerts if alert.key.budget.casefold() == name.casefold()]
+def _open_alerts(name: str, scope: Scope, world: World) -> Reply:
+    alerts = [alert for alert in _alerts(name, scope, world) if alert.is_open]
     if not alerts:
-        said = f"{name} has no open alert that you may see." if name else "No budget that you may see has an open alert."
-        return Reply("Budgets", said)
-    lines = [_alert_line(rank, alert) for rank, alert in enumerate(alerts[:_SHOWN_MAX])]
-    more = f" The worst {_SHOWN_MAX} of {len(alerts):,}." if len(alerts) > _SHOWN_MAX else ""
+        said = f"{name} has no open alert that you may see." if name else NOTHING_OPEN
+        return Reply("Open alerts", said)
     daily = alerts[0].figures.daily if name else ()
-    return Reply("Budgets", f"{counted(len(alerts), 'open alert')}.{more}", lines, daily)
+    return Reply("Open alerts", _count(alerts), _alert_lines(alerts), daily)
+
+
+def _count(alerts: Sequence[Alert]) -> str:
+    anomalies = sum(alert.subject.is_anomaly for alert in alerts)
+    alarms = sum(alert.alarm is not None for alert in alerts)
+    budgets = len(alerts) - anomalies - alarms
+    kinds = (
+        (budgets, "budget", "budgets"),
+        (anomalies, "anomaly", "anomalies"),
+        (alarms, "alarm of the stack", "alarms of the stack"),
+    )
+    parts = [f"{count:,} {one if count == 1 else many}" for count, one, many in kinds if count]
+    more = f" The worst {_SHOWN_MAX} are listed." if len(alerts) > _SHOWN_MAX else ""
+    return f"{' and '.join(parts)} in alarm, or silenced.{more}"
+
+
+def _alert_lines(alerts: Sequence[Alert]) -> list[DigestLine]:
+    return [_alert_line(rank, alert) for rank, alert in enumerate(alerts[:_SHOWN_MAX])]
 
 
 def _alert_line(rank: int, alert: Alert) -> DigestLine:
-    figures, currency = alert.figures, alert.figures.limit.currency
-    amount = f"{figures.percent} % · {money(figures.actual, currency)} of {money(figures.limit.amount, currency)}"
-    return DigestLine(rank, f"{alert.key.budget} {alert.key.period}", amount, alert.state)
+    since = "since " if alert.subject.is_anomaly else ""
+    period = "" if alert.alarm is not None else f" {since}{alert.key.period}"
+    return DigestLine(rank, f"{alert.key.budget}{period}", standing(alert), alert.state)
 
 
 def _said(verb: str, words: Sequence[str], typed: Typed, scope: Scope, world: World) -> Reply:
     """What a button does, said in words: for those who have only a webhook's messages."""
-    span = ""
+    action, span = _SAYINGS[verb], ""
     if verb == "snooze" and len(words) > 1 and words[-1] in (*_SNOOZE_DAYS, "end"):
         words, span = words[:-1], words[-1]
     name = " ".join(words)
-    mine = [alert for alert in _alerts(scope, world) if alert.key.budget.casefold() == name.casefold()]
-    if not mine:
-        return Reply(f"{verb} {name}".strip(), NOTHING)
-    for alert in mine:
-        refused = _silence(Pressed(typed.user, verb, alert.key, alert.news, typed.at, span or "1"), scope, world)
+    alerts = [alert for alert in _alerts(name, scope, world) if alert.subject.is_anomaly or action not in _VERDICTS]
+    if not name:
+        still = [alert for alert in alerts if alert.is_open]
+        return Reply(verb, f"Write its name behind {verb}." if still else NOTHING_OPEN, _alert_lines(still))
+    if not alerts:
+        return Reply(f"{verb} {name}", NOTHING)
+    for alert in alerts:
+        refused = _silence(Pressed(typed.user, action, alert.key, alert.news, typed.at, span or "1"), scope, world)
         if refused is not None:
             return refused
-    now = [current for alert in mine if (current := world.outbox.get(alert.key)) is not None]
-    return Reply(f"{verb} {name}", "", [_alert_line(rank, current) for rank, current in enumerate(now)])
+    now = [current for alert in alerts if (current := world.outbox.get(alert.key)) is not None]
+    return Reply(f"{verb} {name}", "", _alert_lines(now))
 
 
 # One request.

@@ -11,11 +11,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from attribution.alerts import Alert, AlertKey, Delivery, DeliveryStatus, News, Step, next_step, wake
-from attribution.digests import Digest, DigestKey, collected, next_digest_step, storm_key, takes_more
+from attribution.alerts import Alert, AlertKey, Delivery, DeliveryStatus, Message, News, Step, next_step, wake
+from attribution.digests import Digest, DigestKey, collected, next_digest_step, storm_key, takes_more, trial_digest
 from attribution.errors import LedgerConflict
 from attribution.ports import AlertRetries, Channel, Channels, Clock, Outbox, Posted, Routes
-from attribution.routes import Admission, Admitted, Route, admit, held, route_for
+from attribution.routes import DEFAULT_ROUTE, Admission, Admitted, Route, admit, held, route_for, route_of_alarms
 
 Notice = Alert | Digest
 NoticeKey = AlertKey | DigestKey
@@ -117,12 +117,18 @@ def _come_back(key: NoticeKey, at: datetime, now: datetime, retries: AlertRetrie
 
 def _way(notice: Notice, routes: Sequence[Route], channels: Channels) -> _Way:
     """A message that exists is changed where it is; everything else goes where the policy says now."""
-    name = notice.key.route if isinstance(notice, Digest) else notice.subject.route
-    if isinstance(notice, Alert) and notice.message is not None:
-        name = notice.message.route
-    owners = notice.subject.owners if isinstance(notice, Alert) else ()
-    route = route_for(name, owners, routes)
+    route = _route(notice, routes)
     return _Way(route, channels.of(route), channels.second())
+
+
+def _route(notice: Notice, routes: Sequence[Route]) -> Route:
+    if isinstance(notice, Digest):
+        return route_for(notice.key.route, (), routes)
+    if notice.message is not None:
+        return route_for(notice.message.route, notice.subject.owners, routes)
+    if notice.alarm is not None:
+        return route_of_alarms(routes)
+    return route_for(notice.subject.route, notice.subject.owners, routes)
 
 
 def _without_lost_claim(notice: Notice) -> Notice:
@@ -340,3 +346,46 @@ def _spaced(pending: Delivery, claim: Delivery, posted: Posted, now: datetime) -
         return _refused(claim, posted.error)
     wait = posted.retry_after_seconds or _FIRST_RETRY_SECONDS * 2 ** (claim.attempts - 1)
     return replace(pending, wait_until=now + timedelta(seconds=wait), has_turn=False)
+
+
+# Trying a route.
+
+
+@dataclass(frozen=True, slots=True)
+class Tried:
+    """What became of a message that was to try a route.
+
+    `updates`: the channel changes its messages, as a bot does; `can_find`: it finds them as well, None where it was not asked.
+    """
+
+    is_sent: bool
+    updates: bool = False
+    message: Message | None = None
+    can_find: bool | None = None
+    error: str = ""
+
+
+def try_route(name: str, by: str, *, by_mail: bool, routes: Routes, channels: Channels, clock: Clock) -> Tried:
+    """Send one message, marked as a test, by a route or by the second route; nothing is kept, and nothing tried again."""
+    known = {route.name: route for route in routes.routes()}
+    route = known.get(name) or (Route() if name == DEFAULT_ROUTE else None)
+    if route is None:
+        return Tried(False, error=f"there is no route {name!r}; choose from {', '.join(known) or DEFAULT_ROUTE}")
+    channel = channels.second() if by_mail else channels.of(route)
+    digest = trial_digest(route, by, clock())
+    posted = channel.post(digest, is_repeat=False)
+    if not posted.is_sent:
+        return Tried(False, error=_why_not(posted))
+    can_find = None
+    if channel.updates:
+        in_doubt = replace(digest, delivery=Delivery(in_doubt=digest.news))
+        can_find = channel.find(in_doubt, None) is not None
+    return Tried(True, channel.updates, posted.message, can_find)
+
+
+def _why_not(posted: Posted) -> str:
+    if posted.is_ambiguous:
+        return f"{posted.error}: it may have arrived all the same, look into the channel"
+    if posted.retry_after_seconds is not None:
+        return f"{posted.error}: try again in {max(posted.retry_after_seconds, _FIRST_RETRY_SECONDS)} seconds"
+    return posted.error

@@ -45,7 +45,7 @@ from attribution.errors import LedgerConflict
 from attribution.forecasts import LONGEST_HISTORY_DAYS
 from attribution.money import ZERO
 from attribution.periods import BillingPeriod
-from attribution.ports import Alerts, Anomalies, AnomalyNews, Clock, LedgerDays, Policy
+from attribution.ports import Alerts, Anomalies, AnomalyNews, Clock, Policy, ReadDays
 from attribution.scopes import value_of
 
 CAUSE_DAYS = 7
@@ -76,7 +76,7 @@ class DetectedAnomalies:
 
 
 def detect_anomalies(
-    *, days: LedgerDays, policy: Policy, anomalies: Anomalies, alerts: Alerts, news: AnomalyNews, clock: Clock
+    *, days: ReadDays, policy: Policy, anomalies: Anomalies, alerts: Alerts, news: AnomalyNews, clock: Clock
 ) -> DetectedAnomalies:
     """Look at the last weeks once. What is told is remembered afterwards: an attempt that ends in between tells it again.
 
@@ -138,7 +138,7 @@ def _update_alerts(
 class _Ledger:
     """The days of the ledger that anomalies are looked for in."""
 
-    def __init__(self, days: LedgerDays, today: date) -> None:
+    def __init__(self, days: ReadDays, today: date) -> None:
         self._days = days
         self._today = today
         first = today - (LONGEST_HISTORY_DAYS + WATCHED_DAYS - 1) * _DAY

@@ -33,7 +33,7 @@ from attribution.days import DayPointer
 from attribution.errors import LedgerConflict
 from attribution.money import ZERO, add
 from attribution.periods import BillingPeriod
-from attribution.ports import Alerts, BudgetSums, Clock, LedgerDays, Policy
+from attribution.ports import Alerts, BudgetSums, Clock, Policy, ReadDays
 from attribution.scopes import CHARGE_DIMENSIONS, Scope, dimensions_of, sum_drivers, sum_scopes
 
 DRIVER_DIMENSIONS = ("iam_principal", "model", "token_kind", "account")
@@ -72,7 +72,7 @@ class EvaluatedBudgets:
 def evaluate_budgets(
     changed_days: Sequence[date],
     *,
-    days: LedgerDays,
+    days: ReadDays,
     sums: BudgetSums,
     policy: Policy,
     alerts: Alerts,
@@ -113,10 +113,43 @@ def _has_news(evaluation: Evaluation, judged: Sequence[Crossing], before: Mappin
     return following is not None and (current is None or following.news > current.news)
 
 
-def judge_budgets(budgets: Sequence[Budget], *, days: LedgerDays, sums: BudgetSums, clock: Clock) -> Judged:
+def judge_budgets(budgets: Sequence[Budget], *, days: ReadDays, sums: BudgetSums, clock: Clock) -> Judged:
     """Budgets in the periods that run now, for somebody who asks; no alert comes of it."""
     now = clock()
     return _Ledger(days, sums, budgets).judge(targets_of(budgets, (), now), now)
+
+
+@dataclass(frozen=True, slots=True)
+class Foreseen:
+    """An alert as it would be told now. `as_if` names the threshold that is not crossed and was taken to be."""
+
+    alert: Alert
+    as_if: str = ""
+
+
+def foresee_alert(
+    budget: Budget, *, days: ReadDays, sums: BudgetSums, policy: Policy, alerts: Alerts, clock: Clock
+) -> Foreseen | None:
+    """What a budget's alert of the period that runs now would say, for somebody who asks; nothing is written.
+
+    None where the budget cannot be judged now, or has nothing that would raise an alert.
+    """
+    now = clock()
+    ledger = _Ledger(days, sums, [budget])
+    evaluations = ledger.judge(targets_of([budget], (), now), now).evaluations
+    dimensions = [*policy.rules(now.date()).names, *DRIVER_DIMENSIONS]
+    for evaluation in ledger.with_drivers(evaluations[-1:], dimensions, now):
+        judged = crossings(evaluation)
+        seen = observation(evaluation, judged)
+        current = alerts.get(seen.key)
+        following = observe(seen, current, now) or current
+        if following is not None:
+            return Foreseen(following)
+        if judged:
+            supposed = observation(evaluation, [replace(judged[0], is_crossed=True)])
+            raised = observe(supposed, None, now)
+            return Foreseen(raised, supposed.crossed[0].label) if raised is not None else None
+    return None
 
 
 def targets_of(budgets: Iterable[Budget], changed_days: Sequence[date], now: datetime) -> list[Target]:
@@ -139,7 +172,7 @@ def _periods(budget: Budget, changed_days: Iterable[date], now: datetime) -> lis
 class _Ledger:
     """What budgets count of ledger days: kept sums, and the charges of days of which none is kept."""
 
-    def __init__(self, days: LedgerDays, sums: BudgetSums, budgets: Iterable[Budget]) -> None:
+    def __init__(self, days: ReadDays, sums: BudgetSums, budgets: Iterable[Budget]) -> None:
         self._days = days
         self._sums = sums
         self._scopes: dict[str, Scope] = {b.scope.digest: b.scope for b in budgets}

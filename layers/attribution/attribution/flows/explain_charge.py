@@ -6,14 +6,12 @@ charges are explained by what is stored of them, and the answer says what moved.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from decimal import Decimal
 
 from attribution.charges import AllocatedCharge
 from attribution.day_directory import NO_DIRECTORY, DayDirectory, directory_of_day, ids_named
 from attribution.days import ALLOCATION_VERSION, UNALLOCATED, DayPointer, usage_fingerprint
-from attribution.deliveries import DeliveryRecord
 from attribution.directory import resolved_usage
 from attribution.explanation import BilledDay, EstimatedDay, Explanation, largest
 from attribution.money import total
@@ -22,77 +20,35 @@ from attribution.ports import (
     Deliveries,
     DirectoryOfDays,
     EstimatePrices,
-    LedgerDays,
     OriginCharges,
+    ReadDays,
     RuleHistory,
     UsageCounters,
 )
+from attribution.reporting.explanations import Explained, Question
 from attribution.rules import Rules
 from attribution.usage import Usage
-
-
-@dataclass(frozen=True, slots=True)
-class Question:
-    """Which charges of a day are to be explained.
-
-    Either those of one owner, `value` in a cost `category` (`(unallocated)` where they have none), or the one whose name
-    begins with `charge_id`. Of many, the `top` largest in `metric` are explained.
-    """
-
-    category: str = ""
-    value: str = ""
-    charge_id: str = ""
-    model: str = ""
-    metric: str = "billed_cost"
-    top: int = 10
-
-    def is_about(self, charge: AllocatedCharge) -> bool:
-        """Whether a charge is one of those."""
-        if self.model and charge.meter.model != self.model:
-            return False
-        if self.charge_id:
-            return charge.digest().startswith(self.charge_id)
-        found = next((value for value in charge.categories if value.category == self.category), None)
-        return found is not None and (found.value or UNALLOCATED) == self.value
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """The charges that were asked for. `totals` are by currency, of all of them; `rest` is of those that are not explained.
-
-    `moved` names what the day was made from and is another by now; then nothing is verified. `values` are the values that the
-    category has on the day, to choose from where the one that was asked for has no charge.
-    """
-
-    pointer: DayPointer
-    delivery: DeliveryRecord | None
-    explanations: tuple[Explanation, ...]
-    charge_count: int
-    totals: Mapping[str, Decimal]
-    rest: Mapping[str, Decimal]
-    moved: tuple[str, ...]
-    values: tuple[str, ...]
 
 
 def explain_charge(
     question: Question,
     pointer: DayPointer,
     *,
-    days: LedgerDays,
+    days: ReadDays,
     deliveries: Deliveries,
     origin_charges: OriginCharges,
     counters: UsageCounters,
     rules: RuleHistory,
     prices: EstimatePrices,
     directory: DirectoryOfDays,
-) -> Answer:
+) -> Explained:
     """The charges of a version of a day that a question is about, the largest of them explained."""
     stored = list(days.charges(pointer.usage_date, pointer.version))
     asked = largest([charge for charge in stored if question.is_about(charge)], question.metric)
     period = BillingPeriod.of(pointer.usage_date)
     records = deliveries.of_period(period) if pointer.is_billed else ()
     day, moved = _made_anew(pointer, origin_charges, counters, rules, prices, directory) if asked else (None, ())
-    return Answer(
+    return Explained(
         pointer=pointer,
         delivery=next((record for record in records if record.sequence == pointer.sequence), None),
         explanations=tuple(day.explain(charge) if day else Explanation(charge) for charge in asked[: question.top]),

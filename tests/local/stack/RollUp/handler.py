@@ -14,7 +14,8 @@ def lambda_handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
     for record in event["Records"]:
         key = record["dynamodb"]["Keys"]["pk"]["S"]
         if "slow" in key:
-            time.sleep(2)
+            time.sleep(4)
+            observe("roll_up_awake", key)
         if "forget-state-once" in key and key not in _failed:
             _failed.add(key)
             return {}

@@ -10,6 +10,7 @@ from decimal import Decimal
 from attribution.allocation import allocate_day, estimate_day, totals_by_currency
 from attribution.canonical import content_hash
 from attribution.charges import Basis, Costs, OriginCharge
+from attribution.coverage import Counted
 from attribution.days import DayVersion, make_day_version, usage_fingerprint
 from attribution.deliveries import (
     DayOfDelivery,
@@ -207,7 +208,14 @@ class Ledger:
             charges = estimate_day(used, BY_TEAM, pricing=pricing)
             priced_with = pricing.fingerprint(charges)
             return make_day_version(
-                usage_date, Basis.ESTIMATED, charges, BY_TEAM, origin="", usage=fingerprint, pricing=priced_with, counted=used
+                usage_date,
+                Basis.ESTIMATED,
+                charges,
+                BY_TEAM,
+                origin="",
+                usage=fingerprint,
+                pricing=priced_with,
+                counted=Counted.of(used),
             )
         day = newest.day(usage_date)
         assert day is not None
@@ -219,7 +227,7 @@ class Ledger:
             BY_TEAM,
             origin=day.origin,
             usage=fingerprint,
-            counted=used,
+            counted=Counted.of(used),
             names_principals=any(charge.iam_principal for charge in charges_billed),
         )
 

@@ -1,9 +1,11 @@
-"""What is answered in Slack is all of what was asked for: no currency is left out."""
+"""What is answered in Slack is all of what was asked for: no currency and no unknown day is left out."""
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from decimal import Decimal
+
+import pytest
 
 from attribution.allocation import estimate_day
 from attribution.charges import Basis
@@ -27,6 +29,32 @@ from tests.fakes import (
 from tests.unit.attribution.examples import BY_TEAM, DAY, USAGE_KEY
 
 NOW = datetime(DAY.year, DAY.month, DAY.day, 12, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("known_from", "note"), [(1, "+100 %"), (2, "1 day of it not known")], ids=["whole", "without its first day"]
+)
+def test_the_month_before_is_a_measure_only_as_far_as_its_days_are_known(known_from: int, note: str) -> None:
+    days, clock = FakeLedgerDays(FakeDeliveries(), FakeClock()), FakeClock()
+    clock.now = datetime(2026, 11, 3, 12, tzinfo=UTC)
+    for month, cost in ((10, 5), (11, 10)):
+        for number in range(known_from if month == 10 else 1, 4):
+            spend(days, date(2026, month, number), cost)
+    routes = FakeRoutes(viewers=[Viewer(("U1",), sees_all=True)])
+    world = World(FakeOutbox(), routes, FakePolicy(BY_TEAM), days, FakeInvocations(), FakeDirectory(), FakeAnomalies(), clock)
+
+    reply = answer_typed(Typed("U1", "team search", clock()), world)
+
+    assert [line.note for line in reply.lines if "month before" in line.label] == [note]
+
+
+def spend(days: FakeLedgerDays, day: date, cost: int) -> None:
+    used = Usage(
+        USAGE_KEY._replace(usage_date=day, request_metadata=(("team", "search"),)),
+        Counters(1, units={TokenKind.INPUT: 10}, estimated={TokenKind.INPUT: Decimal(cost)}),
+    )
+    version = make_day_version(day, Basis.BILLED, estimate_day([used], BY_TEAM), BY_TEAM, origin="o", usage="u")
+    days.current[day] = days.stage(version, "")
 
 
 def test_a_team_that_spent_in_two_currencies_is_shown_with_both() -> None:

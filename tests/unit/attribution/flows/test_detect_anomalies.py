@@ -361,7 +361,7 @@ def test_an_event_has_one_alert_that_says_how_much_more_and_why(world: World) ->
     )
     assert (alert.figures.limit.amount, alert.figures.billed, alert.figures.estimated) == (Decimal(100), ZERO, Decimal(700))
     assert (alert.figures.drivers[0].name, alert.figures.drivers[0].amount) == (
-        "role/search small input us-east-1 (price)",
+        "role/search, small, input, us-east-1 (price)",
         Decimal(600),
     )
     assert (len(alert.figures.daily), alert.figures.daily[-1]) == (14, (TODAY - DAY, Decimal(700)))

@@ -144,6 +144,18 @@ def test_drivers_tell_who_grew_against_the_equal_span_before() -> None:
     assert by_team == [Driver("team support", Decimal(90), Decimal(41)), Driver("team search", Decimal(60), Decimal(10))]
 
 
+def test_what_a_bill_disproves_is_no_driver_any_more() -> None:
+    ledger = world(budget(scope=Scope(), limit=FixedLimit(Decimal(100))))
+    ledger.spend({"search": "50", "runaway": "70"})
+    (raised,) = ledger.evaluate()
+    assert "team runaway" in {d.name for d in raised.figures.drivers}
+    ledger.spend({"search": "50"}, DAY, Basis.BILLED)
+
+    (corrected,) = ledger.evaluate(DAY)
+
+    assert corrected.figures.drivers == (), "of one team there is nothing to tell"
+
+
 def test_a_version_is_summed_once_and_read_from_then_on() -> None:
     ledger = world()
     ledger.spend({"search": "100"}, DAY, Basis.BILLED)

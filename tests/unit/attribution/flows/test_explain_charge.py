@@ -10,14 +10,15 @@ import pytest
 
 from attribution.cost_categories import by_evidence
 from attribution.errors import ConservationViolated
-from attribution.flows.explain_charge import Answer, Question, explain_charge
+from attribution.flows.explain_charge import explain_charge
+from attribution.reporting.explanations import Explained, Question
 from attribution.rules import Rules
 from tests.unit.attribution.flows.ledger import DAYS, Content, Ledger
 
 SAME = Content((0, 0, 0))
 
 
-def ask(ledger: Ledger, **question: Any) -> Answer:
+def ask(ledger: Ledger, **question: Any) -> Explained:
     return explain_charge(
         Question(**{"category": "team", "value": "search", **question}),
         ledger.days.current[DAYS[0]],

@@ -8,8 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from attribution.money import total
-from bedrock_costs.formats import (
+from attribution.formats import (
     CENT,
     apportion,
     cents_adding_up,
@@ -22,6 +21,7 @@ from bedrock_costs.formats import (
     rounded,
     two_columns_adding_up,
 )
+from attribution.money import total
 
 AMOUNTS = st.lists(
     st.decimals(min_value=-(10**9), max_value=10**9, places=12, allow_nan=False, allow_infinity=False), min_size=1, max_size=30
