@@ -5,6 +5,8 @@ SHELL := bash
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 MAKEFLAGS += --no-builtin-rules --no-print-directory
+# Images that set it would have every process of a test compile all that it imports anew, which takes two seconds each.
+unexport PYTHONDONTWRITEBYTECODE
 
 # The Lambda runtime, said once: the default of the template's parameter PythonRuntime.
 RUNTIME := $(shell awk '/^  PythonRuntime:/ { found = 1 } found && /Default:/ { print $$2; exit }' template.yaml)
