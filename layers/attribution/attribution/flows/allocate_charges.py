@@ -10,9 +10,11 @@ allocated by the rules that it has; other rules have to be asked for by name. Bo
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
+from decimal import Decimal
 from typing import NamedTuple
 
 from attribution.adjustments import (
@@ -26,12 +28,13 @@ from attribution.adjustments import (
 )
 from attribution.allocation import allocate_day, estimate_day, totals_by_currency
 from attribution.charges import AllocatedCharge, Basis, OriginCharge
-from attribution.coverage import Counted, Coverage, add_up
+from attribution.coverage import Counted, Coverage, add_up, share
 from attribution.day_directory import DayDirectory, directory_of_day, ids_named
-from attribution.days import DayPointer, DayVersion, Sum, make_day_version, usage_fingerprint
+from attribution.days import UNALLOCATED, DayPointer, DayVersion, Sum, make_day_version, usage_fingerprint
 from attribution.deliveries import DayOfDelivery, DeliveryOutcome, DeliveryRecord, newest
 from attribution.directory import resolved_usage
 from attribution.errors import ConservationViolated, InputRejected, LedgerConflict
+from attribution.money import add, subtract
 from attribution.periods import BillingPeriod
 from attribution.policy_plans import marked, with_mark
 from attribution.ports import (
@@ -47,6 +50,9 @@ from attribution.ports import (
 )
 from attribution.rules import Rules
 from attribution.usage import Usage
+
+RECENT_DAYS = 7
+"""The billed days whose capture rate is watched: a week, because weekends are not like other days."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,6 +182,28 @@ def _write(
     if bill.current is None or bill.current.version != day.version:
         return [days.stage(day, bill.billing.sequence if bill.billing else "")], None
     return (), None
+
+
+def recent_capture_rate(*, days: LedgerDays, policy: Policy, today: date) -> Decimal | None:
+    """The part of the last billed days' cost that has an owner in the policy's first cost category; None where none is billed.
+
+    Together, so that a day of few cents decides nothing; of several currencies the lowest. Days from before the category was
+    defined, which are not summed by it, are left out.
+    """
+    category = next(iter(policy.rules(today).names), "")
+    this_month = BillingPeriod.of(today)
+    months = (BillingPeriod.of(this_month.first_day - timedelta(days=1)), this_month)
+    pointers = [pointer for month in months for _, pointer in sorted(days.pointers(month).items())]
+    recent = [p for p in pointers if p.is_billed and p.is_summed_by(category)][-RECENT_DAYS:]
+    whole: dict[str, Decimal] = defaultdict(Decimal)
+    unallocated: dict[str, Decimal] = defaultdict(Decimal)
+    for sums in days.sums(recent, category).values():
+        for (value, currency), of_value in sums.items():
+            whole[currency] = add(whole[currency], of_value.costs.billed_cost)
+            if value == UNALLOCATED:
+                unallocated[currency] = add(unallocated[currency], of_value.costs.billed_cost)
+    rates = (share(subtract(amount, unallocated[currency]), amount) for currency, amount in whole.items())
+    return min((rate for rate in rates if rate is not None), default=None)
 
 
 def _decide(
