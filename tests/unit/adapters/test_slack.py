@@ -538,18 +538,37 @@ def test_a_storm_of_hundreds_is_one_message_that_counts_what_it_does_not_show() 
         ("xoxb-1-2", "bot_token"),
         ('{"bot_token": "xoxb-1-2", "channel": "C1"}', "bot_token"),
         (' {"webhook_url": "https://hooks.slack.com/services/T/B/x"}\n', "webhook_url"),
+        ('{"bot_token": "xoxb-1-2\\n", "channel": " C1"}', "bot_token"),
     ],
 )
 def test_a_secret_is_a_url_or_a_token_or_names_which(secret: str, kind: str) -> None:
     credentials = Credentials.parse(secret)
 
-    assert getattr(credentials, kind)
+    assert getattr(credentials, kind).strip() == getattr(credentials, kind) != ""
+    assert credentials.channel in ("", "C1")
     assert "xoxb" not in repr(credentials) and "services" not in repr(credentials)
 
 
 @pytest.mark.parametrize("secret", ["", "{", "{}", '{"bot_token": "xoxb-1", "webhook_url": "https://hooks.slack.com/x"}'])
 def test_a_secret_that_holds_neither_or_both_is_refused_without_being_repeated(secret: str) -> None:
     with pytest.raises(PolicyInvalid) as refused:
+        Credentials.parse(secret)
+
+    assert "xoxb" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "secret",
+    [
+        '{"bot_token": "xoxb-1\\nX-Injected: 1"}',
+        '{"bot_token": "xoxb-1 # of finops"}',
+        "xoxb-\u2026",
+        "xoxb-1\x00",
+        "https://hooks.slack.com/xoxb 1",
+    ],
+)
+def test_a_secret_that_no_header_takes_is_refused_before_an_http_client_quotes_it(secret: str) -> None:
+    with pytest.raises(PolicyInvalid, match="has a character that no URL or token has") as refused:
         Credentials.parse(secret)
 
     assert "xoxb" not in str(refused.value)

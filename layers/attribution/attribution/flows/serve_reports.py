@@ -192,7 +192,7 @@ def report_coverage(
     asked: datetime | None = None,
 ) -> CoverageReport:
     """How much of a span has an owner in a cost category, by gap and, in each gap, by the dimensions `by`."""
-    places = tuple(one_of(list(PLACES), name, "dimension of coverage", "by") for name in by)
+    places = tuple(dict.fromkeys(one_of(list(PLACES), name, "dimension of coverage", "by") for name in by))
     chosen = chosen_category(policy, category)
     pointers = read_pointers(days, span, as_of)
     return CoverageReport(
