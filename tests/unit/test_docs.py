@@ -77,6 +77,22 @@ def test_every_alarm_says_what_to_do_about_it() -> None:
     assert not [alarm for alarm in alarms if alarm not in headings]
 
 
+def test_every_metric_is_described() -> None:
+    described = text_of("docs/operating.md").partition("## Metrics")[2].partition("\n## ")[0]
+    texts = {
+        node.value
+        for path in (ROOT / "functions").glob("*/handler.py")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Constant) and isinstance(node.value, str)
+    }
+    # What else a handler writes in that way: names of AWS.
+    others = {"NewImage", "OldImage", "SequenceNumber", "UpdateOrganizationalUnit"}
+    metrics = {text for text in texts if re.fullmatch(r"(?:[A-Z][a-z]+){2,}", text)} - others
+
+    assert metrics
+    assert set(re.findall(r"`((?:[A-Z][a-z]+){2,})`", described)) - {"BedrockCostAttribution", "InvocationTtlDays"} == metrics
+
+
 def test_every_dead_letter_queue_has_a_remedy() -> None:
     queues = re.findall(
         r"^  (\w+(?:DeadLetters|UndeliveredEvents)|UndeliveredEvents):\n", text_of("template.yaml"), re.MULTILINE

@@ -314,16 +314,16 @@ def test_the_course_is_a_chart_where_there_are_charts_and_bars_elsewhere() -> No
     assert "*By day* ▅▅▅▆▆▆▆▇▇▇▇███ 15 Feb to 28 Feb" in text_of(alert, WEBHOOK)
 
 
-@pytest.mark.parametrize(
-    ("state", "buttons"),
-    [
-        (AlertState.ALARM, ["acknowledge", "snooze", "mute", "open"]),
-        (AlertState.ACKNOWLEDGED, ["snooze", "mute", "open"]),
-        (AlertState.SNOOZED, ["resume", "open"]),
-        (AlertState.MUTED, ["resume", "open"]),
-        (AlertState.RECOVERED, ["mute", "open"]),
-    ],
-)
+BUTTONS = [
+    (AlertState.ALARM, ["acknowledge", "snooze", "mute", "open"]),
+    (AlertState.ACKNOWLEDGED, ["snooze", "mute", "open"]),
+    (AlertState.SNOOZED, ["resume", "open"]),
+    (AlertState.MUTED, ["resume", "open"]),
+    (AlertState.RECOVERED, ["mute", "open"]),
+]
+
+
+@pytest.mark.parametrize(("state", "buttons"), BUTTONS)
 def test_the_buttons_are_those_that_make_sense(state: AlertState, buttons: list[str]) -> None:
     (row,) = [b for b in alert_message(replace(ALERT, state=state), BOT)["blocks"] if b["type"] == "actions"]
 
@@ -451,16 +451,7 @@ def test_the_guide_is_a_button_where_somebody_can_read_it(guide: str, runbook: s
     assert [element["url"] for row in rows for element in row["elements"]] == ([url] if url else [])
 
 
-@pytest.mark.parametrize(
-    ("state", "buttons"),
-    [
-        (AlertState.ALARM, ["acknowledge", "snooze", "mute", "open"]),
-        (AlertState.ACKNOWLEDGED, ["snooze", "mute", "open"]),
-        (AlertState.SNOOZED, ["resume", "open"]),
-        (AlertState.MUTED, ["resume", "open"]),
-        (AlertState.RECOVERED, ["mute", "open"]),
-    ],
-)
+@pytest.mark.parametrize(("state", "buttons"), BUTTONS)
 def test_an_alarm_is_answered_like_a_budget_and_has_no_period_to_end(state: AlertState, buttons: list[str]) -> None:
     (row,) = [b for b in alert_message(replace(ALARMED, state=state), BOT)["blocks"] if b["type"] == "actions"]
 

@@ -15,6 +15,7 @@ from adapters.channels import slack_alarms
 from adapters.channels.slack_text import (
     BLOCKS_CHARACTERS,
     NAME_LIMIT,
+    PREFIXES,
     SECTION_LIMIT,
     actions,
     button,
@@ -164,11 +165,7 @@ def _title(alert: Alert) -> str:
     if alert.state is AlertState.RECOVERED:
         word = "Correction" if _is_disproved(alert) else "Recovered"
         return f"{word}: {name} is at {figures.percent} % of its budget"
-    prefix = {
-        AlertState.ACKNOWLEDGED: "Acknowledged: ",
-        AlertState.SNOOZED: "Snoozed: ",
-        AlertState.MUTED: "Muted: ",
-    }.get(alert.state, "")
+    prefix = PREFIXES.get(alert.state, "")
     if alert.is_critical:
         return f"{prefix}Over budget: {name}, {amounts} ({figures.percent} %)"
     if alert.crossed and all(t.kind is ThresholdKind.FORECASTED for t in alert.crossed):
@@ -179,12 +176,8 @@ def _title(alert: Alert) -> str:
 def _title_of_anomaly(alert: Alert) -> str:
     figures, who = alert.figures, _brief(alert.subject.counts.replace(": ", " ", 1))
     spent, expected = (money(amount, figures.limit.currency) for amount in (figures.actual, figures.limit.amount))
-    prefix = {
-        AlertState.RECOVERED: f"{alert.subject.note.capitalize()}: ",
-        AlertState.ACKNOWLEDGED: "Acknowledged: ",
-        AlertState.SNOOZED: "Snoozed: ",
-        AlertState.MUTED: "Muted: ",
-    }.get(alert.state, "")
+    is_over = alert.state is AlertState.RECOVERED
+    prefix = f"{alert.subject.note.capitalize()}: " if is_over else PREFIXES.get(alert.state, "")
     return f"{prefix}Anomaly: {who}, {spent} where {expected} was expected"
 
 
