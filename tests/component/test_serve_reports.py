@@ -78,7 +78,7 @@ class Asked:
     def get(self, path: str, accept: str = "*/*", query: str | None = None, **parameters: str) -> dict[str, Any]:
         event = load_event(FUNCTION)
         event["rawPath"] = event["requestContext"]["http"]["path"] = path
-        event["rawQueryString"] = urlencode(parameters) if query is None else query
+        event["rawQueryString"] = urlencode(parameters, doseq=True) if query is None else query
         event["headers"]["accept"] = accept
         return self.stack.invoke(self.module, event)
 
@@ -129,6 +129,11 @@ SAME = {
         ["report", "--from", "2026-10-01", "--to", "2026-10-03", "--by", "model", "--metric", "list_cost"],
         "/v1/costs",
         {"from": "2026-10-01", "to": "2026-10-03", "by": "model", "metric": "list_cost"},
+    ),
+    "costs of a part": (
+        ["report", "--period", "2026-10", "--by", "provider", "--where", "team=search", "--where", "account=111122223333"],
+        "/v1/costs",
+        {"period": "2026-10", "by": "provider", "where": ("team=search", "account=111122223333")},
     ),
     "coverage": (
         ["coverage", "--period", "2026-10", "--by", "account,model"],

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -43,21 +42,9 @@ def plan(
 
     options = options_of(ctx)
     document = read_policy_file(file)
-    with _shown(options.screen) as told:
+    with options.screen.progress("days") as told:
         made = make_plan(options.stack, document, metric.value, told)
     options.screen.emit(_result(made, file, metric.value))
-
-
-@contextmanager
-def _shown(screen: Screen) -> Iterator[Callable[[int, int], None]]:
-    """A progress bar on a terminal."""
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
-
-    console = screen.console(stderr=True)
-    columns = (TextColumn("days"), BarColumn(), MofNCompleteColumn())
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
-        task = progress.add_task("", total=None)
-        yield lambda done, total: progress.update(task, completed=done, total=total)
 
 
 def _document(move: Move, planned: PlannedMove) -> dict[str, object]:

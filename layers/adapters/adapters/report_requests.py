@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
-from typing import Annotated, Any, Self, TypeVar
+from typing import Annotated, Any, ClassVar, Self, TypeVar
 from urllib.parse import parse_qsl
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
@@ -25,6 +25,8 @@ from attribution.reporting.spans import chosen_span, parse_day, parse_instant, p
 SPAN_DAYS_MAX = 366
 CHARGES_MAX = 20_000
 """Of a day that is explained: all of it is read and made anew, in the half minute that an HTTP API waits."""
+CHARGES_READ_MAX = 100_000
+"""Of the days whose charges are read and summed for one answer, in the same half minute."""
 _ENTRIES_DEFAULT, _ENTRIES_MAX = 1000, 2000
 _FIELDS_MAX = 30
 _TEXT_MAX = 2048
@@ -84,12 +86,14 @@ class Query(BaseModel):
     """The parameters that a route knows."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True, arbitrary_types_allowed=True)
+    repeatable: ClassVar[frozenset[str]] = frozenset()
+    """The parameters that may be given more than once."""
 
     @classmethod
     def of(cls, query_string: str) -> Self:
         """The parameters of a query string; `QuestionInvalid` names one that is unknown, repeated, empty or of no use."""
         try:
-            return cls.model_validate(_parameters(query_string))
+            return cls.model_validate(_parameters(query_string, cls.repeatable))
         except ValidationError as error:
             first = error.errors(include_url=False, include_input=False)[0]
             parameter = str(first["loc"][0]) if first["loc"] else ""
@@ -101,8 +105,8 @@ class Query(BaseModel):
             raise QuestionInvalid(parameter, reason) from None
 
 
-def _parameters(query_string: str) -> dict[str, str]:
-    found: dict[str, str] = {}
+def _parameters(query_string: str, repeatable: Collection[str]) -> dict[str, str | list[str]]:
+    found: dict[str, list[str]] = {}
     try:
         given = parse_qsl(query_string, keep_blank_values=True, max_num_fields=_FIELDS_MAX, errors="strict")
     except ValueError:
@@ -110,10 +114,10 @@ def _parameters(query_string: str) -> dict[str, str]:
     for name, value in given:
         if name.lower().startswith(_SIGNATURE):
             continue
-        if name in found:
+        if name in found and name not in repeatable:
             raise QuestionInvalid(name[:_TEXT_MAX], "it is given more than once")
-        found[name] = value
-    return found
+        found.setdefault(name, []).append(value)
+    return {name: values if name in repeatable else values[0] for name, values in found.items()}
 
 
 class PagedQuery(Query):
@@ -172,7 +176,9 @@ class SpanQuery(PagedQuery):
 class CostsQuery(SpanQuery):
     """`/v1/costs`."""
 
+    repeatable: ClassVar[frozenset[str]] = frozenset({"where"})
     by: Text | None = None
+    where: tuple[Text, ...] = ()
 
 
 class CoverageQuery(SpanQuery):
