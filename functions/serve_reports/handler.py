@@ -108,7 +108,7 @@ def answer_request(asked: RequestQuery, request_id: str) -> Answer:
 
 @api.get("/v1/budgets", BudgetsQuery)
 def answer_budgets(asked: BudgetsQuery) -> Answer:
-    found = flow.budget_standings(asked.name, policy=policy, days=days, sums=sums, clock=wiring.clock)
+    found = flow.budget_standings(asked.name, policy=policy, days=days, sums=sums, clock=wiring.clock, month=asked.period)
     judged = found.judged
     return budgets.answer_of(found.defined, judged.evaluations, judged.not_evaluated, judged.without_limit)
 

@@ -232,6 +232,7 @@ class BudgetsQuery(PagedQuery):
     """`/v1/budgets`."""
 
     name: Text | None = None
+    period: Period | None = None
 
 
 def caller_of(event: Mapping[str, Any]) -> str:

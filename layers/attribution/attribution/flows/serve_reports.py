@@ -459,10 +459,19 @@ class Standings:
     judged: Judged
 
 
-def budget_standings(name: str | None, *, policy: Policy, days: ReadDays, sums: BudgetSums, clock: Clock) -> Standings:
-    """One budget by its name, or all of them, in the period that runs now. No alert comes of it."""
+def budget_standings(
+    name: str | None,
+    *,
+    policy: Policy,
+    days: ReadDays,
+    sums: BudgetSums,
+    clock: Clock,
+    month: BillingPeriod | None = None,
+) -> Standings:
+    """One budget by its name, or all of them, in the period that runs now, or in those of a month. No alert comes of it."""
     defined = list(policy.budgets())
     if name is not None:
         one_of([b.name for b in defined], name, "budget", "name")
     chosen = [b for b in defined if name is None or b.name == name]
-    return Standings(chosen, defined, judge_budgets(chosen, days=days, sums=ReadOnlySums(sums), clock=clock))
+    judged = judge_budgets(chosen, days=days, sums=ReadOnlySums(sums), clock=clock, month=month)
+    return Standings(chosen, defined, judged)
