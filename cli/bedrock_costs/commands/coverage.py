@@ -100,7 +100,7 @@ def gaps_grid(section: Section, by: Sequence[str], title: str) -> Grid:
     )
     cells = [
         (
-            row.gap.replace("_", " "),
+            "owned" if row.gap is Gap.NONE else row.gap.replace("_", " "),
             *(value or NO_VALUE for value in row.values),
             money(row.allocated, currency, allocated[i]),
             money(row.unallocated, currency, unallocated[i]),
@@ -116,7 +116,8 @@ def gaps_grid(section: Section, by: Sequence[str], title: str) -> Grid:
         money(section.cost, currency, total((*allocated, *unallocated))),
     )
     columns = [Column("gap", no_wrap=True), *(Column(name) for name in by)]
-    columns += [Column(name, is_number=True) for name in ("allocated", "unallocated", "cost")]
+    columns += [Column("allocated", is_number=True, dispensable=1)]
+    columns += [Column(name, is_number=True) for name in ("unallocated", "cost")]
     return Grid(title, columns, cells, footer, ["" if row.gap is Gap.NONE else "yellow" for row in section.rows])
 
 

@@ -175,6 +175,10 @@ def test_a_charge_is_explained_by_the_name_that_the_answer_gave_it(october: Clou
     assert asked("explain", charge_id)["charges"] == asked("explain", charge_id[:20])["charges"] == asked()["charges"]
 
 
+def test_a_model_may_be_named_as_people_name_it(october: Cloud) -> None:
+    assert asked(*QUESTION, "--model", "Claude Sonnet 4.6")["charges"] == asked()["charges"]
+
+
 def test_what_nobody_owns_says_why(october: Cloud) -> None:
     out = run("explain", "--date", "2026-10-01", "--value", "(unallocated)").out
 
@@ -283,6 +287,10 @@ def test_what_the_ledger_said_earlier_is_explained_too(october: Cloud, monkeypat
             "The owners of that day: search, (unallocated), gateway, support.",
         ),
         (("explain", "2026-10-01/zz"), "2026-10-01 has no charge zz"),
+        (
+            ("explain", "--date", "2026-10-01", "--value", "search", "--model", "claude-sonnet"),
+            "The models of search on that day: anthropic.claude-sonnet-4-6.",
+        ),
         (("explain", "--date", "2026-10-02", "--value", "search"), "no data for 2026-10-02"),
         (("explain", "--date", "2026-10-01", "--value", "x", "--category", "teem"), "Did you mean team?"),
     ],

@@ -180,6 +180,22 @@ def test_an_empty_ledger_is_not_ready(cloud: Cloud) -> None:
     assert "fix: Check `bedrock-costs status`" in ran.err
 
 
+def test_a_period_without_data_names_the_newest_that_has_some(cloud: Cloud) -> None:
+    put_october(cloud)
+
+    for command in ("report", "days", "coverage"):
+        ran = run(command, "--period", "2026-12")
+        assert ran.exit_code == 4
+        assert "The newest period with data is 2026-10: try --period 2026-10." in " ".join(ran.err.split())
+
+
+def test_an_option_that_is_none_of_its_choices_is_refused_in_words_for_people(cloud: Cloud) -> None:
+    metric, output = run("report", "--metric", "cost"), run("report", output="xml")
+
+    assert "Invalid value for '--metric': 'cost' is not one of 'billed_cost'" in " ".join(metric.err.split())
+    assert "Invalid value for '--output': 'xml' is not one of 'table'" in " ".join(output.err.split())
+
+
 @pytest.mark.parametrize("width", ["20", "60", "80", "100", "200"])
 def test_no_number_is_ever_cut(cloud: Cloud, monkeypatch: pytest.MonkeyPatch, width: str) -> None:
     on = date(2026, 10, 1)

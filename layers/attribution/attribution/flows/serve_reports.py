@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from decimal import Decimal
 from difflib import get_close_matches
 from itertools import islice
@@ -49,6 +49,7 @@ from attribution.usage import InvocationKey, UsageKey, contribution
 
 _NAMES_SHOWN = 20
 _CHARGES_AT_ONCE = 10_000
+_PERIODS_LOOKED_BACK = 13
 
 DaysRead = Callable[[int, int], None]
 """Told of how many days, of how many, the charges are read."""
@@ -71,12 +72,23 @@ def read_pointers(days: ReportedDays, span: Span, as_of: datetime | None = None)
     if as_of is not None:
         _require_readable(days, span, found, as_of)
     if not found:
+        newest = newest_period(days, BillingPeriod.of(span.last))
+        instead = f"The newest period with data is {newest}: try --period {newest}. " if newest else ""
         raise NotInLedger(
             f"no data for {span}: the ledger has no day of it",
             "A day appears minutes after its first invocation log object, or with the first cost report that bills it.",
-            "Check `bedrock-costs status`; bring in what lies in S3 already with `bedrock-costs replay`.",
+            f"{instead}Check `bedrock-costs status`; bring in what lies in S3 already with `bedrock-costs backfill`.",
         )
     return sorted(found, key=lambda pointer: pointer.usage_date)
+
+
+def newest_period(days: ReadDays, last: BillingPeriod) -> BillingPeriod | None:
+    """The newest period with a ledger day, of the 13 up to one."""
+    for _ in range(_PERIODS_LOOKED_BACK):
+        if days.pointers(last):
+            return last
+        last = BillingPeriod.of(last.first_day - timedelta(days=1))
+    return None
 
 
 def _require_readable(days: ReportedDays, span: Span, found: Sequence[DayPointer], as_of: datetime) -> None:
@@ -353,7 +365,13 @@ def explain(
 
 
 def _no_charge(question: Question, usage_date: date, found: Explained) -> NotInLedger:
-    of = f" of model {question.model}" if question.model else ""
+    of = f" of model {clean(question.model)}" if question.model else ""
+    if found.models:
+        return NotInLedger(
+            f"{usage_date} has no charge of {clean(question.value)!r} in {question.category!r}{of}",
+            f"The models of {clean(question.value)} on that day: {_named(question.model, found.models)}.",
+            "Choose one of them, or leave the model out.",
+        )
     if question.charge_id:
         return NotInLedger(
             f"{usage_date} has no charge {question.charge_id}{of}",

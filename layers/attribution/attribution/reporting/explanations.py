@@ -14,6 +14,7 @@ from attribution.days import UNALLOCATED, DayPointer
 from attribution.deliveries import DeliveryRecord
 from attribution.explanation import Estimate, Explanation
 from attribution.formats import clean, counted, instant, money, number
+from attribution.models import model_of_name, model_reference
 from attribution.money import total
 from attribution.reporting.answers import Answer
 
@@ -44,8 +45,14 @@ class Question:
 
     def is_about(self, charge: AllocatedCharge) -> bool:
         """Whether a charge is one of those."""
-        if self.model and charge.meter.model != self.model:
-            return False
+        return self.is_of_model(charge) and self.is_owned(charge)
+
+    def is_of_model(self, charge: AllocatedCharge) -> bool:
+        """Whether it is a charge of the model, written as a key of the catalogue, a model id or a name."""
+        return not self.model or charge.meter.model in (self.model, model_of_name(model_reference(self.model).model))
+
+    def is_owned(self, charge: AllocatedCharge) -> bool:
+        """Whether it is the charge that is named, or one of the owner's."""
         if self.charge_id:
             return charge.digest().startswith(self.charge_id)
         found = next((value for value in charge.categories if value.category == self.category), None)
@@ -57,7 +64,8 @@ class Explained:
     """The charges that were asked for. `totals` are by currency, of all of them; `rest` is of those that are not explained.
 
     `moved` names what the day was made from and is another by now; then nothing is verified. `values` are the values that the
-    category has on the day, to choose from where the one that was asked for has no charge.
+    category has on the day, to choose from where the one that was asked for has no charge, and `models` those of its charges
+    where it has some, but none of the model that was asked for.
     """
 
     pointer: DayPointer
@@ -68,6 +76,7 @@ class Explained:
     rest: Mapping[str, Decimal]
     moved: tuple[str, ...]
     values: tuple[str, ...]
+    models: tuple[str, ...] = ()
 
 
 def answer_of(question: Question, found: Explained, report_bucket: str) -> Answer:
