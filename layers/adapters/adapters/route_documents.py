@@ -61,6 +61,7 @@ class RouteDocument(_Document):
 
     name: RouteName
     match: dict[str, Values] = {}
+    alarms: bool = False
     secret: Annotated[str, Field(max_length=200, pattern=r"^[A-Za-z0-9/_+=.@-]*$")] = ""
     channel: Annotated[str, Field(pattern=r"^([CGD][A-Z0-9]{2,20})?$")] = ""
     quiet_hours: QuietHoursDocument | None = None
@@ -71,10 +72,19 @@ class RouteDocument(_Document):
 
     @model_validator(mode="after")
     def _digests_have_values(self) -> RouteDocument:
+        if self.digests and self.takes_alarms_alone:
+            raise ValueError(
+                "a route of alarms alone has nothing to put into a digest: give it a match, or leave out its digests"
+            )
         for digest in self.digests:
             if self.match and digest.dimension not in self.match:
                 raise ValueError(f"a digest by {digest.dimension!r} needs the route to match values of it: {list(self.match)}")
         return self
+
+    @property
+    def takes_alarms_alone(self) -> bool:
+        """Whether it tells the stack's own alarms and nothing else."""
+        return self.alarms and not self.match
 
     def route(self) -> Route:
         """The route that the document describes."""
@@ -84,6 +94,7 @@ class RouteDocument(_Document):
             secret=self.secret,
             channel=self.channel,
             matches=tuple((dimension, value) for dimension, values in self.match.items() for value in values),
+            tells_alarms=self.alarms,
             quiet=QuietHours(
                 time.fromisoformat(quiet.begins),
                 time.fromisoformat(quiet.ends),
@@ -124,7 +135,10 @@ def problem_of_routes(routes: Sequence[RouteDocument], named: Sequence[tuple[str
     for what, name in named:
         if name and name not in (*names, DEFAULT_ROUTE):
             return f"{what}: there is no route {name!r}; choose from {sorted({*names, DEFAULT_ROUTE})}"
-    unmatched = [route.name for route in routes if not route.match]
+    alarms = [route.name for route in routes if route.alarms]
+    if len(alarms) > 1:
+        return f"route {alarms[1]!r} never tells an alarm: {alarms[0]!r} before it tells all of them"
+    unmatched = [route.name for route in routes if not route.match and not route.takes_alarms_alone]
     if len(unmatched) > 1:
         return f"route {unmatched[1]!r} is never used: {unmatched[0]!r} before it takes everything that no route matches"
     return ""
