@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -65,14 +66,23 @@ def global_options_first(args: list[str]) -> list[str]:
 class Commands(TyperGroup):
     """The commands; an expected failure of any of them becomes a message and an exit code."""
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        _keep_examples_whole(self)
+
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        return super().parse_args(ctx, global_options_first(args))
+        try:
+            return super().parse_args(ctx, global_options_first(args))
+        except typer.BadParameter as error:
+            raise _in_our_words(error) from None
 
     def invoke(self, ctx: Any) -> Any:
         try:
             return super().invoke(ctx)
         except (typer.Exit, typer.Abort, BrokenPipeError):
             raise
+        except typer.BadParameter as error:
+            raise _in_our_words(error) from None
         except QuestionInvalid as error:
             raise typer.BadParameter(error.reason, param_hint=_hint(error.parameter)) from None
         except Exception as error:
@@ -82,6 +92,20 @@ class Commands(TyperGroup):
             color = ctx.obj.color if isinstance(ctx.obj, Options) else True
             show_failure(failure, color=color)
             raise typer.Exit(int(failure.code)) from error
+
+
+def _in_our_words(error: typer.BadParameter) -> typer.BadParameter:
+    """The error without the name of the exception that Typer had it from."""
+    error.message = error.message.removeprefix("Value error, ")
+    return error
+
+
+def _keep_examples_whole(command: Any) -> None:
+    """Let help print every example on one line, so that it can be copied; `\\b` is Click's word for that."""
+    if command.help:
+        command.help = re.sub(r"^Example: ", "\b\nExample: ", command.help, flags=re.MULTILINE)
+    for inner in getattr(command, "commands", {}).values():
+        _keep_examples_whole(inner)
 
 
 def _hint(parameter: str) -> str | None:

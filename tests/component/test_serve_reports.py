@@ -77,20 +77,20 @@ class Asked:
         self.cloud = cloud
         self.module = stack.handler(FUNCTION)
 
-    def get(self, path: str, accept: str = "*/*", query: str | None = None, **parameters: str) -> dict[str, Any]:
+    def get(self, path: str, accept: str = "*/*", query: str | None = None, **parameters: Any) -> dict[str, Any]:
         event = load_event(FUNCTION)
         event["rawPath"] = event["requestContext"]["http"]["path"] = path
-        event["rawQueryString"] = urlencode(parameters) if query is None else query
+        event["rawQueryString"] = urlencode(parameters, doseq=True) if query is None else query
         event["headers"]["accept"] = accept
         return self.stack.invoke(self.module, event)
 
-    def document(self, path: str, **parameters: str) -> dict[str, Any]:
+    def document(self, path: str, **parameters: Any) -> dict[str, Any]:
         answer = self.get(path, **parameters)
         assert answer["statusCode"] == 200, answer["body"]
         found: dict[str, Any] = json.loads(answer["body"])
         return found
 
-    def problem(self, path: str, accept: str = "*/*", query: str | None = None, **parameters: str) -> dict[str, Any]:
+    def problem(self, path: str, accept: str = "*/*", query: str | None = None, **parameters: Any) -> dict[str, Any]:
         answer = self.get(path, accept, query, **parameters)
         assert answer["headers"]["Content-Type"] == "application/problem+json"
         found: dict[str, Any] = json.loads(answer["body"])
@@ -125,12 +125,17 @@ def asked() -> Iterator[Asked]:
 
 
 EXPLAIN = {"date": "2026-10-01", "category": "team", "value": "search"}
-SAME = {
+SAME: dict[str, tuple[list[str], str, dict[str, Any]]] = {
     "costs": (["report", "--period", "2026-10", "--by", "team"], "/v1/costs", {"period": "2026-10", "by": "team"}),
     "costs of days": (
         ["report", "--from", "2026-10-01", "--to", "2026-10-03", "--by", "model", "--metric", "list_cost"],
         "/v1/costs",
         {"from": "2026-10-01", "to": "2026-10-03", "by": "model", "metric": "list_cost"},
+    ),
+    "costs of a part": (
+        ["report", "--period", "2026-10", "--by", "provider", "--where", "team=search", "--where", "account=111122223333"],
+        "/v1/costs",
+        {"period": "2026-10", "by": "provider", "where": ("team=search", "account=111122223333")},
     ),
     "coverage": (
         ["coverage", "--period", "2026-10", "--by", "account,model"],
@@ -155,6 +160,7 @@ SAME = {
     ),
     "budgets": (["budgets"], "/v1/budgets", {}),
     "one budget": (["budgets", "search"], "/v1/budgets", {"name": "search"}),
+    "budgets of a month": (["budgets", "--period", "2026-09"], "/v1/budgets", {"period": "2026-09"}),
 }
 
 

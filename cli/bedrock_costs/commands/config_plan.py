@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -54,7 +53,7 @@ def plan(
     if file is None and period is None:
         raise typer.BadParameter("name a policy document, or the --period in which the document in force is to be planned")
     document = read_policy_file(file) if file else None
-    with _shown(options.screen) as told:
+    with options.screen.progress("days") as told:
         made = make_plan(options.stack, document, metric.value, told, period)
     if period and not (made.open_days.days or made.open_days.closed_days):
         raise Failure(
@@ -64,18 +63,6 @@ def plan(
             ExitCode.NOT_READY,
         )
     options.screen.emit(_result(made, file, period, metric.value))
-
-
-@contextmanager
-def _shown(screen: Screen) -> Iterator[Callable[[int, int], None]]:
-    """A progress bar on a terminal."""
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
-
-    console = screen.console(stderr=True)
-    columns = (TextColumn("days"), BarColumn(), MofNCompleteColumn())
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
-        task = progress.add_task("", total=None)
-        yield lambda done, total: progress.update(task, completed=done, total=total)
 
 
 def _document(move: Move, planned: PlannedMove) -> dict[str, object]:

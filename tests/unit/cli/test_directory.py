@@ -21,12 +21,14 @@ FIRST, TAGGED, NOW = (datetime(2026, 10, day, 9, 30, tzinfo=UTC) for day in (1, 
 LIST = """\
 4 entries, as usage of 2026-10-13 is allocated
 
- kind      account        name                       tags              state                   last seen
- ──────────────────────────────────────────────────────────────────────────────────────────────────────────────────
- account   444455556666   payments (Root/Retail)     CostCenter=42     known                   2026-10-20 09:30 UTC
- role      111122223333   search                     team=search       known                   2026-10-20 09:30 UTC
- role      111122223333   untagged                   –                 known                   2026-10-20 09:30 UTC
- role      999988887777   search-too                 –                 not readable: another account   never
+ kind      account        name                       tags              state          last seen
+ ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+ account   444455556666   payments (Root/Retail)     CostCenter=42     known          2026-10-20 09:30 UTC
+ role      111122223333   search                     team=search       known          2026-10-20 09:30 UTC
+ role      111122223333   untagged                   –                 known          2026-10-20 09:30 UTC
+ role      999988887777   search-too                 –                 not readable   never
+
+Not readable, 1 entry: another account
 """
 SHOW = """\
 arn:aws:iam::111122223333:role/search

@@ -235,6 +235,10 @@ def test_a_file_without_prices(cloud: Cloud, tmp_path: Path, content: str) -> No
     assert run("prices", "override", str(path)).exit_code == 1
 
 
+def test_without_stated_prices_that_is_what_is_said(cloud: Cloud) -> None:
+    assert run("prices", "overrides").out == "No prices are stated.\n"
+
+
 def test_no_stated_price_to_remove(cloud: Cloud) -> None:
     assert run("prices", "remove", "--model", "Nova Pro").exit_code == 4
 
