@@ -15,6 +15,7 @@ from attribution.reporting.costs import METRIC_HELP, Metric
 from bedrock_costs.application import options_of
 from bedrock_costs.policy_file import read_policy_file
 from bedrock_costs.screen import Column, Grid, Result, Screen
+from bedrock_costs.stack import now
 
 if TYPE_CHECKING:
     from attribution.policy_plans import Move
@@ -40,12 +41,16 @@ def plan(
     Example: bedrock-costs config plan policy.yaml
     """
     from bedrock_costs.planning import make_plan
+    from bedrock_costs.policy_warnings import warnings_in_ledger
 
     options = options_of(ctx)
-    document = read_policy_file(file)
+    read = read_policy_file(file)
     with _shown(options.screen) as told:
-        made = make_plan(options.stack, document, metric.value, told)
+        made = make_plan(options.stack, read.document, metric.value, told)
     options.screen.emit(_result(made, file, metric.value))
+    in_ledger = warnings_in_ledger(options.stack, read.document, options.stack.policy().document(), now().date())
+    for sentence in (*read.warnings, *in_ledger):
+        options.screen.note(sentence)
 
 
 @contextmanager
