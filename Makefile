@@ -5,6 +5,8 @@ SHELL := bash
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 MAKEFLAGS += --no-builtin-rules --no-print-directory
+# Images that set it would have every process of a test compile all that it imports anew, which takes two seconds each.
+unexport PYTHONDONTWRITEBYTECODE
 
 # The Lambda runtime, said once: the default of the template's parameter PythonRuntime.
 RUNTIME := $(shell awk '/^  PythonRuntime:/ { found = 1 } found && /Default:/ { print $$2; exit }' template.yaml)
@@ -21,7 +23,7 @@ PACKAGES := $(wildcard layers/*/*/__init__.py cli/*/__init__.py)
 PRODUCT := layers functions cli truth local tests bench
 SAM := env -u MAKEFLAGS -u MFLAGS -u MAKELEVEL SAM_CLI_TELEMETRY=0 .venv/sam/bin/sam
 
-.PHONY: help demo test check build deploy bench bench-allocate bench-ingest bench-events bench-budgets backtest invoke stop lock clean
+.PHONY: help demo test check build install deploy bench bench-allocate bench-ingest bench-events bench-budgets backtest invoke stop lock clean
 .PHONY: style lint types imports template lambda-build local-build FORCE
 
 help: ## list these commands
@@ -41,7 +43,9 @@ build: .venv/.sam ## build the Lambda artifact into .aws-sam/build
 		echo 'error: the layers carry bytecode for $(RUNTIME) alone: install it to build for Lambda' >&2; exit 1;; esac
 	@tools/build .aws-sam/build arm64
 
-deploy: build ## deploy to AWS (STAGE=dev or STAGE=prod)
+install: .venv/.dev ## install the command bedrock-costs into .venv
+
+deploy: build install ## deploy to AWS (STAGE=dev or STAGE=prod)
 	@$(SAM) deploy --config-env '$(STAGE)'
 
 bench: .venv/.dev local-build ## measure cold starts and answers to Slack (ARGS=cold_start for one)

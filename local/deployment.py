@@ -24,6 +24,7 @@ from botocore.exceptions import ClientError
 from local.emulator import Emulator
 
 # Where a serverless resource names its artifact folder.
+_NAMED_MOST = 5
 ARTIFACT_PROPERTIES = {"AWS::Serverless::Function": "CodeUri", "AWS::Serverless::LayerVersion": "ContentUri"}
 
 # ministack refuses a stack with one of these (of alarms: one with metric math); none takes part in the flow of events.
@@ -176,8 +177,9 @@ def _leave_out(template: dict[str, Any]) -> Iterator[str]:
                 f"{name} ({resource_type}) does not exist on the local AWS, but {', '.join(users)} refers to it"
             )
     for resource_type in sorted(set(left_out.values())):
-        names = ", ".join(name for name in sorted(left_out) if left_out[name] == resource_type)
-        yield f"left out on the local AWS: {names} ({resource_type})"
+        names = [name for name in sorted(left_out) if left_out[name] == resource_type]
+        which = ", ".join(names) if len(names) <= _NAMED_MOST else f"all {len(names)}"
+        yield f"left out on the local AWS: {which} ({resource_type})"
     outputs = template.get("Outputs", {})
     for output in [key for key, body in outputs.items() if left_out.keys() & set(_referenced(body))]:
         del outputs[output]

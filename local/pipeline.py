@@ -56,6 +56,7 @@ _QUEUES = (
     "BudgetQueue",
     "AnomalyQueue",
     "AlertRetryQueue",
+    "AlarmQueue",
 )
 _DEAD_LETTERS = (
     "InvocationLogDeadLetters",

@@ -5,12 +5,14 @@
 
 from __future__ import annotations
 
+import copy
 import os
 from threading import RLock
 from typing import Any
 
 from hypothesis import HealthCheck, settings
 from moto.core.botocore_stubber import BotocoreStubber
+from moto.dynamodb.models.table import Table
 
 os.environ.update(
     AWS_ACCESS_KEY_ID="testing",
@@ -29,10 +31,25 @@ _answer = BotocoreStubber.process_request
 
 def _answer_alone(stubber: BotocoreStubber, request: Any) -> Any:
     with _one_at_a_time:
+        _copies.clear()
         return _answer(stubber, request)
 
 
 BotocoreStubber.process_request = _answer_alone  # type: ignore[method-assign, assignment]
+
+# Before a transaction moto copies the whole table once for each action, to put it back if one fails. One copy does.
+_copies: dict[int, Table] = {}
+
+
+def _copied_once(table: Table, memo: dict[int, Any]) -> Table:
+    if id(table) not in _copies:
+        made: Any = Table.__new__(Table)
+        memo[id(table)] = _copies[id(table)] = made
+        vars(made).update(copy.deepcopy(vars(table), memo))
+    return _copies[id(table)]
+
+
+Table.__deepcopy__ = _copied_once  # type: ignore[attr-defined]
 
 # Machines differ in speed, so nothing is timed; the same examples in every run make a failure everybody's failure.
 settings.register_profile("suite", max_examples=60, deadline=None, derandomize=True, database=None)

@@ -255,6 +255,7 @@ class FakeBedrockModels:
         self.existing = {described.arn: described for described in existing}
         self.forbidden: set[str] = set()
         self.unlisted: set[str] = set()
+        self.logging: dict[str, bool] = {}
 
     def inference_profiles(self) -> Iterator[Described]:
         for arn, described in sorted(self.existing.items()):
@@ -265,6 +266,11 @@ class FakeBedrockModels:
         if arn in self.forbidden:
             raise PermissionError(arn)
         return self.existing.get(arn)
+
+    def is_logging(self, region: str) -> bool:
+        if region in self.forbidden:
+            raise PermissionError(region)
+        return self.logging.get(region, False)
 
 
 class FakePriceOffers:
@@ -591,6 +597,7 @@ class FakeAnnouncedManifests:
 
     def __init__(self, crashes: Crashes | None = None) -> None:
         self._until: dict[StoredObject, datetime] = {}
+        self._since: datetime | None = None
         self._crashes = crashes or Crashes()
 
     def is_waiting(self, manifest: ListedManifest, now: datetime) -> bool:
@@ -599,6 +606,12 @@ class FakeAnnouncedManifests:
     def remember(self, manifest: ListedManifest, *, until: datetime) -> None:
         with self._crashes.write():
             self._until[manifest.source] = until
+
+    def watched_since(self, now: datetime) -> datetime:
+        if self._since is None:
+            with self._crashes.write():
+                self._since = now
+        return self._since or now
 
 
 class FakeDeliveries:

@@ -67,7 +67,9 @@ def in_words(error: Mapping[str, Any]) -> str:
     elif kind in ("model_type", "model_attributes_type", "dict_type"):
         sentence = _mapping(error["loc"])
     elif kind.startswith("date"):
-        sentence = f"write a {'moment, such as 2026-10-01T00:00:00Z' if kind.startswith('datetime') else 'day, such as 2026-10-01'}"
+        sentence = (
+            f"write a {'moment, such as 2026-10-01T00:00:00Z' if kind.startswith('datetime') else 'day, such as 2026-10-01'}"
+        )
     return sentence or str(error["msg"]).removeprefix("Value error, ")
 
 

@@ -20,7 +20,7 @@ from adapters.observability import count, gauge, logger, metrics
 from adapters.settings import AllocateCharges, load
 from attribution.charges import Basis
 from attribution.coverage import capture_rate, unallocated_by_gap
-from attribution.flows.allocate_charges import AllocatedDay, allocate_charges
+from attribution.flows.allocate_charges import AllocatedDay, allocate_charges, recent_capture_rate
 
 settings = load(AllocateCharges)
 origin_charges = wiring.origin_charges(settings)
@@ -86,6 +86,10 @@ def measure_coverage(outcome: AllocatedDay) -> None:
             gauge("CaptureRate", 100 * rate, is_percent=True, Currency=currency)
         for gap, amount in unallocated_by_gap(coverage, category).items():
             gauge("UnallocatedCost", amount, Gap=gap.value, Currency=currency)
+    if outcome.flipped:
+        recent = recent_capture_rate(days=days, policy=policy, today=wiring.clock().date())
+        if recent is not None:
+            gauge("RecentCaptureRate", 100 * recent, is_percent=True)
 
 
 @logger.inject_lambda_context

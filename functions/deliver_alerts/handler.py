@@ -19,6 +19,7 @@ from adapters.contracts import AlertRetry, RouteTrial, read
 from adapters.messages import process_messages
 from adapters.observability import count, logger, metrics
 from adapters.settings import DeliverAlerts, load
+from attribution.alarm_alerts import is_of_alarm
 from attribution.alerts import Step
 from attribution.flows.deliver_alerts import NoticeKey, deliver_notice, sweep, try_route
 
@@ -37,8 +38,10 @@ def deliver(key: NoticeKey) -> None:
     count("AlertsUpdated", int(outcome.step is Step.UPDATE))
     count("AlertsRepeated", int(outcome.is_repeat))
     count("AlertsCollected", int(outcome.status == "collected"))
-    count("AlertsDiverted", int(outcome.is_diverted))
-    count("AlertsFailed", int(outcome.status == "failed"))
+    # An alarm that says so would be diverted itself, and raise itself again. Alarms are mailed by their own topic besides.
+    is_watched = not is_of_alarm(key)
+    count("AlertsDiverted", int(outcome.is_diverted and is_watched))
+    count("AlertsFailed", int(outcome.status == "failed" and is_watched))
     logger.info("alert handled", alert=str(key), status=outcome.status, step=outcome.step or "", error=outcome.error)
 
 

@@ -31,6 +31,7 @@ def reconcile(body: str, name: str) -> None:
     read(ScheduledEvent, body, name)
     outcome = reconcile_deliveries(listing=listing, deliveries=deliveries, announced=announced, queue=queue, clock=wiring.clock)
     count("DeliveriesReconciled", len(outcome.queued))
+    count("DeliveryAgeHours", outcome.age.total_seconds() // 3600)
     if outcome.queued:
         logger.warning("no event announced deliveries", objects=[str(m.source) for m in outcome.queued])
     logger.info(

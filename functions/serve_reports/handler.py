@@ -31,7 +31,7 @@ prices = wiring.prices(settings)
 directory = wiring.directory(settings)
 invocations = wiring.invocations(settings)
 sums = wiring.budget_sums(settings)
-api = ReportApi()
+api = ReportApi(failure_metric="ReportsFailed")
 
 
 @api.get("/v1/costs", CostsQuery)

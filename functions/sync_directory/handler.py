@@ -1,4 +1,4 @@
-"""Bring prices, the models behind ARNs, tags and names, and what the bill says of list prices up to date.
+"""Bring prices, the models behind ARNs, tags and names, and what the bill says of list prices up to date; look at logging.
 
 Trigger  a daily schedule, by way of EventBridge and SQS; single tasks from other functions and from `bedrock-costs`.
 Effect   prices, directory entries and calibrations in the ledger; messages that have requests priced and days allocated again.
@@ -49,6 +49,8 @@ def do_task(body: str, name: str) -> None:
         sync_entries(task)
     elif task.task == "pricing":
         request_pricing()
+    elif task.task == "logging":
+        look_at_logging()
     else:
         calibrate()
 
@@ -119,6 +121,19 @@ def request_pricing() -> None:
     )
     if asked:
         logger.info("requests are to be priced", days_and_models=[f"{u.usage_date} {u.model}" for u in asked])
+
+
+def look_at_logging() -> None:
+    seen = flow.look_at_logging(
+        days=days,
+        counters=counters,
+        origin_charges=origin_charges,
+        models=models,
+        account_id=settings.account_id,
+        now=wiring.clock(),
+    )
+    count("RegionsWithoutLogging", len(seen.off))
+    logger.info("invocation logging looked at", on=seen.on, off=seen.off, unreadable=dict(seen.unreadable))
 
 
 def calibrate() -> None:

@@ -18,7 +18,7 @@ from adapters.usage_counters import DynamoUsageCounters
 from attribution.adjustments import ACCOUNTS_NAMED, Adjustment, Change
 from attribution.charges import Basis, Costs
 from attribution.coverage import Counted, Gap, cover, verify_coverage
-from attribution.days import DayPointer, make_day_version
+from attribution.days import UNALLOCATED, DayPointer, make_day_version
 from attribution.deliveries import DeliveryOutcome, DeliveryRecord, IngestedReport
 from attribution.errors import LedgerConflict
 from attribution.periods import BillingPeriod
@@ -176,6 +176,22 @@ def test_the_coverage_of_billed_days_is_kept_with_them_and_measured(stack: Stack
     by_team = [days.sums([p], "team")[day]["(unallocated)", "USD"].costs.billed_cost for day, p in pointers(stack).items()]
     assert sum(point["UnallocatedCost"][0] for point in points) == pytest.approx(float(sum(by_team)))
     assert len(stack.points("CaptureRate")) == len(by_team)
+
+
+def test_the_capture_rate_of_the_last_billed_week_is_measured_as_a_whole(stack: Stack) -> None:
+    bill(stack, refresh=2)
+    stack.now = stack.now.replace(year=2026, month=3, day=1)
+
+    inputs.allocate_everything(stack)
+
+    recent = [p for _, p in sorted(pointers(stack).items()) if p.is_billed][-7:]
+    by_team = list(days_of(stack).sums(recent, "team").items())
+    whole = sum((s.costs.billed_cost for _, v in by_team for s in v.values()), Decimal(0))
+    nobody = sum((v[UNALLOCATED, "USD"].costs.billed_cost for _, v in by_team if (UNALLOCATED, "USD") in v), Decimal(0))
+    assert recent
+    last = stack.points("RecentCaptureRate")[-1]
+    assert (last["service"], "Currency" in last) == (FUNCTION, False)
+    assert last["RecentCaptureRate"][0] == pytest.approx(float(100 * (whole - nobody) / whole), abs=0.0001)
 
 
 def test_a_bill_replaces_the_estimate_whose_version_expires(stack: Stack) -> None:

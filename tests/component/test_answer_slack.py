@@ -24,7 +24,8 @@ from adapters.alerts import DynamoOutbox
 from adapters.anomalies import DynamoAnomalies
 from adapters.policy import DynamoPolicy, parse_policy
 from adapters.slack_requests import Unauthorized, read_request
-from attribution.alerts import AlertState, Delivery, DeliveryStatus, observe
+from attribution.alarm_alerts import observe_alarm
+from attribution.alerts import Alarm, AlertState, Delivery, DeliveryStatus, observe
 from attribution.anomalies import AnomalousDay, Anomaly, Series, name_of
 from attribution.anomaly_alerts import alert_key, observation
 from attribution.anomaly_tracking import Change, State, TrackedAnomaly, Verdict
@@ -395,6 +396,22 @@ def renamed(item: dict[str, Any], budget: str) -> dict[str, Any]:
     """The stored alert of another budget."""
     copied: dict[str, Any] = json.loads(json.dumps(item).replace("search-monthly", budget))
     return copied
+
+
+def test_alarms_of_the_stack_are_listed_and_taken_by_those_who_see_everything(answering: Stack) -> None:
+    outbox = DynamoOutbox(answering.table("AlertsTable"), 30, lambda: NOW)
+    raised = observe_alarm(Alarm("prod-NoDelivery", True, NOW, meaning="AWS has delivered no cost report."), None, NOW)
+    assert raised is not None
+    outbox.put(replace(raised, told=1, shown=1, delivery=Delivery(DeliveryStatus.SENT)), replacing=None)
+
+    assert "NoDelivery" not in shown(answering.run(FUNCTION, typed("budget")))
+    listed = shown(answering.run(FUNCTION, typed("budget", user="U0FINOPS")))
+    assert "*alarm: prod-NoDelivery*  AWS has delivered no cost report. _alarm_" in listed
+    answering.run(FUNCTION, typed("acknowledge alarm: prod-NoDelivery", user="U0FINOPS"))
+
+    found = outbox.get(raised.key)
+    assert found is not None
+    assert (found.state, found.handled_by) == (AlertState.ACKNOWLEDGED, "U0FINOPS")
 
 
 def test_an_alert_is_silenced_in_words_as_by_its_buttons(answering: Stack) -> None:

@@ -129,6 +129,17 @@ def test_the_sample_event_about_an_alert_that_is_gone_is_passed_over(stack: Stac
     assert stack.said("alert handled")[0]["status"] == "gone"
 
 
+def test_an_alert_whose_event_was_lost_is_found_within_a_quarter_of_an_hour(bot: Stack) -> None:
+    outbox = bot.handler(FUNCTION).outbox
+    current = outbox.get(AlertKey("search-monthly", "2026-10"))
+    outbox.put(replace(current, revision=2), replacing=current)
+
+    for minutes, found in ((14, []), (1, [KEY])):
+        bot.now += timedelta(minutes=minutes)
+        assert sqs(bot, {"sweep": True}) == FAILED_NONE
+        assert [json.loads(sent.body) for sent in bot.drain("AlertRetryQueue")] == found
+
+
 def test_a_repeated_event_sends_nothing(either: Stack, slack: SlackReceiver) -> None:
     either.run(FUNCTION, load_event(FUNCTION))
     before = either.wire_items("AlertsTable")

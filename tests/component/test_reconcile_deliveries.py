@@ -110,6 +110,23 @@ def test_only_the_configured_prefix_is_listed(unannounced: Stack) -> None:
     assert [key_of(message) for message in reconcile(unannounced)] == [deliveries("create_new")[2].manifest_key]
 
 
+def test_how_long_ago_aws_delivered_is_measured(unannounced: Stack) -> None:
+    unannounced.now += timedelta(hours=35)
+
+    reconcile(unannounced)
+
+    assert unannounced.metrics()["DeliveryAgeHours"] == 37
+
+
+def test_a_bucket_that_nothing_was_ever_delivered_to_is_watched_from_the_first_look_on(stack: Stack) -> None:
+    reconcile(stack)
+    stack.now += timedelta(hours=37)
+
+    reconcile(stack)
+
+    assert [point["DeliveryAgeHours"] for point in stack.points("DeliveryAgeHours")] == [[0.0], [37.0]]
+
+
 @pytest.mark.parametrize("body", ["CANARY no JSON", {"detail": {}}, {"detail-type": "Object Created", "detail": {"CANARY": 1}}])
 def test_a_malformed_message_is_quarantined_without_its_content(unannounced: Stack, body: Any) -> None:
     assert unannounced.run(FUNCTION, messages(FUNCTION, [body])) == FAILED_NONE

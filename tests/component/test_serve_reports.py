@@ -442,7 +442,7 @@ def test_more_charges_than_half_a_minute_reads_are_left_to_the_command_line(aske
     problem = asked.problem("/v1/explain", date="2027-05-01", value="search")
 
     assert (problem["status"], problem["parameter"]) == (400, "date")
-    assert "a day of more than 20,000 is explained by `bedrock-costs explain`" in problem["detail"]
+    assert "a day of more than 50,000 is explained by `bedrock-costs explain`" in problem["detail"]
 
 
 def test_a_fault_of_ours_is_logged_and_counted_and_its_words_stay_inside(asked: Asked) -> None:

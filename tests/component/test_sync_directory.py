@@ -36,6 +36,7 @@ from tests.support.inputs import allocate_everything, deliver, deliveries, inges
 from tests.support.price_list import BulkApi, offer_file, product, serving, term
 from tests.support.stack import ACCOUNT, FAILED_NONE, Sent, Stack, held_back, load_event, messages, windowed
 from truth import price_list, summary
+from truth.organisation import PLATFORM
 
 FUNCTION = "sync_directory"
 SONNET = "anthropic.claude-sonnet-4-6"
@@ -608,6 +609,30 @@ def test_a_tag_that_was_removed_owns_the_days_before_and_none_after(stack: Stack
 
     assert [charge.value_of("team") for charge in charges] == ["search", "search", "", ""]
     assert {charge.categories[0].reason for charge in charges[2:]} == {NO_EVIDENCE}
+
+
+# Logging --------------------------------------------------------------------------------------------------------------
+
+
+def test_regions_in_which_the_account_spends_and_logs_nothing_are_counted(stack: Stack, bedrock: ControlPlane) -> None:
+    ingest(stack, deliver(stack, deliveries("create_new")[-1]))
+    allocate_everything(stack)
+    stack.now = stack.now.replace(year=2026, month=3, day=1)
+    handler = with_bedrock(stack, bedrock)
+    handler.settings = handler.settings.model_copy(update={"account_id": PLATFORM.account_id})  # type: ignore[attr-defined]
+
+    do(stack, "logging", handler)
+    (seen,) = stack.said("invocation logging looked at")
+    assert seen["off"]
+    assert (seen["on"], seen["unreadable"]) == ([], {})
+    assert stack.metrics()["RegionsWithoutLogging"] == len(seen["off"])
+
+    first, *rest = seen["off"]
+    bedrock.logging = {region: {"s3Config": {"bucketName": "logs"}} for region in rest}
+    bedrock.denied = {first}
+    do(stack, "logging", handler)
+    again = stack.said("invocation logging looked at")[-1]
+    assert (again["on"], again["off"], list(again["unreadable"])) == (rest, [], [first])
 
 
 # Calibration ----------------------------------------------------------------------------------------------------------

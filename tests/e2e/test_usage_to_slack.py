@@ -9,6 +9,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import replace
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
@@ -35,6 +36,7 @@ from truth.company import Month
 from truth.cost_report import Delivery
 from truth.objects import CANARY
 
+ROOT = Path(__file__).resolve().parents[2]
 PERIOD = BillingPeriod.parse(demo.MONTH)
 POLICY = {
     **yaml.safe_load(demo.POLICY.read_text()),
@@ -275,3 +277,23 @@ def test_an_object_that_is_not_a_log_is_ignored_and_broken_ones_are_quarantined(
     assert any(b"broken.json.gz" in reason and b"gzip" in reason for reason in reasons)
     assert not any(b"/data/" in reason for reason in reasons)
     assert running.count_metered() == before
+
+
+def test_an_alarm_of_the_stack_is_told_in_slack_and_so_is_that_it_is_over(story: Story) -> None:
+    raised = json.loads(json.loads((ROOT / "events/relay_alarms.json").read_text())["Records"][0]["body"])
+    over = raised | {"NewStateValue": "OK", "OldStateValue": "ALARM", "StateChangeTime": "2026-10-11T22:14:01.003+0000"}
+
+    assert_alarm_is_told(story, raised, "Alarm: bedrock-costs-prod-NoDelivery.")
+    assert_alarm_is_told(story, over, "Alarm over: bedrock-costs-prod-NoDelivery.")
+    assert not [post for post in story.receiver.posts if post.problems]
+
+
+def assert_alarm_is_told(story: Story, notification: dict[str, Any], text: str) -> None:
+    """Publish what CloudWatch would, and wait for Slack."""
+    topic = story.running.deployment.resources["AlarmTopic"]
+    story.running.emulator.client("sns").publish(TopicArn=topic, Message=json.dumps(notification))
+
+    def is_told() -> bool:
+        return any(post.payload["text"].startswith(text) for post in story.receiver.delivered)
+
+    story.running.wait_for(f"the message {text!r}", is_told, seconds=60)

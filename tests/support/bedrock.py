@@ -31,7 +31,8 @@ def profile_arn(name: str, region: str = "us-east-1") -> str:
 class ControlPlane:
     """What exists, by ARN, and what may not be read. One profile is a page. What is `without_tags` is gone when it is asked.
 
-    A project of the mantle endpoint is a document by its id, or a status and a document.
+    A project of the mantle endpoint is a document by its id, or a status and a document. `logging` are the configurations of
+    model invocation logging by Region.
     """
 
     url: str = ""
@@ -43,6 +44,7 @@ class ControlPlane:
     projects: dict[str, Any] = field(default_factory=dict)
     asked: list[str] = field(default_factory=list)
     authorizations: list[str] = field(default_factory=list)
+    logging: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def client(self, service: str, region: str | None = None) -> Any:
         """A client of the service, as `wiring.client` makes one."""
@@ -88,6 +90,12 @@ class ControlPlane:
             return 200, {"tags": [{"key": key, "value": value} for key, value in self.tags.get(arn, {}).items()]}
         return 200, self.summary(arn) if arn in self.profiles else self.others[arn]
 
+    def logging_of(self, region: str) -> tuple[int, dict[str, Any]]:
+        """The configuration of a Region, which only the signature of a request names."""
+        if region in self.denied:
+            return 403, {"__type": "AccessDeniedException", "message": "not yours"}
+        return 200, {"loggingConfig": self.logging[region]} if region in self.logging else {}
+
 
 def named_in(path: str) -> str:
     """The ARN in a path, which may hold slashes."""
@@ -104,7 +112,10 @@ def control_plane() -> Iterator[ControlPlane]:
         def _answer(self) -> None:
             body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
             plane.authorizations.append(self.headers.get("Authorization", ""))
-            status, document = plane.answer(self.path, body)
+            if self.path == "/logging/modelinvocations":
+                status, document = plane.logging_of(plane.authorizations[-1].split("/")[2])
+            else:
+                status, document = plane.answer(self.path, body)
             encoded = json.dumps(document).encode()
             self.send_response(status)
             self.send_header("Content-Type", "application/json")

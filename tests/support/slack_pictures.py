@@ -17,6 +17,7 @@ from zoneinfo import ZoneInfo
 
 from adapters.budget_documents import build_budgets
 from adapters.channels.slack_messages import reply_to_user
+from adapters.contracts import AlarmStateChanged, read
 from adapters.policy import PolicyDocument, parse_policy
 from attribution.alerts import AlertKey, acknowledge
 from attribution.allocation import estimate_day
@@ -49,6 +50,7 @@ from tests.fakes import (
 from tests.support.slack_world import START, World
 from tests.unit.attribution.examples import BY_TEAM, USAGE_KEY
 
+ROOT = Path(__file__).resolve().parents[2]
 KEY = AlertKey("search monthly", "2026-11")
 VIEWER = "U012AB3CD"
 MONITORS = (Monitor("teams", "team"), Monitor("callers", "iam_principal"), Monitor("models", "model"))
@@ -155,6 +157,18 @@ def by_webhook() -> list[dict[str, Any]]:
     return posts(world)
 
 
+def alarmed() -> list[dict[str, Any]]:
+    """The alarm of the sample event, as it was raised."""
+    world = World("bot")
+    sample = json.loads((ROOT / "events/relay_alarms.json").read_text())["Records"][0]
+    found = read(AlarmStateChanged, sample["body"], "the sample event").alarm
+    assert found is not None
+    world.clock.now = found.since + timedelta(seconds=2)
+    world.relay(found)
+    world.settle(hours=1)
+    return posts(world)
+
+
 def stormy() -> list[dict[str, Any]]:
     """Budgets of every team and more, which all break at once."""
     world = World("webhook", Route("finops", storm_limit=1))
@@ -216,6 +230,7 @@ PICTURES: dict[str, Callable[[], list[dict[str, Any]]]] = {
     "acknowledged": acknowledged,
     "correction": corrected,
     "webhook": by_webhook,
+    "alarm": alarmed,
     "storm": stormy,
     "digest": digested,
     "anomaly": anomalous,

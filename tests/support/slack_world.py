@@ -18,10 +18,11 @@ from urllib.parse import urlsplit
 from adapters.channels.routed import SlackChannels
 from adapters.channels.slack import Response
 from adapters.settings import DeliverAlerts
-from attribution.alerts import Alert, AlertKey, AlertState, DeliveryStatus, Message, Observation, observe
+from attribution.alerts import Alarm, Alert, AlertKey, AlertState, DeliveryStatus, Message, Observation, observe
 from attribution.digests import Digest, DigestKey
 from attribution.errors import LedgerConflict
 from attribution.flows.deliver_alerts import Delivered, deliver_notice, sweep
+from attribution.flows.relay_alarms import relay_alarm
 from attribution.ports import Posted
 from attribution.routes import Route
 from local.slack_receiver import Answer, SlackReceiver
@@ -30,7 +31,7 @@ from tests.fakes import Crash, Crashes, FakeAlertRetries, FakeClock, FakeOutbox,
 CHANNEL = "C0BUDGETS"
 START = datetime(2026, 11, 23, 12, tzinfo=UTC)
 STEPS_MAX = 3000
-NAMED = re.compile(r"alert (\S+#\S+) revision (\d+)")
+NAMED = re.compile(r"alert ((?:alarm: )?\S+#\S+) revision (\d+)")
 REPEAT = "Possible repeat"
 
 
@@ -115,6 +116,7 @@ class World:
             slack_signing_secret_arn="arn",
             slack_secret_prefix="",
             report_url="https://costs.example/{budget}?period={period}",
+            runbook_url="https://wiki.example/bedrock-costs/operating",
         )
         self.channels = SlackChannels(settings, self._secret, self.mail, self._send)
 
@@ -147,6 +149,9 @@ class World:
         following = observe(found, current, self.clock())
         if following is not None:
             self.outbox.put(following, replacing=current)
+
+    def relay(self, found: Alarm) -> None:
+        relay_alarm(found, alerts=self.outbox, clock=self.clock)
 
     def act(self, key: AlertKey, action: Callable[[Alert, datetime], Alert | None]) -> None:
         current = self.outbox.get(key)
@@ -235,7 +240,9 @@ class World:
         for alert in self.alerts:
             assert alert.delivery.status in (DeliveryStatus.SENT, DeliveryStatus.FAILED), alert
             name = (str(alert.key), alert.news)
-            if alert.state is not AlertState.MUTED and alert.delivery.status is DeliveryStatus.SENT:
+            # An alarm that never was raised tells nothing.
+            is_news = alert.state is not AlertState.MUTED and bool(alert.seen)
+            if is_news and alert.delivery.status is DeliveryStatus.SENT:
                 known = told[name] + mailed[name]
                 assert known or name in self.outbox.digested, f"nobody was told {name}: {alert}"
         for notice in self.outbox.items.values():

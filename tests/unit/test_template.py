@@ -20,6 +20,9 @@ import boto3
 import pytest
 import yaml
 
+from adapters import contracts
+from adapters.channels import slack_alarms
+
 ROOT = Path(__file__).resolve().parents[2]
 FUNCTIONS = ROOT / "functions"
 VISIBILITY_PER_TIMEOUT = 6
@@ -726,6 +729,114 @@ def test_no_stage_sets_a_parameter_to_nothing_which_sam_deploy_refuses() -> None
     written = {s: stage["deploy"]["parameters"]["parameter_overrides"] for s, stage in stages.items()}
 
     assert not [f"{stage}: {word}" for stage, words in written.items() for word in words if word.endswith("=")]
+
+
+def test_every_pattern_of_a_parameter_takes_its_default() -> None:
+    # What YAML takes for a comment ends a pattern in its middle.
+    patterns = {name: p for name, p in template()["Parameters"].items() if "AllowedPattern" in p and "Default" in p}
+
+    assert patterns
+    assert not [name for name, p in patterns.items() if not re.fullmatch(p["AllowedPattern"], str(p["Default"]))]
+
+
+# --- alarms ---------------------------------------------------------------------------------------------------------
+
+NAMESPACE = "BedrockCostAttribution"
+DESCRIPTION_MAX = 1024
+
+
+def alarms() -> dict[str, dict[str, Any]]:
+    return resources("AWS::CloudWatch::Alarm")
+
+
+def metrics_of(alarm: Mapping[str, Any]) -> Iterator[tuple[str, str, dict[str, Any]]]:
+    """Namespace, name and dimensions of every metric that an alarm looks at."""
+    for metric in [alarm, *(query["MetricStat"]["Metric"] for query in alarm.get("Metrics", []) if "MetricStat" in query)]:
+        if "MetricName" in metric:
+            yield metric["Namespace"], metric["MetricName"], {d["Name"]: d["Value"] for d in metric["Dimensions"]}
+
+
+def own_metrics() -> set[tuple[str, str]]:
+    """Function and name of every metric of ours that an alarm looks at."""
+    found = (metric for alarm in alarms().values() for metric in metrics_of(alarm))
+    return {(dimensions["service"], name) for namespace, name, dimensions in found if namespace == NAMESPACE}
+
+
+def published(function: str) -> set[str]:
+    """What a function's handler says of metrics: every text in it, and what the reading of its messages counts."""
+    path = FUNCTIONS / function / "handler.py"
+    texts = {node.value for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Constant)}
+    # A signal has no content that could be rejected.
+    readers = {module for module in imports(path) if module.startswith("adapters.messages.")}
+    rejects = bool(readers - {"adapters.messages.process_signals"})
+    return {text for text in texts if isinstance(text, str)} | ({"InputRejected"} if rejects else set())
+
+
+def test_every_metric_that_an_alarm_looks_at_is_published_by_its_function() -> None:
+    assert own_metrics()
+    assert not [f"{function} does not publish {name}" for function, name in own_metrics() if name not in published(function)]
+
+
+def test_whatever_is_rejected_raises_an_alarm() -> None:
+    rejecting = {(function, "InputRejected") for function in folders() if "InputRejected" in published(function)}
+
+    assert rejecting <= own_metrics()
+
+
+def test_every_dead_letter_queue_has_an_alarm_of_its_name() -> None:
+    queues = [name for name, queue in resources("AWS::SQS::Queue").items() if "RedrivePolicy" not in queue]
+    watched = {
+        name: {resource_of(dimensions.get("QueueName")) for _, _, dimensions in metrics_of(alarm)}
+        for name, alarm in alarms().items()
+    }
+
+    assert queues
+    assert not [queue for queue in queues if watched.get(f"{queue}Alarm") != {queue}]
+
+
+def test_every_alarm_is_named_like_its_resource_and_tells_when_it_is_raised_and_when_it_is_over() -> None:
+    topic = [{"Ref": "AlarmTopic"}]
+    wrong = [
+        name
+        for name, alarm in alarms().items()
+        if alarm["AlarmName"] != {"Fn::Sub": f"${{AWS::StackName}}-{name.removesuffix('Alarm')}"}
+        or (alarm["AlarmActions"], alarm["OKActions"]) != (topic, topic)
+    ]
+
+    assert not wrong
+
+
+def test_every_alarm_says_what_it_means_what_to_do_and_where_that_is_written() -> None:
+    wrong = []
+    for name, alarm in alarms().items():
+        text = alarm["AlarmDescription"]
+        body = {
+            "AlarmName": name,
+            "AlarmDescription": text,
+            "NewStateValue": "ALARM",
+            "StateChangeTime": "2026-11-25T20:00:00Z",
+        }
+        told = contracts.AlarmStateChanged.model_validate(body).alarm
+        assert told is not None
+        if not (told.meaning.endswith(".") and told.remedy.endswith(".") and told.guide == f"docs/operating.md#{name.lower()}"):
+            wrong.append(f"{name}: {text}")
+        if len(text) > DESCRIPTION_MAX or max(len(told.meaning), len(told.remedy)) > slack_alarms.TEXT_LIMIT:
+            wrong.append(f"{name} says more than is shown")
+        if told.remedy.count("`") % 2 or "`" in told.meaning:
+            wrong.append(f"{name}: a command is not closed, or stands where it is not shown as one")
+
+    assert alarms()
+    assert not wrong
+
+
+def test_every_state_that_lasts_is_kept_while_nothing_measures_it() -> None:
+    # A gauge that is not measured is not well: an alarm that called it so would tell that all is well.
+    gauges = {"DeliveryAgeHours", "RegionsWithoutLogging", "RecentCaptureRate", "PriceListAgeHours"}
+    treated = {
+        name: alarm["TreatMissingData"] for alarm in alarms().values() for _, name, _ in metrics_of(alarm) if name in gauges
+    }
+
+    assert treated == dict.fromkeys(gauges, "ignore")
 
 
 def test_alarms_go_to_a_topic_that_cloudwatch_may_publish_to() -> None:

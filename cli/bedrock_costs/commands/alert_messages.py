@@ -13,12 +13,13 @@ from attribution.formats import counted
 from attribution.routes import DEFAULT_ROUTE
 from bedrock_costs.application import options_of
 from bedrock_costs.failures import ExitCode, Failure
-from bedrock_costs.open_alerts import alert_of, route_of
+from bedrock_costs.open_alerts import alert_of
 from bedrock_costs.screen import Result, Screen
 from bedrock_costs.stack import Stack, now
 
 NAME = Annotated[
-    str, typer.Argument(metavar="NAME", help="A budget, or an anomaly as `bedrock-costs alerts` names it: 'team=search'.")
+    str,
+    typer.Argument(metavar="NAME", help="A budget; or an anomaly or alarm as `bedrock-costs alerts` names it: 'team=search'."),
 ]
 
 
@@ -31,12 +32,13 @@ def preview(
     """Print the message that an alert would have now; nothing is sent or written.
 
     A budget is held against the ledger as `evaluate_budgets` does. Where no threshold is crossed, the message is shown as if
-    the lowest were, and a note says so. Of an anomaly it is the message of its alert. JSON has the Block Kit under `message`,
-    as Slack's Block Kit Builder takes it; a table is the text of it.
+    the lowest were, and a note says so. Of an anomaly or alarm it is the message of its alert. JSON has the Block Kit under
+    `message`, as Slack's Block Kit Builder takes it; a table is the text of it.
 
     Example: bedrock-costs alerts preview "search monthly" --output json | jq .message
     """
     from adapters.channels.slack_messages import Look, alert_message, reply_message
+    from attribution.flows.deliver_alerts import route_of
 
     options = options_of(ctx)
     stack = options.stack
@@ -44,7 +46,12 @@ def preview(
     route = route_of(alert, stack.policy().routes())
     has_answers = bool(stack.parameter("SlackSigningSecretArn"))
     look = Look(
-        has_answers and not is_webhook, has_answers, route.has_charts, stack.parameter("ReportUrl") or "", route.mention
+        has_buttons=has_answers and not is_webhook,
+        has_command=has_answers,
+        has_charts=route.has_charts,
+        report_url=stack.parameter("ReportUrl") or "",
+        mention=route.mention,
+        runbook_url=stack.parameter("RunbookUrl") or "",
     )
     message = reply_message(alert) if is_news else alert_message(alert, look)
     _emit_message(options.screen, message, {"alert": str(alert.key), "route": route.name, "as_if": as_if})

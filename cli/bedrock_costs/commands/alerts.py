@@ -1,4 +1,4 @@
-"""`alerts`: what is told in Slack of budgets and anomalies, and how it got there."""
+"""`alerts`: what is told in Slack of budgets, anomalies and the stack's alarms, and how it got there."""
 
 from __future__ import annotations
 
@@ -10,11 +10,12 @@ import typer
 
 from attribution.alerts import Alert, AlertKey, Delivery, DeliveryStatus
 from attribution.digests import Digest, DigestFault, DigestKey, standing, worst_first
+from attribution.flows.deliver_alerts import route_of
 from attribution.formats import counted, instant, money
 from attribution.routes import Route
 from bedrock_costs.application import options_of
 from bedrock_costs.commands.alert_messages import NAME, preview, send_test
-from bedrock_costs.open_alerts import alert_of, route_of
+from bedrock_costs.open_alerts import alert_of
 from bedrock_costs.screen import Column, Grid, Result, Screen
 from bedrock_costs.stack import Stack
 
@@ -64,7 +65,7 @@ def alerts(
         bool, typer.Option("--all", help="Also alerts that have recovered, of periods that have not ended.")
     ] = False,
 ) -> None:
-    """Show the alerts that are open: of budgets whose period has not ended, and of anomalies that go on; the worst first.
+    """Show the alerts that are open: of budgets whose period runs, of anomalies and alarms of the stack that go on.
 
     State: alarm, acknowledged, snoozed or muted, and by whom. Told: whether people were told all news of it, or what that waits
     for; by which route and, for a bot, in which message; how many attempts there were, and what went wrong at the last one.
@@ -104,13 +105,14 @@ def _document(alert: Alert, route: Route) -> dict[str, Any]:
     figures, delivery, message = alert.figures, alert.delivery, alert.message
     return {
         "alert": alert.key.budget,
-        "kind": "anomaly" if alert.subject.is_anomaly else "budget",
+        "kind": alert.kind,
         "period": alert.key.period,
         "state": alert.state.value,
-        "currency": figures.limit.currency,
-        "actual": figures.actual,
-        "limit": figures.limit.amount,
-        "percent": figures.percent,
+        # An alarm of the stack has no figures.
+        "currency": None if alert.alarm else figures.limit.currency,
+        "actual": None if alert.alarm else figures.actual,
+        "limit": None if alert.alarm else figures.limit.amount,
+        "percent": None if alert.alarm else figures.percent,
         "raised_at": alert.raised_at,
         "handled_by": alert.handled_by,
         "snoozed_until": alert.snoozed_until,
@@ -247,6 +249,11 @@ def show(
 
 
 def _details(alert: Alert) -> dict[str, Any]:
+    news = {"last_news": alert.news_kind.value, "changed_at": alert.changed_at}
+    if alert.alarm is not None:
+        alarm = alert.alarm
+        about = {"meaning": alarm.meaning, "remedy": alarm.remedy, "guide": alarm.guide, "reason": alarm.reason}
+        return about | {"is_raised": alarm.is_raised, "since": alarm.since} | news
     figures = alert.figures
     forecast = figures.forecast
     return {
@@ -260,22 +267,31 @@ def _details(alert: Alert) -> dict[str, Any]:
         "forecast_p90": forecast.high if forecast else None,
         "breach_on": forecast.breach_on if forecast else None,
         "crossed": [{"kind": t.kind.value, "threshold": t.label, "is_critical": t.is_critical} for t in alert.crossed],
-        "last_news": alert.news_kind.value,
-        "changed_at": alert.changed_at,
         "drivers": [{"name": d.name, "amount": d.amount, "change": d.change} for d in figures.drivers],
+        **news,
     }
 
 
-def _render_one(alert: Alert, route: Route, screen: Screen) -> None:
+def _about(alert: Alert) -> list[tuple[str, str]]:
+    """What it is about: a budget's or an anomaly's spend, or what an alarm means."""
+    if alert.alarm is not None:
+        alarm = alert.alarm
+        return [("means", alarm.meaning), ("do", alarm.remedy), ("see", alarm.guide), ("reason", alarm.reason)]
     figures, currency = alert.figures, alert.figures.limit.currency
-    screen.line(f"{alert.key.budget}, {alert.key.period}", style="bold")
     crossed = "; ".join(f"{t.kind.value.lower()} {t.label}" for t in alert.crossed)
-    parts = [
-        ("state", _state(alert)),
+    return [
         ("counts", alert.subject.counts),
         ("spent", standing(alert)),
         ("basis", f"{money(figures.billed, currency)} billed, {money(figures.estimated, currency)} estimated"),
         ("crossed", crossed or "no threshold any more"),
+    ]
+
+
+def _render_one(alert: Alert, route: Route, screen: Screen) -> None:
+    screen.line(alert.key.budget if alert.alarm else f"{alert.key.budget}, {alert.key.period}", style="bold")
+    parts = [
+        ("state", _state(alert)),
+        *_about(alert),
         ("raised", instant(alert.raised_at)),
         ("last news", f"{alert.news_kind.value}, number {alert.news}, at {instant(alert.changed_at)}"),
         ("route", route.name),
@@ -283,9 +299,10 @@ def _render_one(alert: Alert, route: Route, screen: Screen) -> None:
         ("told", ", ".join(filter(None, (_told(alert), _unfinished(alert.delivery))))),
     ]
     for label, text in parts:
-        screen.line(f"  {label:<10} {text}")
-    for driver in figures.drivers:
-        screen.line(f"  {money(driver.amount, currency):>14}  {driver.name}")
+        if text:
+            screen.line(f"  {label:<10} {text}")
+    for driver in alert.figures.drivers:
+        screen.line(f"  {money(driver.amount, alert.figures.limit.currency):>14}  {driver.name}")
 
 
 commands.command()(preview)

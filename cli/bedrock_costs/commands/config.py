@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from adapters.policy import PolicyDocument
     from attribution.budgets import Budget
     from attribution.cost_categories import CostCategory
+    from attribution.routes import Viewer
     from bedrock_costs.planning import Changes
     from bedrock_costs.stack import Stack
 
@@ -51,9 +52,9 @@ def show(ctx: typer.Context) -> None:
     for budget in build_budgets(document.budgets, document.vocabulary()):
         rows.append(("budget", budget.name, describe(budget.scope.filter), _limit(budget)))
     rows += [("anomaly_monitor", m.name, m.dimension, str(m.minimum_impact)) for m in document.anomaly_monitors or ()]
-    rows += [("route", r.name, _owners(r.matches), "") for r in (route.route() for route in document.routes)]
+    rows += [("route", route.name, route.route().tells, "") for route in document.routes]
     for viewer in (entry.viewer() for entry in document.slack_users):
-        rows += [("slack_user", user, "all" if viewer.sees_all else _owners(viewer.owners), "") for user in viewer.users]
+        rows += [("slack_user", user, _seen(viewer), "") for user in viewer.users]
 
     def render(screen: Screen) -> None:
         for line in yaml.safe_dump(plain, sort_keys=False, width=100).splitlines():
@@ -238,8 +239,8 @@ def _json(path: Path) -> object:
         raise Failure(f"{path} is not JSON: {error}", fix="Print it with `--output json`.") from error
 
 
-def _owners(owners: Iterable[tuple[str, str]]) -> str:
-    return ", ".join(f"{dimension} {value}" for dimension, value in owners) or "everything that no other route matches"
+def _seen(viewer: Viewer) -> str:
+    return "all" if viewer.sees_all else ", ".join(f"{dimension} {value}" for dimension, value in viewer.owners)
 
 
 def _summary(document: PolicyDocument) -> str:

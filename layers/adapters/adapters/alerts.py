@@ -167,11 +167,13 @@ class DynamoOutbox:
 
     def _item(self, notice: Alert | Digest) -> Item:
         due_at = notice.due_at if isinstance(notice, Alert) else notice.delivery.wait_until
-        if notice.delivery.status in (DeliveryStatus.PENDING, DeliveryStatus.CLAIMED) and due_at is None:
+        is_open = notice.delivery.status in (DeliveryStatus.PENDING, DeliveryStatus.CLAIMED)
+        if is_open and notice.delivery.wait_until is None:
             # Should the stream's record be lost, it is found a while later.
-            due_at = self._clock() + timedelta(minutes=15)
+            soon = self._clock() + timedelta(minutes=15)
+            due_at = min(due_at or soon, soon)
         if due_at is None and isinstance(notice, Alert) and notice.is_open:
-            # The alert of an anomaly. It is listed until it is over, and not looked at before it would expire.
+            # The alert of an anomaly or an alarm. It is listed until it is over, and not looked at before it would expire.
             due_at = self._clock() + self._retention
         item: Item = _key(notice.key) | {
             "version": notice.version,

@@ -1,4 +1,7 @@
-"""Manifests that were announced: `ANNOUNCED#<period>` / `<manifest etag>#<hash of its place>` in the ledger; they expire."""
+"""Manifests that were announced: `ANNOUNCED#<period>` / `<manifest etag>#<hash of its place>` in the ledger; they expire.
+
+`ANNOUNCED#` / `SINCE` is when the bucket was first found without a manifest.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,8 @@ from datetime import datetime
 from adapters.dynamodb import Table, to_wire
 from attribution.canonical import content_hash
 from attribution.ports import ListedManifest
+
+_SINCE = {"pk": "ANNOUNCED#", "sk": "SINCE"}
 
 
 class DynamoAnnouncedManifests:
@@ -25,6 +30,18 @@ class DynamoAnnouncedManifests:
         """Keep in mind that the manifest was announced."""
         item = _key(manifest) | {"manifest_key": manifest.source.key, "expires_at": int(until.timestamp())}
         self._table.client.put_item(TableName=self._table.name, Item=to_wire(item))
+
+    def watched_since(self, now: datetime) -> datetime:
+        """When this was asked first: now, unless it was before."""
+        item = _SINCE | {"since": now.isoformat()}
+        try:
+            self._table.client.put_item(
+                TableName=self._table.name, Item=to_wire(item), ConditionExpression="attribute_not_exists(pk)"
+            )
+        except self._table.client.exceptions.ConditionalCheckFailedException:
+            found = self._table.get(**_SINCE)
+            return datetime.fromisoformat(str(found["since"])) if found else now
+        return now
 
 
 def _key(manifest: ListedManifest) -> dict[str, str]:

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping
-from datetime import date
+from datetime import UTC, date
 from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from adapters.validation import wrong_fields
-from attribution.alerts import AlertKey
+from attribution.alerts import Alarm, AlertKey
 from attribution.deliveries import PinnedFile, ReportKind
 from attribution.digests import DigestKey
 from attribution.errors import InputRejected
 from attribution.ports import StoredObject
+from attribution.wording import shortened
 
+# CloudWatch writes no longer ones.
+_REASON_MAX = 1023
 # Bedrock has bills of this century.
 UsageDate = Annotated[date, Field(ge=date(2000, 1, 1), le=date(2099, 12, 31))]
 BillingMonth = Annotated[str, Field(pattern=r"^20\d{2}-(0[1-9]|1[0-2])$")]
@@ -114,7 +118,7 @@ class DirectoryTask(Contract):
     saw the `event` that changed them.
     """
 
-    task: Literal["prices", "models", "entries", "pricing", "calibration"]
+    task: Literal["prices", "models", "entries", "pricing", "calibration", "logging"]
     ids: tuple[Annotated[str, Field(min_length=1, max_length=2048)], ...] = ()
     changed_at: AwareDatetime | None = None
     event: Annotated[str, Field(max_length=256)] = ""
@@ -134,6 +138,46 @@ class RepriceInvocations(Contract):
     usage_date: UsageDate
     model: Annotated[str, Field(min_length=1, max_length=2048)]
     after: str = ""
+
+
+class AlarmStateChanged(Contract):
+    """CloudWatch's notification of an alarm, as SNS delivers it raw, or in its envelope.
+
+    A description may end in `What to do: …` and `Guide: …`.
+    """
+
+    name: str = Field(alias="AlarmName", min_length=1, max_length=255)
+    description: str | None = Field(None, alias="AlarmDescription", max_length=1024)
+    state: Literal["OK", "ALARM", "INSUFFICIENT_DATA"] = Field(alias="NewStateValue")
+    reason: str = Field("", alias="NewStateReason")
+    since: AwareDatetime = Field(alias="StateChangeTime")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _out_of_its_envelope(cls, value: object) -> object:
+        if not isinstance(value, dict) or value.get("Type") != "Notification":
+            return value
+        try:
+            return json.loads(value["Message"])
+        except (KeyError, TypeError, ValueError):
+            raise ValueError("the Message of the envelope is no JSON") from None
+
+    @property
+    def alarm(self) -> Alarm | None:
+        """The alarm; None where CloudWatch does not know its state."""
+        if self.state == "INSUFFICIENT_DATA":
+            return None
+        meaning, _, rest = (self.description or "").partition("What to do:")
+        remedy, _, guide = rest.partition("Guide:")
+        return Alarm(
+            self.name,
+            self.state == "ALARM",
+            self.since.astimezone(UTC),
+            shortened(self.reason, _REASON_MAX),
+            meaning.strip(),
+            remedy.strip(),
+            guide.strip(),
+        )
 
 
 class AlertRetry(Contract):

@@ -38,9 +38,10 @@ class _NotAcceptable(Exception):
 
 
 class ReportApi:
-    """Routes, each from a question of its own to an answer."""
+    """Routes, each from a question of its own to an answer. Faults of ours are counted under the name of a metric."""
 
-    def __init__(self) -> None:
+    def __init__(self, failure_metric: str) -> None:
+        self._failure_metric = failure_metric
         self._resolver = APIGatewayHttpResolver()
         for error, answer in (
             (QuestionInvalid, self._refused),
@@ -112,7 +113,7 @@ class ReportApi:
 
     def _failed(self, error: Exception) -> Reply:
         logger.exception("report failed", exc_info=error)
-        count("ReportsFailed")
+        count(self._failure_metric)
         about = {"request_id": self._resolver.lambda_context.aws_request_id}
         return _problem(HTTPStatus.INTERNAL_SERVER_ERROR, "failed", "the report failed; the log says why", about)
 

@@ -62,6 +62,7 @@ class RouteDocument(_Document):
 
     name: RouteName
     match: dict[str, Values] = {}
+    alarms: bool = False
     secret: Annotated[str, Field(max_length=200, pattern=r"^[A-Za-z0-9/_+=.@-]*$")] = ""
     channel: Annotated[str, Field(pattern=r"^([CGD][A-Z0-9]{2,20})?$")] = ""
     quiet_hours: QuietHoursDocument | None = None
@@ -72,10 +73,19 @@ class RouteDocument(_Document):
 
     @model_validator(mode="after")
     def _digests_have_values(self) -> RouteDocument:
+        if self.digests and self.takes_alarms_alone:
+            raise ValueError(
+                "a route of alarms alone has nothing to put into a digest: give it a match, or leave out its digests"
+            )
         for digest in self.digests:
             if self.match and digest.dimension not in self.match:
                 raise ValueError(f"a digest by {digest.dimension!r} needs the route to match values of it: {list(self.match)}")
         return self
+
+    @property
+    def takes_alarms_alone(self) -> bool:
+        """Whether it tells the stack's own alarms and nothing else."""
+        return self.alarms and not self.match
 
     def route(self) -> Route:
         """The route that the document describes."""
@@ -85,6 +95,7 @@ class RouteDocument(_Document):
             secret=self.secret,
             channel=self.channel,
             matches=tuple((dimension, value) for dimension, values in self.match.items() for value in values),
+            tells_alarms=self.alarms,
             quiet=QuietHours(
                 time.fromisoformat(quiet.begins),
                 time.fromisoformat(quiet.ends),
@@ -128,7 +139,11 @@ def problems_of_routes(routes: Sequence[RouteDocument], named: Sequence[tuple[Lo
     for location, what, name in named:
         if name and name not in (*names, DEFAULT_ROUTE):
             yield location, f"{what}: there is no route {name!r}; choose from {sorted({*names, DEFAULT_ROUTE})}"
-    unmatched = [number for number, route in enumerate(routes) if not route.match]
+    telling = [number for number, route in enumerate(routes) if route.alarms]
+    for number in telling[1:]:
+        text = f"route {names[number]!r} never tells an alarm: {names[telling[0]]!r} before it tells all of them"
+        yield ("routes", number, "alarms"), text
+    unmatched = [number for number, route in enumerate(routes) if not route.match and not route.takes_alarms_alone]
     for number in unmatched[1:]:
         yield (
             ("routes", number),

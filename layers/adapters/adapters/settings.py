@@ -113,6 +113,11 @@ class EvaluateBudgets(Alerts, WorkBucket):
     pass
 
 
+class RelayAlarms(WorkBucket):
+    alerts_table: Name
+    ledger_retention_days: int = Field(ge=30)
+
+
 class DeliverAlerts(Alerts, WorkBucket):
     alert_retry_queue_url: Name
     alert_topic_arn: Name
@@ -122,6 +127,7 @@ class DeliverAlerts(Alerts, WorkBucket):
     slack_api_url: str = "https://slack.com/api"
     slack_signing_secret_arn: str = ""
     report_url: str = ""
+    runbook_url: str = ""
 
     @property
     def has_buttons(self) -> bool:

@@ -27,6 +27,7 @@ from adapters.settings import (
     ReadDataFile,
     ReconcileDeliveries,
     RecordApiCalls,
+    RelayAlarms,
     RepriceInvocations,
     RollUpUsage,
     SyncDirectory,
@@ -261,7 +262,7 @@ def announcements() -> EventBridgeAnnouncements:
     return EventBridgeAnnouncements(client("events"))
 
 
-def outbox(settings: Alerts) -> DynamoOutbox:
+def outbox(settings: Alerts | RelayAlarms) -> DynamoOutbox:
     from adapters.alerts import DynamoOutbox
 
     return DynamoOutbox(Table(client("dynamodb"), settings.alerts_table), settings.ledger_retention_days, clock)

@@ -1,5 +1,7 @@
 """Alerts: what a person needs to know about a budget that breaks, without markup, and the life of one alert.
 
+Anomalies and the stack's own alarms are told by alerts, too.
+
 One alert exists per budget and period: `ok` (no item) -> `alarm` -> `acknowledged`, `snoozed` or `muted` -> `recovered`. Its
 `revision` counts what its message is to show; its `news` counts what people are to be told aloud. A threshold that is crossed
 further, a bill that disproves the estimate, a recovery and the end of the period are news; an acknowledgement and figures that
@@ -20,6 +22,8 @@ from attribution.wording import percent_of
 
 # Figures that moved are shown no more often than this.
 REFRESH_EVERY = timedelta(minutes=15)
+# An alarm that nobody has taken is told again once a day.
+REMIND_EVERY = timedelta(days=1)
 # Spend that hovers about a threshold while AWS restates it must not tell of every turn: once back, it has to pass by this much.
 _REARM_PERCENT = Decimal(1)
 
@@ -126,6 +130,22 @@ class Subject:
 
 
 @dataclass(frozen=True, slots=True)
+class Alarm:
+    """An alarm of the stack in the state that CloudWatch gave it at `since`, and why, in CloudWatch's words.
+
+    `meaning`, `remedy` and `guide` are of its description: what it says, what to do, where more is written. Each may be empty.
+    """
+
+    name: str
+    is_raised: bool
+    since: datetime
+    reason: str = ""
+    meaning: str = ""
+    remedy: str = ""
+    guide: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Observation:
     """A budget as an evaluation found it: its figures, and the thresholds that are crossed, the lowest first.
 
@@ -217,7 +237,8 @@ class Message:
 @dataclass(frozen=True, slots=True)
 class Alert:
     """One alert. `version` counts its writes; `seen` are the thresholds that were ever crossed; `told`, `shown` follow `news`,
-    `revision`; `news_actual` is the spend that the last news told, `previous_actual` that of the one before."""
+    `revision`; `news_actual` is the spend that the last news told, `previous_actual` that of the one before. That of an `alarm`
+    has no figures."""
 
     key: AlertKey
     subject: Subject
@@ -241,6 +262,7 @@ class Alert:
     digest: str = ""
     delivery: Delivery = Delivery()
     version: int = 0
+    alarm: Alarm | None = None
 
     @property
     def highest(self) -> Threshold | None:
@@ -259,19 +281,31 @@ class Alert:
         return self.told < self.news and self.state is not AlertState.MUTED
 
     @property
+    def kind(self) -> str:
+        """What it is about, in a word."""
+        return "alarm" if self.alarm is not None else "anomaly" if self.subject.is_anomaly else "budget"
+
+    @property
     def is_open(self) -> bool:
         """Whether it is not over: neither has everything recovered, nor has the period ended."""
         return self.state is not AlertState.RECOVERED and not self.is_ended
 
     @property
     def due_at(self) -> datetime | None:
-        """When somebody has to look at the alert although nothing happens: a wait, a snooze or the period ends."""
+        """When somebody has to look at it although nothing happens: a wait, a snooze or the period ends, an alarm lasts."""
         times = [
             self.delivery.wait_until,
             self.snoozed_until if self.state is AlertState.SNOOZED else None,
             None if self.is_ended else self.subject.ends_at,
+            self.changed_at + REMIND_EVERY if self.alarm is not None and self.state is AlertState.ALARM else None,
         ]
         return min((t for t in times if t is not None), default=None)
+
+
+def is_called(key: AlertKey, name: str) -> bool:
+    """Whether people mean this alert by a name, with or without the word before it that sets it apart from budgets."""
+    bare = key.budget.partition(": ")[2] or key.budget
+    return name.casefold() in (key.budget.casefold(), bare.casefold())
 
 
 def next_step(alert: Alert, *, updates: bool) -> Step | None:
@@ -306,7 +340,7 @@ def observe(found: Observation, current: Alert | None, now: datetime) -> Alert |
     if added or removed:
         return _moved(looked_at, current.state, added, removed, now)
     if _is_old(current, found.figures, now):
-        return _revised(looked_at, now)
+        return revised(looked_at, now)
     return None
 
 
@@ -344,18 +378,18 @@ def _stays(threshold: Threshold, found: Observation, current: Alert) -> bool:
 
 def _moved(alert: Alert, state: AlertState, added: Sequence[Threshold], removed: Sequence[Threshold], now: datetime) -> Alert:
     if state is AlertState.MUTED:
-        return _revised(alert, now)
+        return revised(alert, now)
     if added:
         if state is AlertState.SNOOZED and not any(t.is_critical for t in added):
-            return _revised(alert, now)
+            return revised(alert, now)
         is_back = state is AlertState.RECOVERED
         kind = News.RAISED_AGAIN if is_back else News.ESCALATED
         since = {"raised_at": now} if is_back else {}
-        return _told(alert, kind, now, state=AlertState.ALARM, handled_by="", snoozed_until=None, **since)
+        return with_news(alert, kind, now, state=AlertState.ALARM, handled_by="", snoozed_until=None, **since)
     if not alert.crossed:
-        return _told(alert, News.RECOVERED, now, state=AlertState.RECOVERED, snoozed_until=None)
+        return with_news(alert, News.RECOVERED, now, state=AlertState.RECOVERED, snoozed_until=None)
     is_corrected = any(t.kind is ThresholdKind.ACTUAL for t in removed) and state is not AlertState.SNOOZED
-    return _told(alert, News.CORRECTED, now) if is_corrected else _revised(alert, now)
+    return with_news(alert, News.CORRECTED, now) if is_corrected else revised(alert, now)
 
 
 def _is_old(current: Alert, figures: Figures, now: datetime) -> bool:
@@ -368,15 +402,15 @@ def _at_a_glance(figures: Figures) -> tuple[object, ...]:
     return (figures.limit, figures.percent, bool(figures.estimated), breach_on)
 
 
-def _revised(alert: Alert, now: datetime, **changes: Any) -> Alert:
+def revised(alert: Alert, now: datetime, **changes: Any) -> Alert:
     """The alert with something else to show, which nobody needs to be told."""
     changed = replace(alert, revision=alert.revision + 1, changed_at=now, **changes)
     return replace(changed, delivery=_reopened(changed.delivery))
 
 
-def _told(alert: Alert, kind: News, now: datetime, **changes: Any) -> Alert:
+def with_news(alert: Alert, kind: News, now: datetime, **changes: Any) -> Alert:
     """The alert with news."""
-    return _revised(
+    return revised(
         alert,
         now,
         news=alert.news + 1,
@@ -402,7 +436,7 @@ def acknowledge(alert: Alert, by: str, now: datetime) -> Alert | None:
     """Somebody has it: nothing is told until a further threshold is crossed, or it recovers. None where somebody had it."""
     if alert.state not in (AlertState.ALARM, AlertState.SNOOZED):
         return None
-    return _revised(alert, now, state=AlertState.ACKNOWLEDGED, handled_by=by, snoozed_until=None)
+    return revised(alert, now, state=AlertState.ACKNOWLEDGED, handled_by=by, snoozed_until=None)
 
 
 def snooze(alert: Alert, by: str, until: datetime, now: datetime) -> Alert | None:
@@ -411,14 +445,14 @@ def snooze(alert: Alert, by: str, until: datetime, now: datetime) -> Alert | Non
         return None
     if alert.state is AlertState.SNOOZED and alert.snoozed_until == until:
         return None
-    return _revised(alert, now, state=AlertState.SNOOZED, handled_by=by, snoozed_until=until)
+    return revised(alert, now, state=AlertState.SNOOZED, handled_by=by, snoozed_until=until)
 
 
 def mute(alert: Alert, by: str, now: datetime) -> Alert | None:
     """Nothing more is told of this period. None where it is muted."""
     if alert.state is AlertState.MUTED:
         return None
-    return _revised(alert, now, state=AlertState.MUTED, handled_by=by, snoozed_until=None)
+    return revised(alert, now, state=AlertState.MUTED, handled_by=by, snoozed_until=None)
 
 
 def resume(alert: Alert, by: str, now: datetime) -> Alert | None:
@@ -426,21 +460,22 @@ def resume(alert: Alert, by: str, now: datetime) -> Alert | None:
     if alert.state not in (AlertState.SNOOZED, AlertState.MUTED):
         return None
     state = AlertState.ALARM if alert.crossed else AlertState.RECOVERED
-    return _revised(alert, now, state=state, handled_by=by, snoozed_until=None)
+    return revised(alert, now, state=state, handled_by=by, snoozed_until=None)
 
 
 def wake(alert: Alert, now: datetime) -> Alert | None:
-    """The alert after time has passed: its snooze is over, its period has ended. None where neither is so."""
+    """The alert after time has passed: its snooze is over, its period has ended, its alarm lasts. None where none is so."""
     if not alert.is_ended and alert.subject.ends_at is not None and alert.subject.ends_at <= now:
         ended = replace(alert, is_ended=True)
         if alert.state is AlertState.MUTED:
-            return _revised(ended, now)
-        return _told(ended, News.ENDED, now, snoozed_until=None, state=_awake(alert))
+            return revised(ended, now)
+        return with_news(ended, News.ENDED, now, snoozed_until=None, state=_awake(alert))
     if alert.state is AlertState.SNOOZED and alert.snoozed_until is not None and alert.snoozed_until <= now:
         if not alert.crossed:
-            return _revised(alert, now, state=AlertState.RECOVERED, snoozed_until=None)
-        return _told(alert, News.REMINDED, now, state=AlertState.ALARM, handled_by="", snoozed_until=None)
-    return None
+            return revised(alert, now, state=AlertState.RECOVERED, snoozed_until=None)
+        return with_news(alert, News.REMINDED, now, state=AlertState.ALARM, handled_by="", snoozed_until=None)
+    is_untaken = alert.alarm is not None and alert.state is AlertState.ALARM
+    return with_news(alert, News.REMINDED, now) if is_untaken and alert.changed_at + REMIND_EVERY <= now else None
 
 
 def _awake(alert: Alert) -> AlertState:

@@ -28,11 +28,6 @@ def anomaly_name(key: AlertKey) -> str:
     return f"{key.budget.removeprefix(_PREFIX)}#{key.period}"
 
 
-def is_called(key: AlertKey, name: str) -> bool:
-    """Whether people mean this alert by a name: a budget's, or an anomaly's with or without what sets it apart from budgets."""
-    return name.casefold() in (key.budget.casefold(), key.budget.removeprefix(_PREFIX).casefold())
-
-
 def observation(
     tracked: TrackedAnomaly,
     change: Change | None,

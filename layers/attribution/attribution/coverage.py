@@ -376,8 +376,9 @@ def capture_rate(coverage: Coverage, category: str, metric: str = "billed_cost")
 
     Credits may make a whole smaller than its parts: of a whole that is not positive there is no share.
     """
-    whole: Decimal = getattr(coverage.costs, metric)
-    if whole <= 0:
-        return None
-    allocated: Decimal = getattr(coverage.allocated(category), metric)
-    return _RATES.quantize(_RATES.divide(allocated, whole), _RATE_STEP)
+    return share(getattr(coverage.allocated(category), metric), getattr(coverage.costs, metric))
+
+
+def share(part: Decimal, whole: Decimal) -> Decimal | None:
+    """A part of a whole at six decimal places, never rounded up; None of a whole that is not positive."""
+    return _RATES.quantize(_RATES.divide(part, whole), _RATE_STEP) if whole > 0 else None

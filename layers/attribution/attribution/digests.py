@@ -83,11 +83,10 @@ class DigestFault:
 
 def trial_digest(route: Route, by: str, now: datetime) -> Digest:
     """A message that only shows that a route's messages arrive, and what would come by it."""
-    told = ", ".join(f"{dimension} {value}" for dimension, value in route.matches) or "everything that no other route matches"
     quiet = route.quiet
     hours = f"{quiet.begins:%H:%M} to {quiet.ends:%H:%M} {quiet.zone}" if quiet else "none"
     digests = [f"by {d.dimension} each {d.every} at {d.at:%H:%M} {d.zone}" for d in route.digests]
-    lines = (("Tells", told), ("Quiet hours", hours), ("Digests", ", ".join(digests) or "none"))
+    lines = (("Tells", route.tells), ("Quiet hours", hours), ("Digests", ", ".join(digests) or "none"))
     return Digest(
         DigestKey(route.name, f"{DigestKind.TRIAL}#{now:%Y-%m-%dT%H:%M:%S}"),
         DigestKind.TRIAL,
@@ -140,16 +139,18 @@ def collected(digest: Digest | None, key: DigestKey, alert: Alert, until: dateti
 
 
 def line_of(alert: Alert) -> DigestLine:
-    """An alert in one line: the broken ones first, then by how much of the budget is spent."""
-    figures = alert.figures
+    """An alert in one line: the broken budgets first, then alarms of the stack, then by how much of the budget is spent."""
     is_open = alert.news_kind in (News.RAISED, News.ESCALATED, News.RAISED_AGAIN, News.REMINDED)
-    rank = -figures.percent - (1_000_000 if alert.is_critical and is_open else 0)
+    is_first = is_open and (alert.is_critical or alert.alarm is not None)
+    rank = -alert.figures.percent - (1_000_000 if is_first else 0)
     note = "" if is_open else str(alert.news_kind)
     return DigestLine(rank, alert.key.budget, standing(alert), note, str(alert.key))
 
 
 def standing(alert: Alert) -> str:
-    """What an alert amounts to: `81 % · $975.33 of $1,200.00`, `$1,200.00 where $31.00 was expected`."""
+    """What an alert amounts to: `81 % · $975.33 of $1,200.00`, `$1,200.00 where $31.00 was expected`; what an alarm means."""
+    if alert.alarm is not None:
+        return alert.alarm.meaning or "in alarm" if alert.crossed else "over"
     figures = alert.figures
     spent, limit = (money(amount, figures.limit.currency) for amount in (figures.actual, figures.limit.amount))
     if alert.subject.is_anomaly:
@@ -158,11 +159,12 @@ def standing(alert: Alert) -> str:
 
 
 def worst_first(alerts: Iterable[Alert]) -> list[Alert]:
-    """Budgets by how much of the limit is spent, then anomalies by how much more than expected they cost."""
+    """Budgets by how much of the limit is spent, then anomalies by how much more than expected they cost, then alarms."""
 
-    def rank(alert: Alert) -> tuple[bool, Decimal, str]:
+    def rank(alert: Alert) -> tuple[int, Decimal, str]:
         figures, is_anomaly = alert.figures, alert.subject.is_anomaly
+        kind = 2 if alert.alarm is not None else int(is_anomaly)
         size = subtract(figures.actual, figures.limit.amount) if is_anomaly else Decimal(figures.percent)
-        return is_anomaly, size.copy_negate(), str(alert.key)
+        return kind, size.copy_negate(), str(alert.key)
 
     return sorted(alerts, key=rank)

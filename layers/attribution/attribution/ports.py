@@ -230,6 +230,7 @@ class AnnouncedManifests(Protocol):
 
     def is_waiting(self, manifest: ListedManifest, now: datetime) -> bool: ...
     def remember(self, manifest: ListedManifest, *, until: datetime) -> None: ...
+    def watched_since(self, now: datetime) -> datetime: ...
 
 
 class FanOut(Protocol):
@@ -380,15 +381,16 @@ class DirectoryRequests(Protocol):
 
 
 class BedrockModels(Protocol):
-    """Bedrock's own answers about ARNs.
+    """Bedrock's own answers about ARNs, and whether this account's calls in a Region are logged.
 
-    `describe` answers None for what does not exist, and raises `PermissionError` for what this account may not see.
+    `describe` answers None for what does not exist. Both raise `PermissionError` for what this account may not see.
     """
 
     @property
     def region(self) -> str: ...
     def inference_profiles(self) -> Iterator[Described]: ...
     def describe(self, arn: str) -> Described | None: ...
+    def is_logging(self, region: str) -> bool: ...
 
 
 @dataclass(frozen=True, slots=True, order=True)

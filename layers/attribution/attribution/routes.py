@@ -59,6 +59,7 @@ class Route:
     """One channel and its manners.
 
     `matches` are owners whose budgets it tells; the first route that matches wins, and one without matches takes the rest.
+    One that `tells_alarms` of the stack itself takes nothing else without matches.
     `secret` names a webhook or a bot token, never holds it; `channel` is a Slack channel id, for a bot token alone.
     """
 
@@ -66,11 +67,19 @@ class Route:
     secret: str = ""
     channel: str = ""
     matches: tuple[tuple[str, str], ...] = ()
+    tells_alarms: bool = False
     quiet: QuietHours | None = None
     storm_limit: int = 5
     has_charts: bool = True
     mention: str = ""
     digests: tuple[DigestSchedule, ...] = ()
+
+    @property
+    def tells(self) -> str:
+        """What it tells, in words."""
+        matched = [f"{dimension} {value}" for dimension, value in self.matches]
+        alarms = ["alarms of the stack"] if self.tells_alarms else []
+        return ", ".join(matched + alarms) or "everything that no other route matches"
 
 
 def route_for(name: str, owners: Iterable[tuple[str, str]], routes: Sequence[Route]) -> Route:
@@ -82,7 +91,12 @@ def route_for(name: str, owners: Iterable[tuple[str, str]], routes: Sequence[Rou
     for route in routes:
         if wanted & set(route.matches):
             return route
-    return next((route for route in routes if not route.matches), by_name.get(DEFAULT_ROUTE, Route()))
+    return next((route for route in routes if not (route.matches or route.tells_alarms)), by_name.get(DEFAULT_ROUTE, Route()))
+
+
+def route_of_alarms(routes: Sequence[Route]) -> Route:
+    """The route that tells the stack's own alarms, else the one that tells what belongs to nobody."""
+    return next((route for route in routes if route.tells_alarms), None) or route_for("", (), routes)
 
 
 # The traffic of a channel.

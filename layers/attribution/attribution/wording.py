@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
 from decimal import ROUND_HALF_UP, Context, Decimal
 
 from attribution.money import EXACT, ZERO, subtract
@@ -70,6 +71,11 @@ def sparkline(amounts: Sequence[Decimal]) -> str:
 def counted(count: int, noun: str) -> str:
     """`1 budget`, `3 budgets`."""
     return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
+
+
+def moment(at: datetime) -> str:
+    """A time of the last months: `23 Nov 14:05 UTC`."""
+    return f"{at.day} {at:%b %H:%M} UTC"
 
 
 def shortened(text: str, limit: int) -> str:

@@ -17,7 +17,7 @@ from tests.support.stack import Context, load_event
 
 def ask(answer: Answer, accept: str | None = None) -> dict[str, Any]:
     """What is answered to the sample event on a route that has this answer."""
-    api = ReportApi()
+    api = ReportApi(failure_metric="ReportsFailed")
     api.get("/v1/costs", BudgetsQuery)(lambda asked: answer)
     event = load_event("serve_reports") | {"rawQueryString": ""}
     event["headers"] = {} if accept is None else {"accept": accept}

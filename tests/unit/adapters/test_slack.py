@@ -25,6 +25,7 @@ from adapters.channels.slack_messages import (
 )
 from adapters.channels.slack_text import BLOCKS_CHARACTERS, escape, literal
 from attribution.alerts import (
+    Alarm,
     Alert,
     AlertKey,
     AlertState,
@@ -77,7 +78,11 @@ ALERT = Alert(
     changed_at=AT,
 )
 BOT = Look(
-    has_buttons=True, has_charts=True, report_url="https://costs.example/{budget}/{period}", mention="<!subteam^S012AB3CD>"
+    has_buttons=True,
+    has_charts=True,
+    report_url="https://costs.example/{budget}/{period}",
+    mention="<!subteam^S012AB3CD>",
+    runbook_url="https://wiki.example/operating",
 )
 WEBHOOK = Look()
 
@@ -105,6 +110,10 @@ thresholds = st.builds(
 )
 
 
+# What an alarm's description may hold, which its author wrote; a guide may be an address.
+alarms = st.builds(Alarm, names, st.booleans(), st.just(AT), names, names, names, names | st.just("https://wiki.example/a#b"))
+
+
 @st.composite
 def alerts(draw: st.DrawFn) -> Alert:
     return Alert(
@@ -130,6 +139,7 @@ def alerts(draw: st.DrawFn) -> Alert:
         handled_by=draw(st.sampled_from(["", "U012AB3CD"]) | names),
         snoozed_until=draw(st.none() | st.just(AT)),
         is_ended=draw(st.booleans()),
+        alarm=draw(st.none() | alarms),
     )
 
 
@@ -386,6 +396,108 @@ def test_without_buttons_an_anomaly_says_how_to_judge_it() -> None:
     text = json.dumps(alert_message(ANOMALY, WEBHOOK)["blocks"])
 
     assert "bedrock-costs anomalies feedback 'team=search#2026-02-04' planned" in text
+
+
+ALARM = Alarm(
+    "prod-NoDelivery",
+    True,
+    AT,
+    "Threshold Crossed: 1 datapoint [37.0 (05/02/26 00:00:00)] was greater than the threshold (36.0).",
+    "AWS has delivered no cost report.",
+    "look at the export, then `bedrock-costs deliveries`.",
+    "docs/operating.md#nodeliveryalarm",
+)
+ALARMED = replace(
+    ALERT,
+    key=AlertKey("alarm: prod-NoDelivery", "-"),
+    subject=Subject("prod-NoDelivery", ""),
+    figures=Figures(Money(Decimal(0))),
+    crossed=(Threshold(ThresholdKind.ACTUAL, "alarm", "in alarm"),),
+    alarm=ALARM,
+)
+
+
+def test_an_alarm_says_what_it_means_since_when_what_to_do_and_why_cloudwatch_raised_it() -> None:
+    text = text_of(ALARMED)
+
+    for said in (
+        "Alarm: prod-NoDelivery",
+        "*AWS has delivered no cost report.*\nIn alarm since 5 Feb 00:00 UTC.",
+        "*What to do*\nLook at the export, then `bedrock-costs deliveries`.",
+        "CloudWatch: Threshold Crossed: 1 datapoint [37.0",
+        "Guide: docs/operating.md#nodeliveryalarm",
+        "https://wiki.example/operating#nodeliveryalarm",
+    ):
+        assert said in text
+    assert alert_message(ALARMED, BOT)["text"] == "Alarm: prod-NoDelivery. AWS has delivered no cost report."
+
+
+@pytest.mark.parametrize(
+    ("guide", "runbook", "url"),
+    [
+        ("docs/operating.md#x", "https://wiki.example/o", "https://wiki.example/o#x"),
+        ("docs/operating.md#x", "", None),
+        ("https://wiki.example/own", "", "https://wiki.example/own"),
+        ("javascript:alert(1)", "", None),
+        ("https://wiki.example/a b", "https://wiki.example/o", None),
+        ("", "https://wiki.example/o", None),
+    ],
+)
+def test_the_guide_is_a_button_where_somebody_can_read_it(guide: str, runbook: str, url: str | None) -> None:
+    alert = replace(ALARMED, alarm=replace(ALARM, guide=guide))
+
+    rows = [b for b in alert_message(alert, Look(runbook_url=runbook))["blocks"] if b["type"] == "actions"]
+
+    assert [element["url"] for row in rows for element in row["elements"]] == ([url] if url else [])
+
+
+@pytest.mark.parametrize(
+    ("state", "buttons"),
+    [
+        (AlertState.ALARM, ["acknowledge", "snooze", "mute", "open"]),
+        (AlertState.ACKNOWLEDGED, ["snooze", "mute", "open"]),
+        (AlertState.SNOOZED, ["resume", "open"]),
+        (AlertState.MUTED, ["resume", "open"]),
+        (AlertState.RECOVERED, ["mute", "open"]),
+    ],
+)
+def test_an_alarm_is_answered_like_a_budget_and_has_no_period_to_end(state: AlertState, buttons: list[str]) -> None:
+    (row,) = [b for b in alert_message(replace(ALARMED, state=state), BOT)["blocks"] if b["type"] == "actions"]
+
+    assert [element["action_id"] for element in row["elements"]] == buttons
+    assert "period's end" not in json.dumps(row)
+
+
+@pytest.mark.parametrize(
+    ("is_raised", "state", "kind", "title", "headline"),
+    [
+        (True, AlertState.ALARM, News.RAISED_AGAIN, "Alarm: prod", "In alarm again since"),
+        (True, AlertState.ALARM, News.REMINDED, "Alarm: prod", "Still in alarm since"),
+        (True, AlertState.MUTED, News.RAISED, "Muted: Alarm: prod", "In alarm since"),
+        (False, AlertState.RECOVERED, News.RECOVERED, "Alarm over: prod", "The alarm is over since"),
+        (False, AlertState.SNOOZED, News.RAISED, "Snoozed: Alarm over: prod", "The alarm is over since"),
+    ],
+)
+def test_an_alarm_says_in_which_state_it_is(is_raised: bool, state: AlertState, kind: News, title: str, headline: str) -> None:
+    crossed = ALARMED.crossed if is_raised else ()
+    alert = replace(ALARMED, state=state, news_kind=kind, crossed=crossed, alarm=replace(ALARM, is_raised=is_raised))
+
+    assert alert_message(alert, BOT)["blocks"][0]["text"]["text"].startswith(title)
+    assert headline in reply_message(alert)["text"]
+    assert headline in plain_text(alert)[1]
+    assert ("*What to do*" if is_raised else "*What to do, unless somebody did*") in text_of(alert)
+
+
+def test_without_buttons_an_alarm_says_how_to_take_it() -> None:
+    text = text_of(ALARMED, Look(has_command=True))
+
+    assert "`/bedrock-costs acknowledge alarm: prod-NoDelivery`" in text
+
+
+def test_who_has_silenced_an_alarm_is_said_and_until_when() -> None:
+    muted = replace(ALARMED, state=AlertState.MUTED, handled_by="U012AB3CD")
+
+    assert "<@U012AB3CD> muted it until it has been over for a day." in text_of(muted)
 
 
 def test_a_webhook_has_no_buttons_that_nobody_would_answer() -> None:

@@ -1,8 +1,8 @@
 """Alerts reach people whatever Slack answers, in whatever order things happen, and wherever an attempt ends.
 
-The machine raises, escalates and recovers alerts, lets people answer them, scripts Slack's faults, ends attempts at any
-write, repeats deliveries and lets time pass. Then faults stop, and nobody may be left without the last news, or be told twice
-without a label.
+The machine raises, escalates and recovers alerts of budgets and of an alarm, lets people answer them, scripts Slack's faults,
+ends attempts at any write, repeats deliveries and lets time pass. Then faults stop, and nobody may be left without the last
+news, or be told twice without a label.
 `python -m tests.unit.adapters.test_slack_schedules 5000` runs that many schedules and prints what happened in them.
 """
 
@@ -17,7 +17,8 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
 
-from attribution.alerts import AlertKey, Figures, Observation, Subject, ThresholdKind, acknowledge, mute, resume, snooze
+from attribution.alarm_alerts import alert_key
+from attribution.alerts import Alarm, AlertKey, Figures, Observation, Subject, ThresholdKind, acknowledge, mute, resume, snooze
 from attribution.routes import Route
 from local.slack_receiver import (
     Answer,
@@ -57,7 +58,9 @@ API_FAULTS = [
     api_error("internal_error"),
 ]
 BUDGETS = ("search", "support", "growth")
+ALARM = "unpriced"
 names = st.sampled_from(BUDGETS)
+keys = st.sampled_from([*(AlertKey(name, "2026-11") for name in BUDGETS), alert_key(ALARM)])
 crash_points = st.none() | st.integers(0, 5)
 
 HAPPENED: Counter[str] = Counter()
@@ -76,7 +79,7 @@ def nothing() -> None:
 
 
 class Schedules(RuleBasedStateMachine):
-    """One schedule: a Slack channel, three budgets, and everything that may go wrong."""
+    """One schedule: a Slack channel, three budgets, an alarm, and everything that may go wrong."""
 
     @initialize(kind=st.sampled_from(["webhook", "bot"]), storm_limit=st.sampled_from([1, 2, 5]), may_ask=st.booleans())
     def begin(self, kind: str, storm_limit: int, may_ask: bool) -> None:
@@ -88,8 +91,13 @@ class Schedules(RuleBasedStateMachine):
     def spend_moves(self, name: str, spend: int, forecast: bool) -> None:
         self.world.observe(found(name, spend, forecast))
 
-    @rule(name=names, action=st.sampled_from(["acknowledge", "snooze", "mute", "resume"]), hours=st.integers(1, 48))
-    def somebody_answers(self, name: str, action: str, hours: int) -> None:
+    @rule(is_raised=st.booleans(), is_late=st.booleans())
+    def the_alarm_changes(self, is_raised: bool, is_late: bool) -> None:
+        since = self.world.clock() - timedelta(minutes=5 if is_late else 0)
+        self.world.relay(Alarm(ALARM, is_raised, since, "37.0 was greater than the threshold", "No price is known."))
+
+    @rule(key=keys, action=st.sampled_from(["acknowledge", "snooze", "mute", "resume"]), hours=st.integers(1, 48))
+    def somebody_answers(self, key: AlertKey, action: str, hours: int) -> None:
         until = self.world.clock() + timedelta(hours=hours)
         actions = {
             "acknowledge": lambda alert, now: acknowledge(alert, "U1", now),
@@ -97,7 +105,7 @@ class Schedules(RuleBasedStateMachine):
             "mute": lambda alert, now: mute(alert, "U1", now),
             "resume": lambda alert, now: resume(alert, "U1", now),
         }
-        self.world.act(AlertKey(name, "2026-11"), actions[action])
+        self.world.act(key, actions[action])
 
     @rule(fault=st.integers(0, 9))
     def slack_is_about_to_fail(self, fault: int) -> None:
@@ -123,14 +131,12 @@ class Schedules(RuleBasedStateMachine):
     def the_next_delivery_is_attempted(self, crash_after: int | None) -> None:
         self.world.step(crash_after)
 
-    @rule(name=names, crash_after=crash_points)
-    def a_delivery_is_repeated(self, name: str, crash_after: int | None) -> None:
-        self.world.deliver(AlertKey(name, "2026-11"), crash_after)
+    @rule(key=keys, crash_after=crash_points)
+    def a_delivery_is_repeated(self, key: AlertKey, crash_after: int | None) -> None:
+        self.world.deliver(key, crash_after)
 
-    @rule(name=names)
-    def two_deliveries_meet(self, name: str) -> None:
-        key = AlertKey(name, "2026-11")
-
+    @rule(key=keys)
+    def two_deliveries_meet(self, key: AlertKey) -> None:
         def meet() -> None:
             self.world.deliver(key)
 

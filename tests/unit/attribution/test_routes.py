@@ -21,6 +21,7 @@ from attribution.routes import (
     admit,
     held,
     route_for,
+    route_of_alarms,
     scope_of,
 )
 from tests.unit.attribution.examples import NOON
@@ -43,6 +44,30 @@ def test_a_route_is_found_by_its_name_else_by_an_owner_else_the_one_for_everybod
     name: str, owners: tuple[tuple[str, str], ...], expected: str
 ) -> None:
     assert route_for(name, owners, ROUTES).name == expected
+
+
+PLATFORM = Route("platform", tells_alarms=True)
+
+
+@pytest.mark.parametrize(
+    ("routes", "expected"),
+    [
+        ((PLATFORM, *ROUTES), "platform"),
+        ((*ROUTES, Route("search too", matches=(SEARCH,), tells_alarms=True)), "search too"),
+        (ROUTES, "everyone"),
+        (ROUTES[:1], "default"),
+        ((), "default"),
+    ],
+)
+def test_alarms_are_told_by_the_route_that_says_so_else_by_the_one_for_everybody(
+    routes: tuple[Route, ...], expected: str
+) -> None:
+    assert route_of_alarms(routes).name == expected
+
+
+def test_a_route_of_alarms_alone_tells_nobody_s_budget() -> None:
+    assert route_for("", (SUPPORT,), (PLATFORM, *ROUTES)).name == "everyone"
+    assert route_for("", (SUPPORT,), (PLATFORM,)).name == "default"
 
 
 def test_without_routes_there_is_the_default_one() -> None:

@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 
 from adapters.policy import parse_policy
-from attribution.alerts import Alert, AlertKey, AlertState, Delivery, DeliveryStatus, Message, acknowledge, snooze
+from attribution.alarm_alerts import alert_key, observe_alarm
+from attribution.alerts import Alarm, Alert, AlertKey, AlertState, Delivery, DeliveryStatus, Message, acknowledge, snooze
 from attribution.allocation import estimate_day
 from attribution.charges import Basis
 from attribution.digests import Digest, DigestFault, DigestKey, DigestKind
@@ -151,6 +152,42 @@ def test_an_alert_of_a_period_that_is_over_is_shown_by_its_period(told: Cloud) -
 
     assert "ads monthly, 2026-11" in run("alerts", "show", "ads monthly", "2026-11").out
     assert "no alert of 'ads monthly' is open" in run("alerts", "show", "ads monthly").err
+
+
+@pytest.fixture
+def alarmed(told: Cloud) -> Cloud:
+    """Alarms of the stack have a route of their own, and one is raised."""
+    told.policy.apply(parse_policy({"routes": [{"name": "platform", "alarms": True}, *ROUTES]}))
+    alarm = Alarm("UnpricedAlarm", True, NOW, "1 datapoint", "Requests have no price.", "State prices.", "unpricedalarm")
+    raised = observe_alarm(alarm, None, NOW)
+    assert raised is not None
+    told.outbox.put(raised, replacing=None)
+    return told
+
+
+def test_an_alarm_of_the_stack_is_listed_without_figures_by_its_route(alarmed: Cloud) -> None:
+    row = listed()[-1]
+
+    assert (row["alert"], row["kind"], row["route"]) == ("alarm: UnpricedAlarm", "alarm", "platform")
+    assert (row["actual"], row["limit"], row["percent"]) == ("", "", "")
+
+
+@pytest.mark.parametrize("name", ["UnpricedAlarm", "alarm: UnpricedAlarm"])
+def test_an_alarm_of_the_stack_is_shown_and_previewed_by_its_name(alarmed: Cloud, name: str) -> None:
+    out = run("alerts", "show", name).out
+
+    assert "means      Requests have no price." in out
+    assert "do         State prices." in out
+    assert "$" not in out
+    assert "Requests have no price" in run("alerts", "preview", name).out
+
+
+def test_an_alarm_that_is_over_is_shown_by_its_name(alarmed: Cloud) -> None:
+    raised = alarmed.outbox.get(alert_key("UnpricedAlarm"))
+    assert raised is not None
+    change(alarmed, raised, state=AlertState.RECOVERED, **SENT)
+
+    assert "recovered" in run("alerts", "show", "UnpricedAlarm").out
 
 
 def test_an_alert_that_is_not_there_is_said_so(told: Cloud) -> None:

@@ -196,6 +196,12 @@ ALIASES_OF_ALIASES = (
             "routes:\n  - {name: ops, match: {teem: [a]}}\n",
             ":2: routes.0.match.teem: route 'ops': unknown dimension 'teem'; choose from",
         ),
+        (
+            "routes:\n  - {name: ops, alarms: true}\n  - {name: it, alarms: true}\n",
+            "route 'it' never tells an alarm: 'ops' before",
+        ),
+        ("routes:\n  - name: ops\n    alarms: loud\n", ":3: routes.0.alarms"),
+        ("routes:\n  - {name: ops, alarms: true, digests: [{}]}\n", ":2: routes.0: a route of alarms alone has nothing to put"),
         ("routes:\n  - {name: ops, digests: [{dimension: provider}]}\n", "route 'ops': digest: unknown dimension 'provider'"),
         ("slack_users:\n  - {users: [U012], sees: {teem: [a]}}\n", "slack_users of U012: unknown dimension 'teem'"),
     ],
@@ -680,3 +686,21 @@ def test_a_secret_that_the_stack_may_not_read_is_named(cloud: Cloud, policy: Pat
     err = run("config", "apply", str(policy)).err
 
     assert ("SlackSecretPrefix" not in err) is is_reached
+
+
+def test_show_lists_what_each_route_tells_and_each_slack_user_sees(cloud: Cloud, policy: Path) -> None:
+    policy.write_text(
+        "routes:\n  - {name: platform, alarms: true}\n  - {name: search, match: {team: [search, ads]}}\n  - {name: finops}\n"
+        "slack_users:\n  - {users: [U0DANA], sees: all}\n  - {users: [U0EVE], sees: {team: [ads]}}\n"
+    )
+    run("config", "apply", str(policy))
+
+    rows = run("config", "show", output="csv").out.splitlines()
+
+    assert rows[2:] == [
+        "route,platform,alarms of the stack,",
+        'route,search,"team search, team ads",',
+        "route,finops,everything that no other route matches,",
+        "slack_user,U0DANA,all,",
+        "slack_user,U0EVE,team ads,",
+    ]

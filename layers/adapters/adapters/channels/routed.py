@@ -50,7 +50,14 @@ class SlackChannels:
     def _channel(self, route: Route) -> Channel:
         settings = self._settings
         credentials = Credentials.parse(self._secret(self._secret_name(route)))
-        look = Look(settings.has_buttons, settings.has_buttons, route.has_charts, settings.report_url, route.mention)
+        look = Look(
+            settings.has_buttons,
+            settings.has_buttons,
+            route.has_charts,
+            settings.report_url,
+            route.mention,
+            settings.runbook_url,
+        )
         if credentials.webhook_url:
             return SlackWebhook(check_url(credentials.webhook_url, settings.slack_allowed_hosts), look, self._send)
         channel = route.channel or credentials.channel

@@ -6,11 +6,12 @@ import json
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import date
 from decimal import Decimal
 from typing import Any
 from urllib.parse import quote
 
+from adapters.channels import slack_alarms
 from adapters.channels.slack_text import (
     BLOCKS_CHARACTERS,
     NAME_LIMIT,
@@ -28,11 +29,11 @@ from adapters.channels.slack_text import (
     select,
     user,
 )
-from attribution.alerts import Alert, AlertState, Driver, Figures, News, ThresholdKind
+from attribution.alerts import Alarm, Alert, AlertState, Driver, Figures, News, ThresholdKind
 from attribution.conversation import Reply
 from attribution.digests import Digest, DigestKind, DigestLine
 from attribution.money import ZERO, subtract
-from attribution.wording import cents, change, money, percent_change, sparkline
+from attribution.wording import cents, change, moment, money, percent_change, sparkline
 
 Message = dict[str, Any]
 # Slack draws no more categories than this, and labels of twenty characters.
@@ -52,23 +53,30 @@ _DRIVERS_IN_THREAD = 8
 
 ACKNOWLEDGE, SNOOZE, MUTE, RESUME, OPEN = "acknowledge", "snooze", "mute", "resume", "open"
 PLANNED, NOT_AN_ISSUE = "planned", "not_an_issue"
+_DAYS = ("1", "3", "7")
 SNOOZES = {"for 1 day": "1", "for 3 days": "3", "for 7 days": "7", "to the period's end": "end"}
 _RISING = (News.RAISED, News.ESCALATED, News.RAISED_AGAIN, News.REMINDED)
 
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """What a channel can show: buttons and a command where somebody answers them, charts where the workspace has them."""
+    """What a channel can show: buttons and a command where somebody answers them, charts where the workspace has them.
+
+    `runbook_url` is where the guide to the stack's alarms can be read.
+    """
 
     has_buttons: bool = False
     has_command: bool = False
     has_charts: bool = False
     report_url: str = ""
     mention: str = ""
+    runbook_url: str = ""
 
 
 def alert_message(alert: Alert, look: Look, *, is_repeat: bool = False) -> Message:
     """The message that stands for the alert."""
+    if alert.alarm is not None:
+        return _alarm_message(alert, alert.alarm, look, is_repeat=is_repeat)
     title = _title(alert)
     blocks = [
         header(title),
@@ -84,8 +92,22 @@ def alert_message(alert: Alert, look: Look, *, is_repeat: bool = False) -> Messa
     return {"text": text, "blocks": blocks, "metadata": metadata(alert)}
 
 
+def _alarm_message(alert: Alert, alarm: Alarm, look: Look, *, is_repeat: bool) -> Message:
+    story = "\n".join((*slack_alarms.story(alert, alarm), *_handling(alert)))
+    blocks = [
+        header(slack_alarms.title(alert, alarm)),
+        section(story),
+        *_remedy(alert, alarm, look),
+        *_buttons(alert, look),
+        context(*slack_alarms.small_print(alarm), *_notes(alert, is_repeat)),
+    ]
+    return {"text": escape(slack_alarms.summary(alert, alarm), 1000), "blocks": blocks, "metadata": metadata(alert)}
+
+
 def reply_message(alert: Alert, *, is_repeat: bool = False) -> Message:
     """News in the thread of the alert's message: what is new, and what moved since the last news."""
+    if alert.alarm is not None:
+        return _alarm_reply(alert, alert.alarm, is_repeat=is_repeat)
     figures, currency = alert.figures, alert.figures.limit.currency
     headline = _headline(alert)
     lines = [f"*{escape(headline)}*"]
@@ -101,9 +123,16 @@ def reply_message(alert: Alert, *, is_repeat: bool = False) -> Message:
     return {"text": escape(f"{alert.key.budget}: {headline}", 1000), "blocks": blocks, "metadata": metadata(alert)}
 
 
+def _alarm_reply(alert: Alert, alarm: Alarm, *, is_repeat: bool) -> Message:
+    headline = slack_alarms.headline(alert, alarm)
+    small = [*filter(None, [slack_alarms.reason(alarm)]), *([_REPEAT] if is_repeat else [])]
+    blocks = [section(f"*{escape(headline)}*"), *([context(*small)] if small else [])]
+    return {"text": escape(f"{alarm.name}: {headline}", 1000), "blocks": blocks, "metadata": metadata(alert)}
+
+
 def is_broadcast(alert: Alert) -> bool:
-    """Whether the news in the thread is shown in the channel as well."""
-    return alert.is_critical and alert.news_kind in _RISING
+    """Whether the news in the thread is shown in the channel as well: of budgets that are broken, of alarms that are back."""
+    return (alert.is_critical or alert.alarm is not None) and alert.news_kind in _RISING
 
 
 def metadata(notice: Alert | Digest) -> dict[str, Any]:
@@ -216,24 +245,28 @@ def _story(alert: Alert, look: Look) -> str:
         with_bill = "With the bill it is" if figures.billed else "It is"
         lines = [f"We said {before}. {with_bill} *{now}*, below every threshold. The alert is closed."]
     else:
-        lines = [f"{escape(_sentence(_headline(alert)))} In alarm since {_when(alert.raised_at)}."]
+        lines = [f"{escape(_sentence(_headline(alert)))} In alarm since {moment(alert.raised_at)}."]
     if alert.is_ended and alert.news_kind is not News.ENDED:
         lines.append(f"The period {escape(alert.key.period)} has ended.")
-    further = "that it doubles or ends" if alert.subject.is_anomaly else "a further threshold or the end of it"
-    handled = {
-        AlertState.ACKNOWLEDGED: f"has it: only {further} is told.",
-        AlertState.MUTED: "muted it." if alert.subject.is_anomaly else "muted it for this period.",
-        AlertState.SNOOZED: f"snoozed it until {_when(alert.snoozed_until)}." if alert.snoozed_until else "snoozed it.",
-    }.get(alert.state)
-    if handled and alert.handled_by:
-        lines.append(f"{user(alert.handled_by)} {handled}")
+    lines += _handling(alert)
     if look.mention and alert.state is AlertState.ALARM and alert.is_critical:
         lines.append(look.mention)
     return "\n".join(lines)
 
 
-def _when(at: datetime) -> str:
-    return f"{at.day} {at:%b %H:%M} UTC"
+def _handling(alert: Alert) -> list[str]:
+    """Who has it, or has silenced it, and for how long."""
+    further, span = {
+        "budget": ("a further threshold or the end of it", "for this period"),
+        "anomaly": ("that it doubles or ends", "until it is over"),
+        "alarm": ("that it is over", slack_alarms.UNTIL_WELL),
+    }[alert.kind]
+    handled = {
+        AlertState.ACKNOWLEDGED: f"has it: only {further} is told.",
+        AlertState.MUTED: f"muted it {span}.",
+        AlertState.SNOOZED: f"snoozed it until {moment(alert.snoozed_until)}." if alert.snoozed_until else "snoozed it.",
+    }.get(alert.state)
+    return [f"{user(alert.handled_by)} {handled}"] if handled and alert.handled_by else []
 
 
 def _day(day: date) -> str:
@@ -394,6 +427,15 @@ def _next_step(alert: Alert, look: Look) -> list[dict[str, Any]]:
     return [section(f"*What to do*\n{text}")]
 
 
+def _remedy(alert: Alert, alarm: Alarm, look: Look) -> list[dict[str, Any]]:
+    """What to do about an alarm; also when it is over: that nothing more happens does not put right what did."""
+    lines = [text for text in (slack_alarms.remedy(alarm),) if text]
+    if alert.state is AlertState.ALARM and look.has_command and not look.has_buttons:
+        lines.append(f"Tell others that you have it: `{_code(f'/bedrock-costs acknowledge {alert.key.budget}')}`.")
+    heading = "*What to do*" if alarm.is_raised else "*What to do, unless somebody did*"
+    return [section("\n".join([heading, *lines]))] if lines else []
+
+
 def _answer_to_anomaly(alert: Alert, look: Look) -> str:
     text = "Stop what is not wanted: `bedrock-costs anomalies` shows every day of it."
     if look.has_buttons:
@@ -412,7 +454,11 @@ def _code(text: str) -> str:
 
 def _buttons(alert: Alert, look: Look) -> list[dict[str, Any]]:
     elements = _answers(alert) if look.has_buttons else []
-    if look.report_url and not alert.subject.is_anomaly:
+    if alert.alarm is not None:
+        url = slack_alarms.guide_url(alert.alarm, look.runbook_url)
+        if url and len(url) <= _URL_LIMIT:
+            elements.append(link("Guide", OPEN, url))
+    elif look.report_url and not alert.subject.is_anomaly:
         budget, period = (quote(part, safe="") for part in (alert.key.budget, alert.key.period))
         url = look.report_url.replace("{budget}", budget).replace("{period}", period)
         if len(url) <= _URL_LIMIT:
@@ -428,6 +474,7 @@ def _answers(alert: Alert) -> list[dict[str, Any]]:
     spans = {
         text: json.dumps([span, alert.key.budget, alert.key.period, alert.news], ensure_ascii=False)
         for text, span in SNOOZES.items()
+        if alert.alarm is None or span in _DAYS
     }
     if max(map(len, spans.values())) > _OPTION_LIMIT:
         # Budgets of the policy have shorter names. Whoever has a longer one still has the command.
@@ -438,7 +485,8 @@ def _answers(alert: Alert) -> list[dict[str, Any]]:
     if alert.state in (AlertState.ALARM, AlertState.ACKNOWLEDGED):
         elements.append(select("Snooze", SNOOZE, spans))
     if alert.state in (AlertState.ALARM, AlertState.ACKNOWLEDGED, AlertState.RECOVERED) and not alert.is_ended:
-        question = f"Nothing more will be told of {literal(alert.key.budget)} in {alert.key.period}."
+        how_long = slack_alarms.UNTIL_WELL if alert.alarm is not None else f"in {alert.key.period}"
+        question = f"Nothing more will be told of {literal(alert.key.budget)} {how_long}."
         elements.append(button("Mute", MUTE, value, confirm=question))
     if alert.state in (AlertState.SNOOZED, AlertState.MUTED):
         elements.append(button("Resume", RESUME, value))
@@ -454,8 +502,9 @@ def _answers_to_anomaly(alert: Alert, value: str) -> list[dict[str, Any]]:
 
 
 def _notes(alert: Alert, is_repeat: bool) -> list[str]:
+    period = "" if alert.alarm is not None else f"{alert.key.period} · "
     notes = [
-        f"{alert.key.period} · as of {alert.changed_at:%Y-%m-%d %H:%M} UTC",
+        f"{period}as of {alert.changed_at:%Y-%m-%d %H:%M} UTC",
         f"alert {alert.key} revision {alert.revision}",
     ]
     if is_repeat:
@@ -524,19 +573,28 @@ def plain_text(notice: Alert | Digest, *, is_repeat: bool = False) -> tuple[str,
     if isinstance(notice, Digest):
         lines = [notice.summary, "", *(f"- {line.label}: {line.amount} {line.note}".rstrip() for line in notice.lines)]
         return literal(notice.title), "\n".join([*([_REPEAT, ""] if is_repeat else []), *lines])
-    figures, currency = notice.figures, notice.figures.limit.currency
     lines = [
         *([_REPEAT, ""] if is_repeat else []),
+        *_mail_lines(notice),
+        "",
+        f"Alert {notice.key}, as of {notice.changed_at:%Y-%m-%d %H:%M} UTC.",
+        "It came by mail because its Slack channel did not take it.",
+    ]
+    title = slack_alarms.title(notice, notice.alarm) if notice.alarm is not None else _title(notice)
+    return literal(title), "\n".join(lines)
+
+
+def _mail_lines(notice: Alert) -> list[str]:
+    if notice.alarm is not None:
+        return slack_alarms.mail_lines(notice, notice.alarm)
+    figures, currency = notice.figures, notice.figures.limit.currency
+    return [
         _sentence(_headline(notice)),
         f"Spent: {money(figures.actual, currency)} {_of(notice)} {money(figures.limit.amount, currency)}.",
         f"Basis: {_basis(figures)}.",
         f"Counts: {literal(notice.subject.counts)}.",
         *(f"- {literal(d.name)}: {money(d.amount, currency)}" for d in figures.drivers[:_DRIVERS]),
-        "",
-        f"Alert {notice.key}, as of {notice.changed_at:%Y-%m-%d %H:%M} UTC.",
-        "It came by mail because its Slack channel did not take it.",
     ]
-    return literal(_title(notice)), "\n".join(lines)
 
 
 def _of(alert: Alert) -> str:

@@ -1,15 +1,17 @@
-"""Bedrock's control plane: what an inference profile, a custom model or provisioned throughput stands for."""
+"""Bedrock's control plane: what an inference profile, a custom model or provisioned throughput stands for; who is logged."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from botocore.exceptions import ClientError
+from botocore.exceptions import ClientError, EndpointConnectionError, InvalidRegionError
 
 from attribution.directory import INFERENCE_PROFILE, Described, kind_of, region_of_arn
 
 _GONE = ("ResourceNotFoundException", "ValidationException")
+# A Region that is not enabled knows no token of the account.
+_DENIED = ("AccessDeniedException", "UnrecognizedClientException")
 # A deployment leads to a custom model, and that to its base.
 _LONGEST_CHAIN = 3
 
@@ -47,9 +49,21 @@ class BedrockModels:
         except ClientError as error:
             if error.response["Error"]["Code"] in _GONE:
                 return None
-            if error.response["Error"]["Code"] == "AccessDeniedException":
+            if error.response["Error"]["Code"] in _DENIED:
                 raise PermissionError(f"{arn} may not be read") from error
             raise
+
+    def is_logging(self, region: str) -> bool:
+        """Whether model invocation logging is on in a Region, to whatever destination."""
+        try:
+            found = self._client("bedrock", region).get_model_invocation_logging_configuration().get("loggingConfig") or {}
+        except (EndpointConnectionError, InvalidRegionError) as error:
+            raise PermissionError(f"Bedrock does not answer in {region}") from error
+        except ClientError as error:
+            if error.response["Error"]["Code"] in _DENIED:
+                raise PermissionError(f"the logging configuration of {region} may not be read") from error
+            raise
+        return bool(found.get("s3Config") or found.get("cloudWatchConfig"))
 
     def _profile(self, client: Any, profile: Any) -> Described:
         arn = profile["inferenceProfileArn"]

@@ -7,20 +7,23 @@ days in one transaction.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import date
+from datetime import date, timedelta
+from decimal import Decimal
 from typing import NamedTuple
 
 from attribution.adjustments import BREAKDOWN, Adjustment, adjust, candidates
 from attribution.allocation import allocate_day, estimate_day, totals_by_currency
 from attribution.charges import AllocatedCharge, Basis, OriginCharge
-from attribution.coverage import Counted, Coverage, add_up
+from attribution.coverage import Counted, Coverage, add_up, share
 from attribution.day_directory import DayDirectory, directory_of_day, ids_named
-from attribution.days import DayPointer, DayVersion, make_day_version, usage_fingerprint
+from attribution.days import UNALLOCATED, DayPointer, DayVersion, make_day_version, usage_fingerprint
 from attribution.deliveries import DayOfDelivery, DeliveryOutcome, DeliveryRecord, newest
 from attribution.directory import resolved_usage
 from attribution.errors import ConservationViolated, LedgerConflict
+from attribution.money import add, subtract
 from attribution.periods import BillingPeriod
 from attribution.policy_plans import marked, with_mark
 from attribution.ports import (
@@ -36,6 +39,9 @@ from attribution.ports import (
 )
 from attribution.rules import Rules
 from attribution.usage import Usage
+
+RECENT_DAYS = 7
+"""The billed days whose capture rate is watched: a week, because weekends are not like other days."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +106,28 @@ def allocate_charges(
         coverage=_by_currency(day) if is_new else {},
         first_category=next(iter(rules.names), ""),
     )
+
+
+def recent_capture_rate(*, days: LedgerDays, policy: Policy, today: date) -> Decimal | None:
+    """The part of the last billed days' cost that has an owner in the policy's first cost category; None where none is billed.
+
+    Together, so that a day of few cents decides nothing; of several currencies the lowest. Days from before the category was
+    defined, which are not summed by it, are left out.
+    """
+    category = next(iter(policy.rules(today).names), "")
+    this_month = BillingPeriod.of(today)
+    months = (BillingPeriod.of(this_month.first_day - timedelta(days=1)), this_month)
+    pointers = [pointer for month in months for _, pointer in sorted(days.pointers(month).items())]
+    recent = [p for p in pointers if p.is_billed and p.is_summed_by(category)][-RECENT_DAYS:]
+    whole: dict[str, Decimal] = defaultdict(Decimal)
+    unallocated: dict[str, Decimal] = defaultdict(Decimal)
+    for sums in days.sums(recent, category).values():
+        for (value, currency), of_value in sums.items():
+            whole[currency] = add(whole[currency], of_value.costs.billed_cost)
+            if value == UNALLOCATED:
+                unallocated[currency] = add(unallocated[currency], of_value.costs.billed_cost)
+    rates = (share(subtract(amount, unallocated[currency]), amount) for currency, amount in whole.items())
+    return min((rate for rate in rates if rate is not None), default=None)
 
 
 def _decide(

@@ -7,13 +7,14 @@ not be seen and what is not there are answered alike. Each answer is safe to rep
 from __future__ import annotations
 
 from calendar import monthrange
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 
-from attribution.alerts import Alert, AlertKey, acknowledge, mute, resume, snooze
+from attribution.alerts import Alert, AlertKey, acknowledge, is_called, mute, resume, snooze
 from attribution.allocation import subject_of_usage
-from attribution.anomaly_alerts import anomaly_name, is_called
+from attribution.anomaly_alerts import anomaly_name
 from attribution.anomaly_tracking import Verdict, event_of, judge
 from attribution.conversation import Pressed, Reply, Typed
 from attribution.day_directory import directory_of_day, ids_named
@@ -38,6 +39,11 @@ _WRITE_ATTEMPTS = 5
 _VERDICTS = {"planned": Verdict.PLANNED, "not_an_issue": Verdict.NO}
 # What the buttons of a message say, as words, by what the buttons send.
 _SAYINGS = {name: name for name in ("acknowledge", "snooze", "mute", "resume", "planned")} | {"not-an-issue": "not_an_issue"}
+_KINDS = (
+    ("budget", "budget", "budgets"),
+    ("anomaly", "anomaly", "anomalies"),
+    ("alarm", "alarm of the stack", "alarms of the stack"),
+)
 NOTHING = "There is nothing of that name that you may see."
 NOTHING_OPEN = "Nothing that you may see has an open alert."
 NOT_RECORDED = "That request is not recorded, or not yours."
@@ -188,7 +194,7 @@ def _spending(words: list[str], scope: Scope, world: World) -> Reply:
             else f"Nothing that you may see was spent in {period}."
         )
         return Reply(f"{dimension} {value}".strip(), said)
-    summary = [f"{span}. {basis_of(read.spendings)}"]
+    summary = [f"{_days(span)}. {basis_of(read.spendings)}"]
     if read.missing:
         summary.append(f"{counted(len(read.missing), 'day')} without sums by {dimension} are not in it.")
     # One name may have spent in several currencies, which are no one number, and be spelled in several ways.
@@ -276,9 +282,8 @@ def _open_alerts(name: str, scope: Scope, world: World) -> Reply:
 
 
 def _count(alerts: Sequence[Alert]) -> str:
-    anomalies = sum(alert.subject.is_anomaly for alert in alerts)
-    kinds = ((len(alerts) - anomalies, "budget", "budgets"), (anomalies, "anomaly", "anomalies"))
-    parts = [f"{count:,} {one if count == 1 else many}" for count, one, many in kinds if count]
+    counts = Counter(alert.kind for alert in alerts)
+    parts = [f"{counts[kind]:,} {one if counts[kind] == 1 else many}" for kind, one, many in _KINDS if counts[kind]]
     more = f" The worst {_SHOWN_MAX} are listed." if len(alerts) > _SHOWN_MAX else ""
     return f"{' and '.join(parts)} in alarm, or silenced.{more}"
 
@@ -289,7 +294,8 @@ def _alert_lines(alerts: Sequence[Alert]) -> list[DigestLine]:
 
 def _alert_line(rank: int, alert: Alert) -> DigestLine:
     since = "since " if alert.subject.is_anomaly else ""
-    return DigestLine(rank, f"{alert.key.budget} {since}{alert.key.period}", standing(alert), alert.state)
+    period = "" if alert.alarm is not None else f" {since}{alert.key.period}"
+    return DigestLine(rank, f"{alert.key.budget}{period}", standing(alert), alert.state)
 
 
 def _said(verb: str, words: Sequence[str], typed: Typed, scope: Scope, world: World) -> Reply:

@@ -149,6 +149,8 @@ def _open_alerts(route: Route, outbox: Outbox) -> list[Alert]:
 
 
 def _in_short(alert: Alert) -> str:
+    if alert.alarm is not None:
+        return alert.key.budget
     if not alert.subject.is_anomaly:
         return f"{alert.key.budget} at {alert.figures.percent} %"
     impact = subtract(alert.figures.actual, alert.figures.limit.amount)

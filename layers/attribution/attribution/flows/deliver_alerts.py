@@ -15,7 +15,7 @@ from attribution.alerts import Alert, AlertKey, Delivery, DeliveryStatus, Messag
 from attribution.digests import Digest, DigestKey, collected, next_digest_step, storm_key, takes_more, trial_digest
 from attribution.errors import LedgerConflict
 from attribution.ports import AlertRetries, Channel, Channels, Clock, Outbox, Posted, Routes
-from attribution.routes import DEFAULT_ROUTE, Admission, Admitted, Route, admit, held, route_for
+from attribution.routes import DEFAULT_ROUTE, Admission, Admitted, Route, admit, held, route_for, route_of_alarms
 
 Notice = Alert | Digest
 NoticeKey = AlertKey | DigestKey
@@ -117,12 +117,19 @@ def _come_back(key: NoticeKey, at: datetime, now: datetime, retries: AlertRetrie
 
 def _way(notice: Notice, routes: Sequence[Route], channels: Channels) -> _Way:
     """A message that exists is changed where it is; everything else goes where the policy says now."""
-    name = notice.key.route if isinstance(notice, Digest) else notice.subject.route
-    if isinstance(notice, Alert) and notice.message is not None:
-        name = notice.message.route
-    owners = notice.subject.owners if isinstance(notice, Alert) else ()
-    route = route_for(name, owners, routes)
+    route = route_of(notice, routes)
     return _Way(route, channels.of(route), channels.second())
+
+
+def route_of(notice: Notice, routes: Sequence[Route]) -> Route:
+    """The route that tells it: a message that exists is changed where it is."""
+    if isinstance(notice, Digest):
+        return route_for(notice.key.route, (), routes)
+    if notice.message is not None:
+        return route_for(notice.message.route, notice.subject.owners, routes)
+    if notice.alarm is not None:
+        return route_of_alarms(routes)
+    return route_for(notice.subject.route, notice.subject.owners, routes)
 
 
 def _without_lost_claim(notice: Notice) -> Notice:

@@ -23,12 +23,16 @@ ANNOUNCED_FOR = timedelta(days=5)
 
 @dataclass(frozen=True, slots=True)
 class ReconciledDeliveries:
-    """What a comparison of the bucket with the records found. `waiting` are too new, or announced and not recorded yet."""
+    """What a comparison of the bucket with the records found. `waiting` are too new, or announced and not recorded yet.
+
+    `age` is how long ago AWS wrote the newest delivery; where there is none, for how long there has been none.
+    """
 
     seen: int
     known: int
     waiting: int
     queued: tuple[ListedManifest, ...]
+    age: timedelta
 
 
 def reconcile_deliveries(
@@ -45,7 +49,8 @@ def reconcile_deliveries(
         # Remembered last: an attempt that ends in between announces it once more, which changes nothing.
         queue.announce(manifest)
         announced.remember(manifest, until=now + ANNOUNCED_FOR)
-    return ReconciledDeliveries(len(seen), len(seen) - len(unknown), len(unknown) - len(due), tuple(due))
+    newest = seen[-1].written_at if seen else announced.watched_since(now)
+    return ReconciledDeliveries(len(seen), len(seen) - len(unknown), len(unknown) - len(due), tuple(due), now - newest)
 
 
 def _first_period(today: date) -> BillingPeriod:

@@ -1,5 +1,5 @@
 """Bring up to date what the ledger knows of prices, models and owners: the price list, the models behind ARNs and their tags,
-tags of roles, users, projects and accounts, what the bill paid.
+tags of roles, users, projects and accounts, what the bill paid; and look where calls are logged.
 
 What cannot be read leaves what was known before in force. Whatever was recorded without a price and has one now is asked to be
 priced, found through the usage counters: also what an attempt that ended early left behind.
@@ -12,10 +12,11 @@ from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 
 from attribution.calibration import LOOK_BACK_DAYS, Observation, Place, calibrate, observe
+from attribution.charges import OriginCharge
 from attribution.days import DayPointer
 from attribution.directory import INFERENCE_PROFILE, entry_of, gone, is_opaque, kind_of, region_of_arn, resolved_key
 from attribution.errors import InputRejected, PriceListUnavailable
-from attribution.meters import TokenKind
+from attribution.meters import TOKEN_KINDS, Tier, TokenKind
 from attribution.periods import BillingPeriod
 from attribution.ports import (
     BedrockModels,
@@ -39,6 +40,7 @@ from attribution.prices import OfferReading, Price, PriceList, PriceOrigin, cont
 from attribution.tag_history import ACCOUNT, PRINCIPALS, PROJECT, Attributes, History, first_day_changed, identity_of
 from attribution.usage import Usage, UsageKey
 
+LOGGING_LOOK_BACK_DAYS = 7
 # AWS Organizations answers a few questions a second, and needs about five for an account.
 ENTRIES_AT_ONCE = 25
 
@@ -296,6 +298,52 @@ def calibrate_estimates(
     queue.requested(estimated)
     used = sum(c.is_used for c in after)
     return CalibratedEstimates(len(billed), used, len(after) - used, estimated)
+
+
+@dataclass(frozen=True, slots=True)
+class LoggingState:
+    """In which Regions the account's calls are logged, and in which not; `unreadable` says why that cannot be seen."""
+
+    on: tuple[str, ...]
+    off: tuple[str, ...]
+    unreadable: Mapping[str, str]
+
+
+def look_at_logging(
+    *,
+    days: LedgerDays,
+    counters: UsageCounters,
+    origin_charges: OriginCharges,
+    models: BedrockModels,
+    account_id: str,
+    now: datetime,
+) -> LoggingState:
+    """Ask every Region in which the account used tokens in the last days whether model invocation logging is on.
+
+    Usage that nobody logged is known from CloudTrail or, at the latest, from the bill. A Region without usage is not asked.
+    """
+    regions: set[str] = set()
+    for pointer in _pointers(days, now.date() - timedelta(days=LOGGING_LOOK_BACK_DAYS), now):
+        regions |= {u.key.region for u in counters.usage_of(pointer.usage_date) if u.key.account_id == account_id}
+        if pointer.is_billed and pointer.made_from.get("origin"):
+            charges = origin_charges.read(pointer.usage_date, pointer.made_from["origin"])
+            regions |= {c.region for c in charges if c.account_id == account_id and _is_loggable(c)}
+    states: dict[str, bool] = {}
+    unreadable: dict[str, str] = {}
+    for region in sorted(filter(None, regions)):
+        try:
+            states[region] = models.is_logging(region)
+        except PermissionError as error:
+            unreadable[region] = str(error)
+    on, off = (tuple(region for region, is_on in states.items() if is_on is wanted) for wanted in (True, False))
+    return LoggingState(on, off, unreadable)
+
+
+def _is_loggable(charge: OriginCharge) -> bool:
+    """Whether a log could have told of it: no log covers batch jobs and the mantle endpoint."""
+    meter = charge.meter
+    is_covered = meter.tier not in (Tier.BATCH, Tier.LONG_CONTEXT_BATCH) and "mantle" not in charge.usage_type.lower()
+    return meter.token_kind in TOKEN_KINDS and is_covered
 
 
 def _pointers(days: LedgerDays, since: date, now: datetime) -> Iterator[DayPointer]:

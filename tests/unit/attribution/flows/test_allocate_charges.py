@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import date
+from datetime import date, timedelta
 from decimal import Decimal
 
 import pytest
 
+from attribution.allocation import allocate_day
 from attribution.charges import Basis, Costs
 from attribution.cost_categories import by_evidence
+from attribution.days import make_day_version
 from attribution.deliveries import DeliveryOutcome
 from attribution.errors import ConservationViolated, LedgerConflict
+from attribution.flows.allocate_charges import RECENT_DAYS, recent_capture_rate
 from attribution.rules import Rules
-from tests.fakes import Crash
-from tests.unit.attribution.examples import BY_TEAM
+from tests.fakes import Crash, FakeClock, FakeDeliveries, FakeLedgerDays, FakePolicy
+from tests.unit.attribution.examples import BY_TEAM, origin_charge
 from tests.unit.attribution.flows.ledger import DAYS, NOVEMBER, Content, Ledger, charges_of
 
 SAME = Content((0, 0, 0))
@@ -238,3 +241,53 @@ def test_a_billed_day_that_its_delivery_lacks_is_refused_with_the_remedy() -> No
 
     with pytest.raises(ConservationViolated, match="replay that delivery"):
         ledger.allocate(DAYS[0])
+
+
+# How much of the last billed days has an owner.
+
+TODAY = date(2026, 11, 3)
+
+
+def with_days(*days: tuple[int, str, str], basis: Basis = Basis.BILLED, currency: str = "USD") -> FakeLedgerDays:
+    """Days so long before today, each with what has an owner and what has none."""
+    ledger = FakeLedgerDays(FakeDeliveries(), FakeClock())
+    for back, owned, nobodys in days:
+        day = TODAY - timedelta(days=back)
+        charges = [
+            origin_charge(usage_date=day, costs=Costs.uniform(Decimal(amount)), tags=tags, currency=currency)
+            for amount, tags in ((owned, (("iamPrincipal/team", "search"),)), (nobodys, ()))
+        ]
+        version = make_day_version(day, basis, allocate_day(charges, (), BY_TEAM), BY_TEAM, origin="", usage=str(back))
+        ledger.flip([ledger.stage(version, "")], replacing=ledger.current)
+    return ledger
+
+
+def rate_of(ledger: FakeLedgerDays, rules: Rules = BY_TEAM) -> Decimal | None:
+    return recent_capture_rate(days=ledger, policy=FakePolicy(rules), today=TODAY)
+
+
+def test_the_capture_rate_is_of_all_days_together_so_that_a_cheap_day_decides_nothing() -> None:
+    assert rate_of(with_days((2, "98", "2"), (1, "0", "0.5"))) == Decimal("0.975124")
+
+
+def test_only_the_last_billed_week_counts_also_over_the_turn_of_a_month() -> None:
+    days = [(back, "9", "1") for back in range(2, 2 + RECENT_DAYS)]
+
+    assert rate_of(with_days((40, "0", "1000"), (20, "0", "1000"), *days)) == Decimal("0.9")
+
+
+def test_estimates_have_no_capture_rate() -> None:
+    assert rate_of(with_days((1, "1", "1"), basis=Basis.ESTIMATED)) is None
+
+
+def test_of_several_currencies_the_lowest_rate_counts() -> None:
+    both = with_days((2, "9", "1"))
+    for pointer in with_days((3, "1", "1"), currency="CNY").current.values():
+        other = with_days((3, "1", "1"), currency="CNY").versions[pointer.usage_date, pointer.version]
+        both.flip([both.stage(other, "")], replacing=both.current)
+
+    assert rate_of(both) == Decimal("0.5")
+
+
+def test_days_from_before_the_cost_category_was_defined_are_left_out() -> None:
+    assert rate_of(with_days((2, "9", "1")), Rules.of([by_evidence("tenant", ["tenant"])])) is None

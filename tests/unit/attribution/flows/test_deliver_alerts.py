@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from attribution.alerts import AlertState, DeliveryStatus, Step, acknowledge, mute, snooze
+from attribution.alerts import Alarm, AlertState, DeliveryStatus, Step, acknowledge, mute, snooze
 from attribution.digests import Digest, DigestKey, DigestKind, DigestLine
 from attribution.flows.deliver_alerts import LEASE, MAX_ATTEMPTS
 from attribution.routes import QuietHours, Route
@@ -369,3 +369,80 @@ def test_a_recovered_alert_of_a_webhook_is_closed(world: World) -> None:
 
     assert world.alerts[0].state is AlertState.RECOVERED
     assert world.alerts[0].delivery.step in (None, Step.POST)
+
+
+# Alarms of the stack.
+
+
+def changes(*steps: tuple[int, bool]) -> list[Alarm]:
+    """An alarm that changes so many minutes after the start."""
+    return [Alarm("prod-Unpriced", is_raised, START + timedelta(minutes=m), "37.0", "No price.") for m, is_raised in steps]
+
+
+def relayed(world: World, *steps: tuple[int, bool]) -> None:
+    for alarm in changes(*steps):
+        world.clock.now = max(world.clock.now, alarm.since)
+        world.relay(alarm)
+        world.settle(hours=1)
+
+
+def test_an_alarm_is_one_message_of_a_bot_which_its_recovery_changes(bot: World) -> None:
+    relayed(bot, (0, True), (90, False))
+
+    (parent,) = bot.slack.workspace.parents()
+    assert parent.payload["text"].startswith("Alarm over: prod-Unpriced")
+    assert len(parent.versions) == 1
+    assert [r.payload["text"] for r in bot.slack.workspace.thread(parent.ts)] == [
+        "prod-Unpriced: The alarm is over since 23 Nov 13:30 UTC; it was raised 23 Nov 12:00 UTC"
+    ]
+
+
+def test_an_alarm_that_is_back_is_shown_in_the_channel_and_not_in_the_thread_alone(bot: World) -> None:
+    relayed(bot, (0, True), (90, False), (200, True))
+
+    (parent,) = bot.slack.workspace.parents()
+    assert [reply.is_broadcast for reply in bot.slack.workspace.thread(parent.ts)] == [False, True]
+
+
+def test_an_alarm_that_comes_and_goes_all_day_is_told_once_an_hour(world: World) -> None:
+    relayed(world, *((5 * i, i % 2 == 0) for i in range(12 * 24)))
+
+    assert 12 <= len(world.told()) <= 24
+    assert all(count == 1 for count in world.told().values())
+
+
+def test_an_alarm_that_was_well_for_a_day_begins_a_new_message(bot: World) -> None:
+    relayed(bot, (0, True), (90, False), (90 + 24 * 60, True))
+
+    assert [m.payload["text"].partition(".")[0] for m in bot.slack.workspace.parents()] == [
+        "Alarm over: prod-Unpriced",
+        "Alarm: prod-Unpriced",
+    ]
+
+
+def test_an_alarm_that_nobody_takes_is_told_daily_by_the_sweep(world: World) -> None:
+    relayed(world, (0, True))
+    for _ in range(3 * 24):
+        world.clock.advance(3600)
+        world.sweep()
+        world.settle(hours=1)
+
+    assert len(world.told()) == 1 + 3
+
+
+def test_many_alarms_at_once_are_one_digest() -> None:
+    world = World("webhook", Route("ops", storm_limit=3))
+    for number in range(10):
+        world.relay(Alarm(f"prod-{number}", True, START, meaning="Something is blind."))
+    world.settle(hours=1)
+
+    assert len(world.slack.delivered) == 4
+    assert "7 alerts within ten minutes" in str(world.slack.delivered[-1].payload)
+
+
+def test_a_channel_that_is_dead_leaves_an_alarm_to_mail(world: World) -> None:
+    world.is_dead = True
+
+    relayed(world, (0, True))
+
+    assert len(world.mailed()) == 1

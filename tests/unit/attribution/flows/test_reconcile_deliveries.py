@@ -78,7 +78,7 @@ def test_a_delivery_that_no_event_announced_is_queued(world: World) -> None:
     outcome = world.run()
 
     assert world.queue.announced == [listed()]
-    assert outcome == ReconciledDeliveries(seen=1, known=0, waiting=0, queued=(listed(),))
+    assert outcome == ReconciledDeliveries(seen=1, known=0, waiting=0, queued=(listed(),), age=world.clock() - WRITTEN)
 
 
 @pytest.mark.parametrize("outcome", DeliveryOutcome)
@@ -86,7 +86,7 @@ def test_a_delivery_with_a_record_is_known_whatever_became_of_it(world: World, o
     world.listing.listed = [listed()]
     world.deliveries.record(record(listed(), outcome))
 
-    assert world.run() == ReconciledDeliveries(seen=1, known=1, waiting=0, queued=())
+    assert world.run() == ReconciledDeliveries(seen=1, known=1, waiting=0, queued=(), age=world.clock() - WRITTEN)
     assert world.queue.announced == []
 
 
@@ -180,4 +180,21 @@ def test_an_attempt_that_ends_at_any_write_leaves_nothing_unannounced(world: Wor
 def test_a_listing_of_an_empty_bucket_finds_nothing(world: World) -> None:
     world.deliveries.record(record(listed()))
 
-    assert world.run() == ReconciledDeliveries(0, 0, 0, ())
+    assert world.run() == ReconciledDeliveries(0, 0, 0, (), timedelta(0))
+
+
+def test_the_age_is_that_of_the_newest_delivery_whatever_became_of_it(world: World) -> None:
+    older = listed(BillingPeriod(2026, 10), etag="etag-0", written_at=WRITTEN - timedelta(days=9))
+    world.listing.listed = [listed(), older]
+    world.deliveries.record(record(older))
+
+    assert world.run().age == world.clock() - WRITTEN
+
+
+def test_a_bucket_without_a_delivery_is_as_old_as_the_first_look_at_it(world: World) -> None:
+    ages = []
+    for _ in range(3):
+        ages.append(world.run().age)
+        world.clock.advance(36 * 3600)
+
+    assert ages == [timedelta(0), timedelta(hours=36), timedelta(hours=72)]

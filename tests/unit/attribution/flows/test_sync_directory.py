@@ -16,15 +16,17 @@ from attribution.directory import Described, entry_of
 from attribution.errors import InputRejected, PriceListUnavailable
 from attribution.flows.sync_directory import (
     DirectorySync,
+    LoggingState,
     SyncedEntries,
     calibrate_estimates,
+    look_at_logging,
     opaque_models,
     price_list_age,
     request_all_entries,
     request_pricing,
     sync_prices,
 )
-from attribution.meters import Meter, TokenKind
+from attribution.meters import Meter, Tier, TokenKind
 from attribution.ports import UnpricedUsage
 from attribution.prices import Price, PriceOrigin, PublishedOffer
 from attribution.tag_history import Attributes
@@ -52,6 +54,7 @@ from tests.unit.attribution.examples import DAY, PROFILE, SONNET, USAGE_KEY, ori
 
 NOW = datetime(2026, 11, 20, 3, tzinfo=UTC)
 SINCE = date(2026, 10, 16)
+RECENT = date(2026, 11, 18)
 METER = Meter(SONNET, TokenKind.INPUT)
 BASE = "arn:aws:bedrock:us-east-1::foundation-model/anthropic.claude-sonnet-4-6"
 OTHER = PROFILE.replace("a1b2c3d4e5f6", "other")
@@ -172,6 +175,12 @@ class World:
         return request_pricing(
             days=self.days, counters=self.counters, prices=self.prices, directory=self.directory, queue=self.reprice_queue,
             since=SINCE, now=NOW,
+        )  # fmt: skip
+
+    def look_at_logging(self, account_id: str = "111122223333") -> LoggingState:
+        return look_at_logging(
+            days=self.days, counters=self.counters, origin_charges=self.origin_charges, models=self.models,
+            account_id=account_id, now=NOW,
         )  # fmt: skip
 
     def calibrate(self, now: datetime = NOW) -> Any:
@@ -472,3 +481,42 @@ def test_an_attempt_that_ends_early_is_made_good_by_the_next(point: int) -> None
 
     assert len(world.store.calibrations) == 1
     assert estimated in world.days_queue.days
+
+
+# Logging --------------------------------------------------------------------------------------------------------------
+
+
+def test_every_region_with_usage_or_a_bill_is_asked_whether_it_logs_and_no_other() -> None:
+    world = World()
+    world.use(RECENT)
+    world.use(RECENT, region="eu-west-1", account_id="444455556666")
+    world.bill(RECENT - timedelta(days=1), [origin_charge(region="us-west-2"), origin_charge(region="ap-south-1")])
+    world.models.logging = {"us-east-1": True, "us-west-2": False}
+    world.models.forbidden = {"ap-south-1"}
+
+    assert world.look_at_logging() == LoggingState(("us-east-1",), ("us-west-2",), {"ap-south-1": "ap-south-1"})
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"account_id": "444455556666"},
+        {"usage_type": "USE1-bedrock-mantle-input-tokens"},
+        {"meter": METER._replace(tier=Tier.BATCH)},
+        {"meter": METER._replace(token_kind=TokenKind.IMAGE)},
+        {"region": ""},
+    ],
+    ids=lambda changes: next(iter(changes)),
+)
+def test_what_no_log_of_this_account_could_tell_of_asks_nobody(changes: dict[str, Any]) -> None:
+    world = World()
+    world.bill(RECENT, [origin_charge(**changes)])
+
+    assert world.look_at_logging() == LoggingState((), (), {})
+
+
+def test_a_region_that_was_left_long_ago_is_asked_no_more() -> None:
+    world = World()
+    world.use(RECENT - timedelta(days=8))
+
+    assert world.look_at_logging() == LoggingState((), (), {})
