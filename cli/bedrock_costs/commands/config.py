@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -73,9 +73,7 @@ def check(ctx: typer.Context, file: File) -> None:
     Example: bedrock-costs config check policy.yaml
     """
     read = read_policy_file(file)
-    _tell(ctx, file, "valid", f"{file} is valid: {_summary(read.document)}.")
-    for sentence in read.warnings:
-        options_of(ctx).screen.note(sentence)
+    _tell(ctx, file, "valid", f"{file} is valid: {_summary(read.document)}.", read.warnings)
 
 
 commands.command()(plan)
@@ -110,16 +108,15 @@ def apply(
     document = read.document
     policy = options.stack.policy()
     before, in_force = policy.version(), policy.document()
+    # Looked up before anything is changed: a ledger that cannot be read must not hide that the document is in force.
+    not_stored = _not_stored(document.definitions(), options.stack.stored_tag_keys)
+    warnings = (*not_stored, *read.warnings, *warnings_in_ledger(options.stack, document, in_force, now().date()))
     version = policy.apply(document, against="" if against == NONE_IN_FORCE else against)
     changed = version != before
     asked = _reallocate(options.stack) if changed and not is_not_reallocated else 0
     changes = changes_of(in_force, document)
     told = f"Version {version} is in force{'' if changed else ' already, nothing changed'}: {_summary(document)}."
-    _tell(ctx, file, "applied" if changed else "unchanged", told, version, asked, changes if changed else None)
-    not_stored = _not_stored(document.definitions(), options.stack.stored_tag_keys)
-    in_ledger = warnings_in_ledger(options.stack, document, in_force, now().date())
-    for sentence in (*not_stored, *read.warnings, *in_ledger):
-        options.screen.note(sentence)
+    _tell(ctx, file, "applied" if changed else "unchanged", told, warnings, version, asked, changes if changed else None)
     if asked:
         options.screen.note(f"{counted(asked, 'day')} of open months will be allocated by it; `bedrock-costs days` shows when.")
     elif changed:
@@ -258,16 +255,20 @@ def _tell(
     file: Path,
     outcome: str,
     sentence: str,
+    warnings: Sequence[str],
     version: str = "",
     asked: int = 0,
     changes: Mapping[str, Changes] | None = None,
 ) -> None:
     row = {"file": str(file), "outcome": outcome, "version": version, "days_requested": asked}
-    document = row | ({"changes": changes_document(changes)} if changes else {})
+    document = row | {"warnings": list(warnings)} | ({"changes": changes_document(changes)} if changes else {})
 
     def render(screen: Screen) -> None:
         screen.line(sentence)
         for line in changes_lines(changes) if changes else ():
             screen.line(line)
 
-    options_of(ctx).screen.emit(Result(document, tuple(row), [tuple(row.values())], render))
+    screen = options_of(ctx).screen
+    screen.emit(Result(document, tuple(row), [tuple(row.values())], render))
+    for warning in warnings:
+        screen.note(warning)

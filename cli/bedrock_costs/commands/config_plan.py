@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -47,10 +47,11 @@ def plan(
     read = read_policy_file(file)
     with _shown(options.screen) as told:
         made = make_plan(options.stack, read.document, metric.value, told)
-    options.screen.emit(_result(made, file, metric.value))
     in_ledger = warnings_in_ledger(options.stack, read.document, options.stack.policy().document(), now().date())
-    for sentence in (*read.warnings, *in_ledger):
-        options.screen.note(sentence)
+    warnings = (*read.warnings, *in_ledger)
+    options.screen.emit(_result(made, file, metric.value, warnings))
+    for warning in warnings:
+        options.screen.note(warning)
 
 
 @contextmanager
@@ -78,7 +79,7 @@ def _document(move: Move, planned: PlannedMove) -> dict[str, object]:
     }
 
 
-def _result(made: Plan, file: Path, metric: str) -> Result:
+def _result(made: Plan, file: Path, metric: str, warnings: Sequence[str]) -> Result:
     moved = [_document(move, planned) for move, planned in sorted(made.moves.items(), key=lambda m: m[0])]
     document = {
         "file": str(file),
@@ -89,6 +90,7 @@ def _result(made: Plan, file: Path, metric: str) -> Result:
         "closed_periods": [str(period) for period in made.open_days.closed],
         **changes_document(made.changes),
         "moves": moved,
+        "warnings": list(warnings),
     }
     rows = [tuple(row.values()) for row in moved]
     return Result(document, HEADER, rows, lambda screen: _render(made, file, metric, screen))

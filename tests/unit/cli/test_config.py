@@ -625,10 +625,11 @@ def test_keys_that_only_the_bill_is_asked_for_need_not_be_stored(cloud: Cloud, p
 def test_a_name_that_nothing_can_have_is_named_without_aws(policy: Path, content: str, warning: str) -> None:
     policy.write_text(content)
 
-    ran = run("config", "check", str(policy))
+    ran = run("config", "check", str(policy), output="json")
 
     assert ran.exit_code == 0
     assert warning in ran.err
+    assert [warning in found for found in ran.json["warnings"]] == [True]
 
 
 TYPOS = """\
