@@ -176,7 +176,7 @@ def _price_list_text(found: dict[str, Any] | None, no_permission: str) -> str:
     if found is None:
         return no_permission
     if found["never_read"]:
-        return f"{', '.join(found['never_read'])} never read; `bedrock-costs prices sync` reads it"
+        return f"{', '.join(found['never_read'])} not read yet; `bedrock-costs prices sync` reads it"
     return f"read {instant(found['read_at'])}, published {max(found['published_on'].values())}"
 
 

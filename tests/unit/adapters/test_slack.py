@@ -485,6 +485,27 @@ def test_without_buttons_an_alarm_says_how_to_take_it() -> None:
     assert "`/bedrock-costs acknowledge alarm: prod-NoDelivery`" in text
 
 
+@pytest.mark.parametrize(
+    ("period", "driver", "command"),
+    [
+        ("2026-02", "account 111122223333", "report --by model --where team=search --period 2026-02`"),
+        ("2026-02", "model amazon.nova-pro", "report --by iam_principal --where team=search --period 2026-02`"),
+        ("2026-Q1", "account 111122223333", "report --by model --where team=search --from 2026-02-03 --to 2026-02-04`"),
+    ],
+)
+def test_the_report_that_is_advised_is_of_the_budget_and_of_its_period(period: str, driver: str, command: str) -> None:
+    daily = tuple((date(2026, 2, day), Decimal(40)) for day in (3, 4))
+    figures = replace(ALERT.figures, daily=daily, drivers=(Driver(driver, Decimal(80), Decimal(70)),))
+
+    assert f"`bedrock-costs {command}" in text_of(replace(ALERT, key=AlertKey("search", period), figures=figures), WEBHOOK)
+
+
+def test_the_report_that_is_advised_of_a_name_with_spaces_can_be_pasted() -> None:
+    alert = replace(ALERT, subject=replace(ALERT.subject, owners=(("team", "new search"),)))
+
+    assert "--where 'team=new search' --period 2026-02`" in text_of(alert, WEBHOOK)
+
+
 def test_who_has_silenced_an_alarm_is_said_and_until_when() -> None:
     muted = replace(ALARMED, state=AlertState.MUTED, handled_by="U012AB3CD")
 
