@@ -24,9 +24,10 @@ from attribution.reporting.spans import chosen_span, parse_day, parse_instant, p
 
 SPAN_DAYS_MAX = 366
 CHARGES_MAX = 50_000
-"""Of a day that is explained: all of it is read and made anew, in the half minute that an HTTP API waits.
+"""Of a day that is explained, or searched for the owner of a request, in the half minute that an HTTP API waits.
 
-So many, of 17,500 origin charges and as many counters, took five seconds of a processor; the rest is for reading them.
+To explain a day, all of it is read and made anew: so many, of 17,500 origin charges and as many counters, took five seconds of
+a processor; the rest is for reading them.
 """
 _ENTRIES_DEFAULT, _ENTRIES_MAX = 1000, 2000
 _FIELDS_MAX = 30

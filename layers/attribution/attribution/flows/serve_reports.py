@@ -276,12 +276,19 @@ def _named(asked: str, owners: tuple[str, ...]) -> str:
 
 
 def look_up_request(
-    key: InvocationKey, *, invocations: Invocations, policy: Policy, directory: DirectoryOfDays, days: ReadDays
+    key: InvocationKey,
+    *,
+    invocations: Invocations,
+    policy: Policy,
+    directory: DirectoryOfDays,
+    days: ReadDays,
+    charges_max: int | None = None,
 ) -> tuple[Invocation, list[dict[str, object]]]:
     """A request, and who owns it in each cost category.
 
     The owner is what the call itself carried; where that does not decide, it is the owner of the billed charges behind calls
-    like it, if they agree on one; else the one that tags of caller, profile and account name on that day.
+    like it, if they agree on one; else the one that tags of caller, profile and account name on that day. The charges of a
+    day that has more than `charges_max` are not read: the owners that they may know say so.
     """
     found = invocations.get(key)
     if found is None:
@@ -290,10 +297,12 @@ def look_up_request(
             "Its log object has not arrived yet, it is older than single requests are kept, or a part of its name is wrong.",
             "Log objects arrive within minutes; bring in older ones with `bedrock-costs replay objects`.",
         )
-    return found, _owners(found, policy, directory, days)
+    return found, _owners(found, policy, directory, days, charges_max)
 
 
-def _owners(invocation: Invocation, policy: Policy, directory: DirectoryOfDays, days: ReadDays) -> list[dict[str, object]]:
+def _owners(
+    invocation: Invocation, policy: Policy, directory: DirectoryOfDays, days: ReadDays, charges_max: int | None
+) -> list[dict[str, object]]:
     usage = contribution(invocation)
     if usage is None:
         return []
@@ -302,14 +311,16 @@ def _owners(invocation: Invocation, policy: Policy, directory: DirectoryOfDays, 
     subject = subject_of_usage(usage.key, None, rules, directory_of_day(known, rules))
     values = rules.decide(subject, requests.NOT_FROM_USAGE, is_shared=False)
     is_decided = [category.is_decided_without_bill(subject) for category in rules.categories]
-    billed = [] if all(is_decided) else _billed_like(days, usage.key)
+    billed = [] if all(is_decided) else _billed_like(days, usage.key, charges_max)
     return [requests.owner_of(value, () if decided else billed) for value, decided in zip(values, is_decided, strict=True)]
 
 
-def _billed_like(days: ReadDays, key: UsageKey) -> list[AllocatedCharge]:
-    """The day's billed charges for calls like this one; none while the day is estimated."""
+def _billed_like(days: ReadDays, key: UsageKey, charges_max: int | None) -> list[AllocatedCharge]:
+    """The day's billed charges for calls like this one; none while the day is estimated, or where it has too many to read."""
     pointer = days.pointers(BillingPeriod.of(key.usage_date)).get(key.usage_date)
     if pointer is None or pointer.basis is Basis.ESTIMATED:
+        return []
+    if charges_max is not None and pointer.charge_count > charges_max:
         return []
     wanted = (key.account_id, key.region, key.model, key.tier, key.routing, key.iam_principal)
     return [
