@@ -79,20 +79,20 @@ class Asked:
         self.cloud = cloud
         self.module = stack.handler(FUNCTION)
 
-    def get(self, path: str, accept: str = "*/*", query: str | None = None, **parameters: str) -> dict[str, Any]:
+    def get(self, path: str, accept: str = "*/*", query: str | None = None, **parameters: Any) -> dict[str, Any]:
         event = load_event(FUNCTION)
         event["rawPath"] = event["requestContext"]["http"]["path"] = path
-        event["rawQueryString"] = urlencode(parameters) if query is None else query
+        event["rawQueryString"] = urlencode(parameters, doseq=True) if query is None else query
         event["headers"]["accept"] = accept
         return self.stack.invoke(self.module, event)
 
-    def document(self, path: str, **parameters: str) -> dict[str, Any]:
+    def document(self, path: str, **parameters: Any) -> dict[str, Any]:
         answer = self.get(path, **parameters)
         assert answer["statusCode"] == 200, answer["body"]
         found: dict[str, Any] = json.loads(answer["body"])
         return found
 
-    def problem(self, path: str, accept: str = "*/*", query: str | None = None, **parameters: str) -> dict[str, Any]:
+    def problem(self, path: str, accept: str = "*/*", query: str | None = None, **parameters: Any) -> dict[str, Any]:
         answer = self.get(path, accept, query, **parameters)
         assert answer["headers"]["Content-Type"] == "application/problem+json"
         found: dict[str, Any] = json.loads(answer["body"])
@@ -127,12 +127,17 @@ def asked() -> Iterator[Asked]:
 
 
 EXPLAIN = {"date": "2026-10-01", "category": "team", "value": "search"}
-SAME = {
+SAME: dict[str, tuple[list[str], str, dict[str, Any]]] = {
     "costs": (["report", "--period", "2026-10", "--by", "team"], "/v1/costs", {"period": "2026-10", "by": "team"}),
     "costs of days": (
         ["report", "--from", "2026-10-01", "--to", "2026-10-03", "--by", "model", "--metric", "list_cost"],
         "/v1/costs",
         {"from": "2026-10-01", "to": "2026-10-03", "by": "model", "metric": "list_cost"},
+    ),
+    "costs of a part": (
+        ["report", "--period", "2026-10", "--by", "provider", "--where", "team=search", "--where", "account=111122223333"],
+        "/v1/costs",
+        {"period": "2026-10", "by": "provider", "where": ("team=search", "account=111122223333")},
     ),
     "coverage": (
         ["coverage", "--period", "2026-10", "--by", "account,model"],
@@ -157,6 +162,7 @@ SAME = {
     ),
     "budgets": (["budgets"], "/v1/budgets", {}),
     "one budget": (["budgets", "search"], "/v1/budgets", {"name": "search"}),
+    "budgets of a month": (["budgets", "--period", "2026-09"], "/v1/budgets", {"period": "2026-09"}),
 }
 
 
@@ -445,7 +451,7 @@ def test_a_wrong_question_is_refused_by_the_name_of_its_parameter(
 @pytest.mark.parametrize(
     ("path", "query", "detail", "remedy"),
     [
-        ("/v1/costs", "period=2025-11", "no data for 2025-11", "replay"),
+        ("/v1/costs", "period=2025-11", "no data for 2025-11", "backfill"),
         ("/v1/costs", "period=2026-10&as_of=2026-10-01", "the ledger had no day of 2026-10", "Choose a later time."),
         ("/v1/explain", "date=2026-10-01&value=serch", "has no charge of 'serch' in 'team'", "Choose one of them as the value"),
         ("/v1/explain", "charge=2026-10-01/zz", "2026-10-01 has no charge zz", "the answer names its charges"),
@@ -515,7 +521,7 @@ def test_of_a_day_with_more_charges_than_half_a_minute_reads_the_bill_is_not_sea
 
     assert owner() == ("research", "bill", "")
 
-    put_pointer(asked, at.date(), charge_count=Decimal(100_000))
+    put_pointer(asked, at.date(), charge_count=Decimal(100_001))
 
     assert owner() == ("", "", NOT_FROM_USAGE)
 

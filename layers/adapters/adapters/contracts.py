@@ -82,10 +82,14 @@ class DataFileToRead(Contract):
 
 
 class AllocateDay(Contract):
-    """A usage day to be allocated, and what it changed for."""
+    """A usage day to be allocated, and what it changed for.
+
+    `by_policy` is the version of the policy that it is to be allocated by even if its month is closed.
+    """
 
     usage_date: UsageDate
     because: str
+    by_policy: str = ""
 
 
 class LedgerDaysChanged(Contract):

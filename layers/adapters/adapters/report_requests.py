@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
-from typing import Annotated, Any, Self, TypeVar
+from typing import Annotated, Any, ClassVar, Self, TypeVar
 from urllib.parse import parse_qsl
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
@@ -24,11 +24,12 @@ from attribution.reporting.spans import chosen_span, parse_day, parse_instant, p
 
 SPAN_DAYS_MAX = 366
 CHARGES_MAX = 50_000
-"""Of a day that is explained, or searched for the owner of a request, in the half minute that an HTTP API waits.
+"""Of a day that is explained: all of it is read and made anew, in the half minute that an HTTP API waits.
 
-To explain a day, all of it is read and made anew: so many, of 17,500 origin charges and as many counters, took five seconds of
-a processor; the rest is for reading them.
+So many, of 17,500 origin charges and as many counters, took five seconds of a processor; the rest is for reading them.
 """
+CHARGES_READ_MAX = 100_000
+"""Of the days whose charges are read and summed for one answer. So many took two seconds of a processor, without reading."""
 _ENTRIES_DEFAULT, _ENTRIES_MAX = 1000, 2000
 _FIELDS_MAX = 30
 _TEXT_MAX = 2048
@@ -88,12 +89,14 @@ class Query(BaseModel):
     """The parameters that a route knows."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True, arbitrary_types_allowed=True)
+    repeatable: ClassVar[frozenset[str]] = frozenset()
+    """The parameters that may be given more than once."""
 
     @classmethod
     def of(cls, query_string: str) -> Self:
         """The parameters of a query string; `QuestionInvalid` names one that is unknown, repeated, empty or of no use."""
         try:
-            return cls.model_validate(_parameters(query_string))
+            return cls.model_validate(_parameters(query_string, cls.repeatable))
         except ValidationError as error:
             first = error.errors(include_url=False, include_input=False)[0]
             parameter = str(first["loc"][0]) if first["loc"] else ""
@@ -105,8 +108,8 @@ class Query(BaseModel):
             raise QuestionInvalid(parameter, reason) from None
 
 
-def _parameters(query_string: str) -> dict[str, str]:
-    found: dict[str, str] = {}
+def _parameters(query_string: str, repeatable: Collection[str]) -> dict[str, str | list[str]]:
+    found: dict[str, list[str]] = {}
     try:
         given = parse_qsl(query_string, keep_blank_values=True, max_num_fields=_FIELDS_MAX, errors="strict")
     except UnicodeDecodeError:
@@ -116,10 +119,10 @@ def _parameters(query_string: str) -> dict[str, str]:
     for name, value in given:
         if name.lower().startswith(_SIGNATURE):
             continue
-        if name in found:
+        if name in found and name not in repeatable:
             raise QuestionInvalid(name[:_TEXT_MAX], "it is given more than once")
-        found[name] = value
-    return found
+        found.setdefault(name, []).append(value)
+    return {name: values if name in repeatable else values[0] for name, values in found.items()}
 
 
 class PagedQuery(Query):
@@ -140,7 +143,7 @@ class PagedQuery(Query):
         shown, has_more_entries, has_more_rows = answer.page(start, self.max_results)
         if not (has_more_rows if as_csv else has_more_entries):
             return shown, ""
-        # When the ledger last changed, not the moment that was asked for: that may be yet to come, and the ledger change before.
+        # When the ledger last changed, not the moment that was asked for: that may be to come, and the ledger change before it.
         return shown, str(PageToken(start + self.max_results, answer.document.get("as_of"), frame))
 
 
@@ -169,7 +172,9 @@ class SpanQuery(PagedQuery):
 class CostsQuery(SpanQuery):
     """`/v1/costs`."""
 
+    repeatable: ClassVar[frozenset[str]] = frozenset({"where"})
     by: Text | None = None
+    where: tuple[Text, ...] = ()
 
 
 class CoverageQuery(SpanQuery):
@@ -223,6 +228,7 @@ class BudgetsQuery(PagedQuery):
     """`/v1/budgets`."""
 
     name: Text | None = None
+    period: Period | None = None
 
 
 def caller_of(event: Mapping[str, Any]) -> str:

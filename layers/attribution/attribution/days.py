@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 from decimal import Decimal
 from functools import partial
@@ -24,6 +24,8 @@ from attribution.usage import Usage
 ALLOCATION_VERSION = 2
 
 UNALLOCATED = "(unallocated)"
+NOT_DEFINED = "(not defined)"
+"""The owner in a cost category that one of two allocations of a day does not have."""
 
 _ATTRIBUTES = {
     "account": "account_id",
@@ -100,19 +102,20 @@ def summarize(charges: Sequence[AllocatedCharge], categories: Sequence[str]) -> 
         places[_few(charge)].append(charge)
     parts = [(found[0], _sum_of(found)) for found in places.values()]
     sums = {
-        name: _by_value(charges, value_of)
+        name: sums_by(charges, value_of)
         if name == _MANY
         else _add_up((value_of(first), first.currency, part) for first, part in parts)
         for name, value_of in DIMENSIONS.items()
     }
-    return sums | {category: _by_value(charges, partial(_owner, category)) for category in categories}
+    return sums | {category: sums_by(charges, partial(_owner, category)) for category in categories}
 
 
 def _owner(category: str, charge: AllocatedCharge) -> str:
     return charge.value_of(category) or UNALLOCATED
 
 
-def _by_value(charges: Iterable[AllocatedCharge], value_of: Callable[[AllocatedCharge], str]) -> dict[tuple[str, str], Sum]:
+def sums_by(charges: Iterable[AllocatedCharge], value_of: Callable[[AllocatedCharge], str]) -> dict[tuple[str, str], Sum]:
+    """Charges summed by a value and currency."""
     alike: dict[tuple[str, str], list[AllocatedCharge]] = defaultdict(list)
     for charge in charges:
         alike[value_of(charge), charge.currency].append(charge)
@@ -180,6 +183,8 @@ class DayPointer:
     roots: Mapping[str, str] = field(default_factory=dict)
     # Versions that were current before and are not marked for expiry yet.
     superseded: tuple[str, ...] = ()
+    # When readers first saw a bill of the day, whatever version; None while it is estimated.
+    first_billed_at: datetime | None = None
 
     @property
     def is_billed(self) -> bool:
@@ -189,6 +194,23 @@ class DayPointer:
     def is_summed_by(self, dimension: str) -> bool:
         """Whether the version knows a dimension: not a cost category that was defined later."""
         return sums_root(dimension) in self.roots
+
+    @property
+    def categories(self) -> tuple[str, ...]:
+        """The cost categories that the version has owners in, by name."""
+        names = (root.removeprefix(sums_root("")) for root in self.roots if root.startswith(sums_root("")))
+        return tuple(sorted(name for name in names if name not in DIMENSIONS))
+
+    def after(self, old: DayPointer | None, now: datetime) -> DayPointer:
+        """This pointer as it becomes visible in the place of another one."""
+        superseded = (*old.superseded, old.version) if old else ()
+        billed_at = (old.first_billed_at if old else None) or now
+        return replace(
+            self,
+            changed_at=now,
+            superseded=tuple(v for v in superseded if v != self.version),
+            first_billed_at=billed_at if self.is_billed else None,
+        )
 
 
 def _counted(counts: Mapping[_Name, int] | Mapping[_Name, Decimal]) -> list[tuple[_Name, int | Decimal]]:

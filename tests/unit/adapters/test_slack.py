@@ -314,16 +314,16 @@ def test_the_course_is_a_chart_where_there_are_charts_and_bars_elsewhere() -> No
     assert "*By day* ▅▅▅▆▆▆▆▇▇▇▇███ 15 Feb to 28 Feb" in text_of(alert, WEBHOOK)
 
 
-@pytest.mark.parametrize(
-    ("state", "buttons"),
-    [
-        (AlertState.ALARM, ["acknowledge", "snooze", "mute", "open"]),
-        (AlertState.ACKNOWLEDGED, ["snooze", "mute", "open"]),
-        (AlertState.SNOOZED, ["resume", "open"]),
-        (AlertState.MUTED, ["resume", "open"]),
-        (AlertState.RECOVERED, ["mute", "open"]),
-    ],
-)
+BUTTONS = [
+    (AlertState.ALARM, ["acknowledge", "snooze", "mute", "open"]),
+    (AlertState.ACKNOWLEDGED, ["snooze", "mute", "open"]),
+    (AlertState.SNOOZED, ["resume", "open"]),
+    (AlertState.MUTED, ["resume", "open"]),
+    (AlertState.RECOVERED, ["mute", "open"]),
+]
+
+
+@pytest.mark.parametrize(("state", "buttons"), BUTTONS)
 def test_the_buttons_are_those_that_make_sense(state: AlertState, buttons: list[str]) -> None:
     (row,) = [b for b in alert_message(replace(ALERT, state=state), BOT)["blocks"] if b["type"] == "actions"]
 
@@ -451,16 +451,7 @@ def test_the_guide_is_a_button_where_somebody_can_read_it(guide: str, runbook: s
     assert [element["url"] for row in rows for element in row["elements"]] == ([url] if url else [])
 
 
-@pytest.mark.parametrize(
-    ("state", "buttons"),
-    [
-        (AlertState.ALARM, ["acknowledge", "snooze", "mute", "open"]),
-        (AlertState.ACKNOWLEDGED, ["snooze", "mute", "open"]),
-        (AlertState.SNOOZED, ["resume", "open"]),
-        (AlertState.MUTED, ["resume", "open"]),
-        (AlertState.RECOVERED, ["mute", "open"]),
-    ],
-)
+@pytest.mark.parametrize(("state", "buttons"), BUTTONS)
 def test_an_alarm_is_answered_like_a_budget_and_has_no_period_to_end(state: AlertState, buttons: list[str]) -> None:
     (row,) = [b for b in alert_message(replace(ALARMED, state=state), BOT)["blocks"] if b["type"] == "actions"]
 
@@ -492,6 +483,27 @@ def test_without_buttons_an_alarm_says_how_to_take_it() -> None:
     text = text_of(ALARMED, Look(has_command=True))
 
     assert "`/bedrock-costs acknowledge alarm: prod-NoDelivery`" in text
+
+
+@pytest.mark.parametrize(
+    ("period", "driver", "command"),
+    [
+        ("2026-02", "account 111122223333", "report --by model --where team=search --period 2026-02`"),
+        ("2026-02", "model amazon.nova-pro", "report --by iam_principal --where team=search --period 2026-02`"),
+        ("2026-Q1", "account 111122223333", "report --by model --where team=search --from 2026-02-03 --to 2026-02-04`"),
+    ],
+)
+def test_the_report_that_is_advised_is_of_the_budget_and_of_its_period(period: str, driver: str, command: str) -> None:
+    daily = tuple((date(2026, 2, day), Decimal(40)) for day in (3, 4))
+    figures = replace(ALERT.figures, daily=daily, drivers=(Driver(driver, Decimal(80), Decimal(70)),))
+
+    assert f"`bedrock-costs {command}" in text_of(replace(ALERT, key=AlertKey("search", period), figures=figures), WEBHOOK)
+
+
+def test_the_report_that_is_advised_of_a_name_with_spaces_can_be_pasted() -> None:
+    alert = replace(ALERT, subject=replace(ALERT.subject, owners=(("team", "new search"),)))
+
+    assert "--where 'team=new search' --period 2026-02`" in text_of(alert, WEBHOOK)
 
 
 def test_who_has_silenced_an_alarm_is_said_and_until_when() -> None:

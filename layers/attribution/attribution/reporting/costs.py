@@ -3,24 +3,29 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from enum import StrEnum
 from typing import Any
 
-from attribution.adjustments import Adjustment
+from attribution.adjustments import Adjustment, owner_changes
 from attribution.charges import Basis
 from attribution.days import UNALLOCATED, DayPointer, Sum
 from attribution.errors import DayUnproven
 from attribution.formats import counted, percentages
 from attribution.meters import TOKEN_KINDS
 from attribution.money import ZERO, add, total
-from attribution.periods import Span
+from attribution.periods import BillingPeriod, Span
 from attribution.reporting.answers import Answer
+from attribution.reporting.selections import EVERYTHING, Selection
 from attribution.reporting.spans import Freshness
+from attribution.scopes import CHARGE_DIMENSIONS
 
-HEADER = ("value", "currency", "billed", "estimated", "total", "requests", "tokens", "share_percent")
+AMOUNTS = ("billed", "estimated", "total", "requests", "tokens")
+HEADER = (
+    "period", "metric", "basis", "where", "dimension", "value", "name", "currency", *AMOUNTS, "share_percent",
+)  # fmt: skip
 
 
 class Metric(StrEnum):
@@ -84,8 +89,43 @@ class Adjusted:
 
 
 @dataclass(frozen=True, slots=True)
+class OwnerChange:
+    """What an owner of the report's cost category got or lost since the month was closed, in the report's metric."""
+
+    period: BillingPeriod
+    value: str
+    currency: str
+    difference: Decimal
+
+    @classmethod
+    def within(cls, span: Span, dimension: str, metric: str, adjustments: Iterable[Adjustment]) -> Iterator[OwnerChange]:
+        """By month and owner, of adjustments that concern a day of the report."""
+        concerned = [a for a in adjustments if any(span.first <= day <= span.last for day in a.days)]
+        for period, differences in owner_changes(concerned, dimension):
+            for (value, currency), costs in differences.items():
+                difference: Decimal = getattr(costs, metric)
+                if difference:
+                    yield cls(period, value, currency, difference)
+
+
+def moved_between(changes: Iterable[OwnerChange]) -> Iterator[tuple[BillingPeriod, str, Decimal]]:
+    """How much went from some owners to others, by month and currency: what the bill alone brought or took is no part of it."""
+    gained: dict[tuple[BillingPeriod, str], Decimal] = defaultdict(Decimal)
+    lost: dict[tuple[BillingPeriod, str], Decimal] = defaultdict(Decimal)
+    for change in changes:
+        side = gained if change.difference > 0 else lost
+        key = (change.period, change.currency)
+        side[key] = add(side[key], change.difference.copy_abs())
+    for period, currency in sorted(gained.keys() & lost.keys()):
+        yield period, currency, min(gained[period, currency], lost[period, currency])
+
+
+@dataclass(frozen=True, slots=True)
 class CostReport:
-    """The rows of each currency, largest first, what nobody owns last."""
+    """The rows of each currency, largest first, what nobody owns last: of all charges, or of those of a selection.
+
+    `names` are what people call some of the values: accounts.
+    """
 
     span: Span
     dimension: str
@@ -94,6 +134,9 @@ class CostReport:
     by_currency: Mapping[str, Sequence[Row]]
     notes: Sequence[str] = field(default_factory=tuple)
     adjustments: Sequence[Adjusted] = field(default_factory=tuple)
+    owner_changes: Sequence[OwnerChange] = field(default_factory=tuple)
+    where: Selection = EVERYTHING
+    names: Mapping[str, str] = field(default_factory=dict)
 
 
 DaySums = tuple[DayPointer, Mapping[tuple[str, str], Sum]]
@@ -150,9 +193,10 @@ def defined_later(pointers: Sequence[DayPointer], dimension: str) -> list[str]:
     ]
 
 
-def notes(pointers: Sequence[DayPointer], dimension: str, metric: str) -> tuple[str, ...]:
+def notes(pointers: Sequence[DayPointer], dimensions: Iterable[str], metric: str) -> tuple[str, ...]:
     """What a reader of the report should know of it."""
-    found = defined_later(pointers, dimension)
+    categories = [name for name in dict.fromkeys(dimensions) if name not in CHARGE_DIMENSIONS]
+    found = [note for category in categories for note in defined_later(pointers, category)]
     if metric == Metric.LIST:
         found.append("The bill states no public price for Marketplace models: their billed days count as zero in list cost.")
     return tuple(found)
@@ -167,6 +211,7 @@ def answer_of(made: CostReport) -> Answer:
         values = [
             {
                 "value": row.value,
+                "name": made.names.get(row.value, ""),
                 "is_unallocated": row.value == UNALLOCATED,
                 "billed": row.billed,
                 "estimated": row.estimated,
@@ -178,10 +223,12 @@ def answer_of(made: CostReport) -> Answer:
             for row, share in zip(rows, shares, strict=True)
         ]
         documents.append({"currency": currency, "total": sums_of(rows), "rows": values})
-        flat += [(v["value"], currency, *(v[name] for name in HEADER[2:])) for v in values]
+        same = (str(made.span), made.metric, made.freshness.basis, "; ".join(made.where.in_words()), made.dimension)
+        flat += [(*same, v["value"], v["name"], currency, *(v[name] for name in (*AMOUNTS, "share_percent"))) for v in values]
     document = {
         "span": {"from": made.span.first, "to": made.span.last},
         "dimension": made.dimension,
+        "where": dict(made.where.values),
         "metric": made.metric,
         **made.freshness.document(),
         "currencies": documents,
@@ -194,6 +241,15 @@ def answer_of(made: CostReport) -> Answer:
                 "difference": adjusted.difference,
             }
             for adjusted in made.adjustments
+        ],
+        "owner_changes": [
+            {
+                "billing_period": str(change.period),
+                "value": change.value,
+                "currency": change.currency,
+                "difference": change.difference,
+            }
+            for change in made.owner_changes
         ],
         "notes": made.notes,
     }
