@@ -101,7 +101,7 @@ def answer_request(asked: RequestQuery, request_id: str) -> Answer:
     _, _, _, region, account, *_ = api.context.invoked_function_arn.split(":")
     key = InvocationKey(asked.account or account, asked.region or region, request_id)
     found = flow.look_up_request(
-        key, invocations=invocations, policy=policy, directory=directory, days=days, charges_max=CHARGES_MAX
+        key, invocations=invocations, policy=policy, directory=directory, days=days, charges_max=CHARGES_READ_MAX
     )
     return requests.answer_of(found)
 

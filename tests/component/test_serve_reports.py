@@ -6,6 +6,7 @@ import csv
 import io
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -24,6 +25,7 @@ from attribution.days import make_day_version, usage_fingerprint
 from attribution.meters import TokenKind
 from attribution.periods import BillingPeriod
 from attribution.ports import MeteredHalf, ObservedHalf
+from attribution.reporting.requests import NOT_FROM_USAGE
 from attribution.usage import Counters, Usage
 from bedrock_costs.commands import budgets
 from bedrock_costs.stack import Stack as StackOfCommands
@@ -31,7 +33,7 @@ from tests.support.stack import ACCOUNT, REGION, Stack, load_event
 from tests.unit.attribution.examples import USAGE_KEY
 from tests.unit.cli.support import BY_TEAM, Cloud, FakeCloudFormation, charge, run
 from tests.unit.cli.test_explain import put_bill
-from tests.unit.cli.test_request import KEY, METERED, OBSERVED
+from tests.unit.cli.test_request import KEY, METERED, OBSERVED, TAGGED, billed
 
 FUNCTION = "serve_reports"
 NOW = datetime(2026, 10, 21, 9, tzinfo=UTC)
@@ -449,7 +451,7 @@ def test_a_wrong_question_is_refused_by_the_name_of_its_parameter(
 @pytest.mark.parametrize(
     ("path", "query", "detail", "remedy"),
     [
-        ("/v1/costs", "period=2025-11", "no data for 2025-11", "replay"),
+        ("/v1/costs", "period=2025-11", "no data for 2025-11", "backfill"),
         ("/v1/costs", "period=2026-10&as_of=2026-10-01", "the ledger had no day of 2026-10", "Choose a later time."),
         ("/v1/explain", "date=2026-10-01&value=serch", "has no charge of 'serch' in 'team'", "Choose one of them as the value"),
         ("/v1/explain", "charge=2026-10-01/zz", "2026-10-01 has no charge zz", "the answer names its charges"),
@@ -504,6 +506,24 @@ def test_more_charges_than_half_a_minute_reads_are_left_to_the_command_line(aske
 
     assert (problem["status"], problem["parameter"]) == (400, "date")
     assert "a day of more than 50,000 is explained by `bedrock-costs explain`" in problem["detail"]
+
+
+def test_of_a_day_with_more_charges_than_half_a_minute_reads_the_bill_is_not_searched_for_an_owner(asked: Asked) -> None:
+    at = datetime(2027, 9, 1, 12, tzinfo=UTC)
+    call = KEY._replace(request_id="without-metadata")
+    asked.cloud.invocations.record_metered([MeteredHalf(call, replace(METERED, timestamp=at, request_metadata=()))])
+    asked.cloud.put_day(at.date(), Basis.BILLED, [replace(billed(TAGGED), usage_date=at.date())])
+
+    def owner() -> tuple[str, str, str]:
+        question = {"account": call.account_id, "region": call.region}
+        (team, _) = asked.document(f"/v1/requests/{call.request_id}", **question)["owners"]
+        return team["value"], team["known_from"], team["reason"]
+
+    assert owner() == ("research", "bill", "")
+
+    put_pointer(asked, at.date(), charge_count=Decimal(100_001))
+
+    assert owner() == ("", "", NOT_FROM_USAGE)
 
 
 def test_a_fault_of_ours_is_logged_and_counted_and_its_words_stay_inside(asked: Asked) -> None:

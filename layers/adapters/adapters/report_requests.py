@@ -33,6 +33,7 @@ CHARGES_READ_MAX = 100_000
 _ENTRIES_DEFAULT, _ENTRIES_MAX = 1000, 2000
 _FIELDS_MAX = 30
 _TEXT_MAX = 2048
+_OF_A_PAGE = ("max_results", "next_token")
 # A URL that is signed in its query string has these.
 _SIGNATURE = "x-amz-"
 
@@ -135,7 +136,9 @@ class PagedQuery(Query):
         """The page of an answer that was asked for, and the token of the next one; empty on the last page."""
         token = self.next_token
         start = token.start if token else 0
-        frame = content_hash([route, as_csv, answer.frame()])
+        # Answers to different questions may share all but their entries.
+        question = {name: str(value) for name, value in self if name not in _OF_A_PAGE}
+        frame = content_hash([route, as_csv, question, answer.frame()])
         if token and token.frame != frame:
             raise QuestionInvalid(
                 "next_token", "the question is another, or the ledger has changed, since the page before: ask again without it"

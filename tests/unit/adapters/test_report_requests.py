@@ -16,6 +16,7 @@ from adapters.report_requests import (
     CostsQuery,
     CoverageQuery,
     ExplainQuery,
+    PagedQuery,
     PageToken,
     Query,
     RequestQuery,
@@ -23,6 +24,7 @@ from adapters.report_requests import (
 )
 from attribution.errors import QuestionInvalid
 from attribution.periods import BillingPeriod, Span
+from attribution.reporting.answers import Answer
 
 QUERIES: tuple[type[Query], ...] = (CostsQuery, CoverageQuery, ExplainQuery, RequestQuery, BudgetsQuery)
 NAMES = sorted({field.alias or name for query in QUERIES for name, field in query.model_fields.items()})
@@ -62,6 +64,27 @@ def test_a_token_that_was_given_out_is_read_back(start: int, as_of: datetime | N
     token = PageToken(start, as_of, frame)
 
     assert PageToken.parse(str(token)) == token
+
+
+@pytest.mark.parametrize(
+    ("query", "question", "another"),
+    [
+        (BudgetsQuery, {}, {"name": "search"}),
+        (BudgetsQuery, {"period": "2026-09"}, {"period": "2026-08"}),
+        (CoverageQuery, {}, {"units": "true"}),
+    ],
+)
+def test_a_token_is_of_its_question_though_another_s_answer_shares_all_but_its_entries(
+    query: type[PagedQuery], question: dict[str, str], another: dict[str, str]
+) -> None:
+    answer = Answer({"entries": [1, 2, 3]}, ("entry",), [(1,), (2,), (3,)], lists=(("entries",),))
+    _, token = query.of(urlencode(question | {"max_results": "1"})).page(answer, "/v1/any", as_csv=False)
+
+    shown, _ = query.of(urlencode(question | {"max_results": "2", "next_token": token})).page(answer, "/v1/any", as_csv=False)
+
+    assert shown.document["entries"] == [2, 3]
+    with pytest.raises(QuestionInvalid, match="the question is another"):
+        query.of(urlencode(another | {"next_token": token})).page(answer, "/v1/any", as_csv=False)
 
 
 @pytest.mark.parametrize("moment", ["0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00", "2026-10-21T09:00:00"])

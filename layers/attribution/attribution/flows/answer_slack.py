@@ -31,8 +31,6 @@ from attribution.wording import counted, money, percent_change
 
 _SHOWN_MAX = 15
 _KEY_PARTS = 3
-# Bytes: no key of the table is longer.
-_LONGEST_REQUEST = 1000
 _SNOOZE_DAYS = ("1", "3", "7")
 _DEFAULT_SNOOZE = timedelta(days=7)
 _WRITE_ATTEMPTS = 5
@@ -320,8 +318,6 @@ def _said(verb: str, words: Sequence[str], typed: Typed, scope: Scope, world: Wo
 def _request(words: Sequence[str], scope: Scope, world: World) -> Reply:
     if len(words) != 1:
         return Reply("request", "Write one request id, or account/region/id for a call elsewhere.")
-    if len(words[0].encode()) > _LONGEST_REQUEST:
-        return Reply("request", NOT_RECORDED)
     parts = words[0].replace("#", "/").split("/")
     key = InvocationKey(*parts) if len(parts) == _KEY_PARTS else InvocationKey(world.account_id, world.region, words[0])
     found = world.invocations.get(key)

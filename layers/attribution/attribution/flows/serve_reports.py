@@ -402,8 +402,8 @@ def look_up_request(
     """A request, who owns it in each cost category, and what the bill paid for calls like it once there is one.
 
     The owner is what the call itself carried; where that does not decide, it is the owner of the billed charges behind calls
-    like it, if they agree on one; else the one that tags of caller, profile and account name on that day. A billed day of more
-    than `charges_max` charges is read for the owner alone.
+    like it, if they agree on one; else the one that tags of caller, profile and account name on that day. The charges of a
+    billed day that has more than `charges_max` are not read: owners that they may know say so.
     """
     found = invocations.get(key)
     if found is None:
@@ -423,11 +423,11 @@ def look_up_request(
     values = rules.decide(subject, requests.NOT_FROM_USAGE, is_shared=False)
     is_decided = [category.is_decided_without_bill(subject) for category in rules.categories]
     pointer = _billed_day(days, of.usage_date)
-    is_small = charges_max is None or pointer is None or pointer.charge_count <= charges_max
-    is_read = pointer is not None and (is_small or not all(is_decided))
-    alike = _charges_like(days, pointer, of) if pointer is not None and is_read else []
+    if pointer is not None and charges_max is not None and pointer.charge_count > charges_max:
+        pointer = None
+    alike = _charges_like(days, pointer, of) if pointer is not None else []
     owners = [requests.owner_of(value, () if done else alike) for value, done in zip(values, is_decided, strict=True)]
-    return requests.Found(found, owners, requests.Bill(pointer, tuple(alike)) if pointer is not None and is_read else None)
+    return requests.Found(found, owners, requests.Bill(pointer, tuple(alike)) if pointer is not None else None)
 
 
 def _billed_day(days: ReadDays, usage_date: date) -> DayPointer | None:
