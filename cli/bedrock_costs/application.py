@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -65,12 +68,18 @@ def global_options_first(args: list[str]) -> list[str]:
 class Commands(TyperGroup):
     """The commands; an expected failure of any of them becomes a message and an exit code."""
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        _keep_examples_whole(self)
+
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        return super().parse_args(ctx, global_options_first(args))
+        with _in_plain_words():
+            return super().parse_args(ctx, global_options_first(args))
 
     def invoke(self, ctx: Any) -> Any:
         try:
-            return super().invoke(ctx)
+            with _in_plain_words():
+                return super().invoke(ctx)
         except (typer.Exit, typer.Abort, BrokenPipeError):
             raise
         except QuestionInvalid as error:
@@ -82,6 +91,24 @@ class Commands(TyperGroup):
             color = ctx.obj.color if isinstance(ctx.obj, Options) else True
             show_failure(failure, color=color)
             raise typer.Exit(int(failure.code)) from error
+
+
+def _keep_examples_whole(command: Any) -> None:
+    """Let help print every example on one line, so that it can be copied; `\\b` is Click's word for that."""
+    if command.help:
+        command.help = re.sub(r"^Example: ", "\b\nExample: ", command.help, flags=re.MULTILINE)
+    for inner in getattr(command, "commands", {}).values():
+        _keep_examples_whole(inner)
+
+
+@contextmanager
+def _in_plain_words() -> Iterator[None]:
+    """What is wrong with an option, without the words of the validator that Typer asks."""
+    try:
+        yield
+    except typer.BadParameter as error:
+        error.message = error.message.removeprefix("Value error, ")
+        raise
 
 
 def _hint(parameter: str) -> str | None:

@@ -40,6 +40,14 @@ app = typer.Typer(
 )
 
 
+def _show_version(is_asked: bool) -> None:
+    if is_asked:
+        from importlib.metadata import version
+
+        typer.echo(f"bedrock-costs {version('bedrock-cost-attribution')}")
+        raise typer.Exit
+
+
 @app.callback()
 def main(
     ctx: typer.Context,
@@ -54,6 +62,9 @@ def main(
         str, typer.Option(metavar="NAME", envvar="BEDROCK_COSTS_STACK", help="CloudFormation stack.")
     ] = "bedrock-costs",
     output: Annotated[Output | None, typer.Option(help="Default: table on a terminal, else json.")] = None,
+    version: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=_show_version, help="Print the version and end.")
+    ] = False,
     no_color: Annotated[bool, typer.Option("--no-color", help="No colors; NO_COLOR does the same.")] = False,
 ) -> None:
     """Who spends what on Amazon Bedrock: reports from the ledger, and the ledger's upkeep.

@@ -8,7 +8,8 @@ from __future__ import annotations
 import csv
 import os
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
@@ -93,6 +94,28 @@ class Screen:
         left_out = [column.title for index, column in enumerate(grid.columns) if index not in shown]
         if left_out:
             self.line(f"Too narrow for {', '.join(left_out)}; --output csv has everything.", style="dim")
+
+    @contextmanager
+    def progress(self, noun: str) -> Iterator[Callable[[int, int], None]]:
+        """A progress bar on a terminal's standard error, from when it is first told how many of how many are done."""
+        with ExitStack() as stack:
+            shown: list[Callable[[int, int], None]] = []
+
+            def show(done: int, whole: int) -> None:
+                if not shown:
+                    shown.append(self._bar(noun, stack))
+                shown[0](done, whole)
+
+            yield show
+
+    def _bar(self, noun: str, stack: ExitStack) -> Callable[[int, int], None]:
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+        console = self.console(stderr=True)
+        columns = (TextColumn(noun), BarColumn(), MofNCompleteColumn())
+        progress = stack.enter_context(Progress(*columns, console=console, transient=True, disable=not console.is_terminal))
+        task = progress.add_task("", total=None)
+        return lambda done, whole: progress.update(task, completed=done, total=whole)
 
     def note(self, text: str) -> None:
         """Something that people should know and programs need not."""

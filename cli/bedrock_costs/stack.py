@@ -76,6 +76,11 @@ class Stack:
         """The Region of the stack."""
         return str(self.session.region_name or "")
 
+    @property
+    def account(self) -> str:
+        """The account of the stack."""
+        return str(self._description["StackId"]).split(":")[4]
+
     def client(self, service: str) -> Any:
         """A client of a service."""
         from botocore.config import Config

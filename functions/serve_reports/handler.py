@@ -14,7 +14,15 @@ from aws_lambda_powertools.utilities.typing import LambdaContext
 from adapters import wiring
 from adapters.observability import logger, metrics
 from adapters.report_api import ReportApi
-from adapters.report_requests import CHARGES_MAX, BudgetsQuery, CostsQuery, CoverageQuery, ExplainQuery, RequestQuery
+from adapters.report_requests import (
+    CHARGES_MAX,
+    CHARGES_READ_MAX,
+    BudgetsQuery,
+    CostsQuery,
+    CoverageQuery,
+    ExplainQuery,
+    RequestQuery,
+)
 from adapters.settings import ServeReports, load
 from attribution.flows import serve_reports as flow
 from attribution.reporting import budgets, costs, coverage, explanations, requests
@@ -38,7 +46,16 @@ api = ReportApi(failure_metric="ReportsFailed")
 def answer_costs(asked: CostsQuery) -> Answer:
     span = asked.span(wiring.clock().date())
     made = flow.report_costs(
-        span, days=days, policy=policy, by=asked.by, metric=asked.metric, as_of=asked.read_as_of, asked=asked.as_of
+        span,
+        days=days,
+        policy=policy,
+        directory=directory,
+        by=asked.by,
+        where=asked.where,
+        metric=asked.metric,
+        as_of=asked.read_as_of,
+        asked=asked.as_of,
+        charges_max=CHARGES_READ_MAX,
     )
     return costs.answer_of(made)
 
@@ -83,13 +100,15 @@ def answer_explain(asked: ExplainQuery) -> Answer:
 def answer_request(asked: RequestQuery, request_id: str) -> Answer:
     _, _, _, region, account, *_ = api.context.invoked_function_arn.split(":")
     key = InvocationKey(asked.account or account, asked.region or region, request_id)
-    found, owners = flow.look_up_request(key, invocations=invocations, policy=policy, directory=directory, days=days)
-    return requests.answer_of(found, owners)
+    found = flow.look_up_request(
+        key, invocations=invocations, policy=policy, directory=directory, days=days, charges_max=CHARGES_MAX
+    )
+    return requests.answer_of(found)
 
 
 @api.get("/v1/budgets", BudgetsQuery)
 def answer_budgets(asked: BudgetsQuery) -> Answer:
-    found = flow.budget_standings(asked.name, policy=policy, days=days, sums=sums, clock=wiring.clock)
+    found = flow.budget_standings(asked.name, policy=policy, days=days, sums=sums, clock=wiring.clock, month=asked.period)
     judged = found.judged
     return budgets.answer_of(found.defined, judged.evaluations, judged.not_evaluated, judged.without_limit)
 

@@ -12,8 +12,10 @@ from typing import Any
 from urllib.parse import quote, urlencode
 
 import pytest
+from botocore.exceptions import ClientError
 from moto import mock_aws
 
+from adapters import wiring
 from adapters.policy import parse_policy
 from attribution.allocation import estimate_day
 from attribution.charges import Basis
@@ -75,20 +77,20 @@ class Asked:
         self.cloud = cloud
         self.module = stack.handler(FUNCTION)
 
-    def get(self, path: str, accept: str = "*/*", query: str | None = None, **parameters: str) -> dict[str, Any]:
+    def get(self, path: str, accept: str = "*/*", query: str | None = None, **parameters: Any) -> dict[str, Any]:
         event = load_event(FUNCTION)
         event["rawPath"] = event["requestContext"]["http"]["path"] = path
-        event["rawQueryString"] = urlencode(parameters) if query is None else query
+        event["rawQueryString"] = urlencode(parameters, doseq=True) if query is None else query
         event["headers"]["accept"] = accept
         return self.stack.invoke(self.module, event)
 
-    def document(self, path: str, **parameters: str) -> dict[str, Any]:
+    def document(self, path: str, **parameters: Any) -> dict[str, Any]:
         answer = self.get(path, **parameters)
         assert answer["statusCode"] == 200, answer["body"]
         found: dict[str, Any] = json.loads(answer["body"])
         return found
 
-    def problem(self, path: str, accept: str = "*/*", query: str | None = None, **parameters: str) -> dict[str, Any]:
+    def problem(self, path: str, accept: str = "*/*", query: str | None = None, **parameters: Any) -> dict[str, Any]:
         answer = self.get(path, accept, query, **parameters)
         assert answer["headers"]["Content-Type"] == "application/problem+json"
         found: dict[str, Any] = json.loads(answer["body"])
@@ -123,12 +125,17 @@ def asked() -> Iterator[Asked]:
 
 
 EXPLAIN = {"date": "2026-10-01", "category": "team", "value": "search"}
-SAME = {
+SAME: dict[str, tuple[list[str], str, dict[str, Any]]] = {
     "costs": (["report", "--period", "2026-10", "--by", "team"], "/v1/costs", {"period": "2026-10", "by": "team"}),
     "costs of days": (
         ["report", "--from", "2026-10-01", "--to", "2026-10-03", "--by", "model", "--metric", "list_cost"],
         "/v1/costs",
         {"from": "2026-10-01", "to": "2026-10-03", "by": "model", "metric": "list_cost"},
+    ),
+    "costs of a part": (
+        ["report", "--period", "2026-10", "--by", "provider", "--where", "team=search", "--where", "account=111122223333"],
+        "/v1/costs",
+        {"period": "2026-10", "by": "provider", "where": ("team=search", "account=111122223333")},
     ),
     "coverage": (
         ["coverage", "--period", "2026-10", "--by", "account,model"],
@@ -153,6 +160,7 @@ SAME = {
     ),
     "budgets": (["budgets"], "/v1/budgets", {}),
     "one budget": (["budgets", "search"], "/v1/budgets", {"name": "search"}),
+    "budgets of a month": (["budgets", "--period", "2026-09"], "/v1/budgets", {"period": "2026-09"}),
 }
 
 
@@ -224,6 +232,33 @@ def test_a_request_is_looked_for_in_the_account_and_region_of_the_stack_unless_o
     document = asked.document(f"/v1/requests/{KEY.request_id}")
 
     assert (document["account"], document["region"]) == (ACCOUNT, REGION)
+
+
+def refuse_long_keys(model: Any, params: dict[str, Any], **_: Any) -> None:
+    """As DynamoDB does, and moto does not."""
+    if len(json.loads(params["body"])["Key"]["pk"]["S"].encode()) > 2048:
+        message = "One or more parameter values were invalid: Size of hashkey has exceeded the maximum size limit of 2048 bytes"
+        raise ClientError({"Error": {"Code": "ValidationException", "Message": message}}, model.name)
+
+
+@pytest.mark.parametrize(("request_id", "account"), [("x" * 2100, ACCOUNT), ("5f3c0b9e", "\u00e9" * 1100)])
+def test_a_request_whose_name_no_key_is_as_long_as_is_not_recorded(asked: Asked, request_id: str, account: str) -> None:
+    events = wiring.client("dynamodb").meta.events
+    events.register("before-call.dynamodb.GetItem", refuse_long_keys)
+    try:
+        problem = asked.problem(f"/v1/requests/{request_id}", account=account)
+    finally:
+        events.unregister("before-call.dynamodb.GetItem", refuse_long_keys)
+
+    assert (problem["status"], problem["type"]) == (404, "urn:bedrock-cost-attribution:problem:not-in-ledger")
+
+
+def test_a_dimension_of_coverage_that_is_named_twice_counts_once(asked: Asked) -> None:
+    once, twice = (
+        asked.get("/v1/coverage", accept="text/csv", period="2026-10", by=by)["body"] for by in ("account", "account, account")
+    )
+
+    assert twice == once
 
 
 def test_the_sample_event_is_answered(asked: Asked) -> None:
@@ -315,6 +350,32 @@ def test_pages_are_of_one_state_of_the_ledger_though_it_changes_between_them(ask
         estimate(asked.cloud, date(2027, 2, 1), "another", cost=str(len(found)))
 
     assert found == whole
+
+
+def test_pages_as_of_a_moment_to_come_are_of_one_state_though_the_ledger_changes_before_it(asked: Asked) -> None:
+    asked.cloud.now = NOW
+    estimate(asked.cloud, date(2027, 7, 1), *TEAMS)
+    question = {"period": "2027-07", "by": "team", "as_of": (NOW + timedelta(days=1)).isoformat()}
+    whole = asked.document("/v1/costs", **question)["currencies"][0]["rows"]
+
+    found = []
+    for page in pages(asked, "/v1/costs", **question, max_results="10"):
+        found += page["currencies"][0]["rows"]
+        asked.cloud.now += timedelta(minutes=1)
+        estimate(asked.cloud, date(2027, 7, 1), "another", cost=str(len(found)))
+
+    assert found == whole
+
+
+def test_an_estimate_that_outlives_the_record_of_its_history_comes_in_pages(asked: Asked) -> None:
+    asked.cloud.now = NOW
+    estimate(asked.cloud, date(2027, 8, 1), *TEAMS)
+    for item in list(asked.cloud.ledger.query("PERIOD#2027-08", "HISTORY#")):
+        asked.cloud.ledger.delete(pk=item["pk"], sk=item["sk"])
+
+    found = [page["currencies"][0]["rows"] for page in pages(asked, "/v1/costs", period="2027-08", by="team", max_results="20")]
+
+    assert [len(rows) for rows in found] == [20, 5]
 
 
 def test_csv_comes_in_pages_too(asked: Asked) -> None:

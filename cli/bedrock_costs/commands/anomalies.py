@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import date, timedelta
@@ -13,7 +14,8 @@ import typer
 from attribution.anomalies import Anomaly, RootCause
 from attribution.anomaly_alerts import cause_text
 from attribution.anomaly_tracking import Feedback, State, TrackedAnomaly, Verdict, event_of, judge
-from attribution.formats import counted, money
+from attribution.formats import counted, money, number, principal
+from attribution.reporting.selections import NO_VALUE
 from bedrock_costs.application import options_of
 from bedrock_costs.failures import Failure
 from bedrock_costs.screen import Column, Grid, Result, Screen
@@ -96,7 +98,8 @@ def feedback(
     """Say what an anomaly is. Its days up to --until are not anomalous any more if it is planned or not an issue.
 
     Usual days are a part of the past that later ones are held against; planned days are not, because they are exceptions. What
-    was said before is replaced: `yes` takes back a `planned` or `no`. It counts from the next look on, within an hour.
+    was said before is replaced: `yes` takes back a `planned` or `no`. The list shows it at once; the next look, within an
+    hour, goes by it.
 
     Example: bedrock-costs anomalies feedback 'team=search#2026-11-12' planned --until 2026-12-01
     """
@@ -126,7 +129,7 @@ def _render_said(names: Sequence[str], verdict: Verdict, last: date | None, scre
         screen.line("Confirmed as an anomaly.")
     else:
         what = "Planned" if verdict is Verdict.PLANNED else "Not an issue"
-        screen.line(f"{what} up to {last}. It counts within an hour.")
+        screen.line(f"{what} up to {last}. The list shows it at once; the next look, within an hour, goes by it.")
 
 
 def _document(tracked: TrackedAnomaly, feedback: Sequence[Feedback]) -> dict[str, Any]:
@@ -202,7 +205,7 @@ def _render(shown: Shown, found: Shown, verdicts: Mapping[str, int], screen: Scr
         return
     columns = [
         Column("since", no_wrap=True),
-        Column("name"),
+        Column("of"),
         Column("state"),
         Column("days", is_number=True, dispensable=2),
         Column("spent", is_number=True),
@@ -224,16 +227,17 @@ def _row(tracked: TrackedAnomaly, document: Mapping[str, Any]) -> tuple[str, ...
     currency, percent = document["currency"], document["impact_percent"]
     return (
         document["first_day"].isoformat(),
-        tracked.name,
+        f"{document['dimension']} {principal(document['value']) or NO_VALUE}",
         document["state"],
         str(len(tracked.anomaly.days)),
         *(money(document[name], currency) for name in ("total_actual", "total_expected", "total_upper", "total_impact")),
-        "–" if percent is None else f"{percent} %",
+        "–" if percent is None else f"{number(percent)} %",
     )
 
 
 def _render_causes(tracked: TrackedAnomaly, document: Mapping[str, Any], screen: Screen) -> None:
-    screen.line(tracked.name, style="bold")
+    # On one line and quoted, to be copied into `anomalies feedback`.
+    screen.line(shlex.quote(tracked.name), style="bold")
     for root in tracked.causes[:_CAUSES_SHOWN]:
         screen.line(f"  {_signed(root.contribution, document['currency'])}  {cause_text(root)}")
     if tracked.part_of:

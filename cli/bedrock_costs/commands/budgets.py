@@ -1,38 +1,48 @@
-"""`budgets`: where every budget stands in the period that runs now, and where it is going."""
+"""`budgets`: where every budget stands in the period that runs now, or stood in a month, and where it is going."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
 from decimal import Decimal
 from typing import Annotated, Any
 
 import typer
 
-from attribution.budgets import Budget
+from attribution.budgets import PERIOD_OVER, Budget
 from attribution.flows.evaluate_budgets import Judged
 from attribution.flows.serve_reports import Standings, budget_standings
 from attribution.formats import counted, money, number
-from attribution.reporting.budgets import answer_of
+from attribution.periods import BillingPeriod
+from attribution.reporting.budgets import NO_NOTIFICATIONS, answer_of
 from bedrock_costs.application import options_of
 from bedrock_costs.screen import Column, Grid, Result, Screen
+from bedrock_costs.spans import parse_period
 from bedrock_costs.stack import now
 
 
 def budgets(
     ctx: typer.Context,
     name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="One budget. Default: all.")] = None,
+    period: Annotated[
+        BillingPeriod | None,
+        typer.Option(
+            parser=parse_period, metavar="YYYY-MM", help="All periods with a day in this month. Default: those that run now."
+        ),
+    ] = None,
 ) -> None:
     """Show where budgets stand, and where they are going.
 
-    For the period that runs now in each budget's time zone: what is spent of the limit, billed and estimated; the pace, which
-    is the spend against an even use of the limit; the forecast of the period's total with its 80 % interval, how probably it
-    breaks the limit, and when. Nothing is written, and no alert is raised.
+    For the period that runs now in each budget's time zone, or those of a month: what is spent of the limit, billed and
+    estimated; the pace, which is the spend against an even use of the limit; the forecast of the period's total with its 80 %
+    interval, how probably it breaks the limit, and when; and the state, ALARM where a notification's threshold is passed now.
+    Nothing is written, and no alert is raised.
 
-    Example: bedrock-costs budgets "search monthly"
+    Example: bedrock-costs budgets "search monthly" --period 2026-10
     """
     options = options_of(ctx)
     stack = options.stack
-    found = budget_standings(name, policy=stack.policy(), days=stack.days(), sums=stack.budget_sums(), clock=now)
+    found = budget_standings(name, policy=stack.policy(), days=stack.days(), sums=stack.budget_sums(), clock=now, month=period)
     options.screen.emit(result_of(found))
 
 
@@ -49,9 +59,8 @@ def _render(chosen: Sequence[Budget], documents: Sequence[Mapping[str, Any]], ju
         return
     if documents:
         screen.grid(Grid("Budgets", _columns(), [_row(document) for document in documents]))
-    for document in documents:
-        if document["no_forecast"]:
-            screen.line(f"{document['budget']}, {document['period']}: no forecast: {document['no_forecast']}.")
+    for line in _footnotes(documents):
+        screen.line(line)
     if judged.not_evaluated:
         screen.line(
             f"Not evaluated, because some day of the period is not allocated by their cost category yet: "
@@ -63,6 +72,24 @@ def _render(chosen: Sequence[Budget], documents: Sequence[Mapping[str, Any]], ju
     idle = [b.name for b in chosen if b.name not in judged_names]
     if idle:
         screen.line(f"{counted(len(idle), 'budget has', 'budgets have')} not begun, or ended: {', '.join(idle)}.")
+
+
+def _footnotes(documents: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """What figures lack: days that the ledger does not have, and forecasts. What is said of many budgets is said once."""
+    absent = Counter(
+        (document["period"], document["days_without_data"], document["complete_days"])
+        for document in documents
+        if document["days_without_data"]
+    )
+    for (period, missing, complete), count in absent.items():
+        of = f"{missing} of {counted(complete, 'complete day')}"
+        yield f"{period}: without data {of}, counted as nothing spent ({counted(count, 'budget')})."
+    reasons: dict[str, list[str]] = defaultdict(list)
+    for document in documents:
+        if document["no_forecast"] and document["no_forecast"] != PERIOD_OVER:
+            reasons[document["no_forecast"]].append(f"{document['budget']}, {document['period']}")
+    for reason, names in reasons.items():
+        yield f"{'; '.join(names)}: no forecast: {reason}."
 
 
 def _columns() -> list[Column]:
@@ -77,7 +104,8 @@ def _columns() -> list[Column]:
         Column("forecast", is_number=True),
         Column("P10-P90", is_number=True, dispensable=3),
         Column("breaks", is_number=True),
-        Column("on", no_wrap=True),
+        Column("on", no_wrap=True, dispensable=1),
+        Column("state", no_wrap=True),
     ]
 
 
@@ -96,6 +124,7 @@ def _row(document: Mapping[str, Any]) -> tuple[str, ...]:
         f"{_amount(document['forecast_p10'], unit)} - {_amount(document['forecast_p90'], unit)}" if has_forecast else "–",
         f"{document['probability_percent']} %" if has_forecast else "–",
         document["breach_on"].isoformat() if document["breach_on"] else "–",
+        "no alerts" if document["state"] == NO_NOTIFICATIONS else document["state"],
     )
 
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -18,6 +17,7 @@ from bedrock_costs.failures import ExitCode, Failure
 from bedrock_costs.policy_file import read_policy_file
 from bedrock_costs.screen import Column, Grid, Result, Screen
 from bedrock_costs.spans import parse_period
+from bedrock_costs.stack import now
 
 if TYPE_CHECKING:
     from attribution.policy_plans import Move
@@ -49,13 +49,14 @@ def plan(
     Example: bedrock-costs config plan policy.yaml
     """
     from bedrock_costs.planning import make_plan
+    from bedrock_costs.policy_warnings import warnings_in_ledger
 
     options = options_of(ctx)
     if file is None and period is None:
         raise typer.BadParameter("name a policy document, or the --period in which the document in force is to be planned")
-    document = read_policy_file(file) if file else None
-    with _shown(options.screen) as told:
-        made = make_plan(options.stack, document, metric.value, told, period)
+    read = read_policy_file(file) if file else None
+    with options.screen.progress("days") as told:
+        made = make_plan(options.stack, read.document if read else None, metric.value, told, period)
     if period and not (made.open_days.days or made.open_days.closed_days):
         raise Failure(
             f"no data for {period}: there is no day to plan",
@@ -63,19 +64,13 @@ def plan(
             "Name another period; `bedrock-costs status` says which is the newest with data.",
             ExitCode.NOT_READY,
         )
-    options.screen.emit(_result(made, file, period, metric.value))
-
-
-@contextmanager
-def _shown(screen: Screen) -> Iterator[Callable[[int, int], None]]:
-    """A progress bar on a terminal."""
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
-
-    console = screen.console(stderr=True)
-    columns = (TextColumn("days"), BarColumn(), MofNCompleteColumn())
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
-        task = progress.add_task("", total=None)
-        yield lambda done, total: progress.update(task, completed=done, total=total)
+    warnings: tuple[str, ...] = ()
+    if read:
+        in_force = options.stack.policy().document()
+        warnings = (*read.warnings, *warnings_in_ledger(options.stack, read.document, in_force, now().date()))
+    options.screen.emit(_result(made, file, period, metric.value, warnings))
+    for warning in warnings:
+        options.screen.note(warning)
 
 
 def _document(move: Move, planned: PlannedMove) -> dict[str, object]:
@@ -91,7 +86,7 @@ def _document(move: Move, planned: PlannedMove) -> dict[str, object]:
     }
 
 
-def _result(made: Plan, file: Path | None, period: BillingPeriod | None, metric: str) -> Result:
+def _result(made: Plan, file: Path | None, period: BillingPeriod | None, metric: str, warnings: Sequence[str]) -> Result:
     moved = [_document(move, planned) for move, planned in sorted(made.moves.items(), key=lambda m: m[0])]
     document = {
         "file": str(file) if file else None,
@@ -103,6 +98,7 @@ def _result(made: Plan, file: Path | None, period: BillingPeriod | None, metric:
         "closed_periods": [str(period) for period in made.open_days.closed],
         **changes_document(made.changes),
         "moves": moved,
+        "warnings": list(warnings),
     }
     rows = [tuple(row.values()) for row in moved]
     return Result(document, HEADER, rows, lambda screen: _render(made, file, period, metric, screen))

@@ -15,13 +15,13 @@ from attribution.money import add, total
 from attribution.periods import BillingPeriod
 from attribution.reporting.costs import METRIC_HELP, Metric
 from attribution.reporting.coverage import BILLED, ESTIMATED, PLACES, CoverageReport, Section, answer_of, units_of
+from attribution.reporting.selections import NO_VALUE
 from attribution.reporting.spans import chosen_span
 from bedrock_costs.application import options_of
 from bedrock_costs.screen import Column, Grid, Result, Screen
 from bedrock_costs.spans import AsOf, parse_day, parse_period
 from bedrock_costs.stack import now
 
-NO_VALUE = "(none)"
 _NEEDS_A_BILL = ("billed_units", "counted_percent", "billed_cost", "estimate_percent")
 _DISPENSABLE = {"requests": 1, "calls_without_log_record": 2, "unmeasured_calls": 3, "unpriced_units": 4}
 
@@ -100,7 +100,7 @@ def gaps_grid(section: Section, by: Sequence[str], title: str) -> Grid:
     )
     cells = [
         (
-            row.gap.replace("_", " "),
+            "owned" if row.gap is Gap.NONE else row.gap.replace("_", " "),
             *(value or NO_VALUE for value in row.values),
             money(row.allocated, currency, allocated[i]),
             money(row.unallocated, currency, unallocated[i]),
@@ -116,7 +116,8 @@ def gaps_grid(section: Section, by: Sequence[str], title: str) -> Grid:
         money(section.cost, currency, total((*allocated, *unallocated))),
     )
     columns = [Column("gap", no_wrap=True), *(Column(name) for name in by)]
-    columns += [Column(name, is_number=True) for name in ("allocated", "unallocated", "cost")]
+    columns += [Column("allocated", is_number=True, dispensable=1)]
+    columns += [Column(name, is_number=True) for name in ("unallocated", "cost")]
     return Grid(title, columns, cells, footer, ["" if row.gap is Gap.NONE else "yellow" for row in section.rows])
 
 

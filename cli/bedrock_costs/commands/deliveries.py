@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import timedelta
 from typing import Annotated, Any
 
 import typer
@@ -43,11 +44,13 @@ def deliveries(
     period = period or BillingPeriod.of(now().date())
     records = sorted(options.stack.deliveries().of_period(period), key=lambda record: record.sequence)
     if not records:
+        before = BillingPeriod.of(period.first_day - timedelta(days=1))
+        instead = f"{before} has some: try --period {before}. " if options.stack.deliveries().of_period(before) else ""
         raise Failure(
             f"no deliveries for {period}",
             "AWS writes the first cost report of a period within a day of its start, and refreshes it daily.",
-            "Look for its manifest in `bedrock-costs quarantine`, and check the export in Data Exports; read one that is in S3 "
-            "already with `bedrock-costs replay deliveries`.",
+            f"{instead}Look for its manifest in `bedrock-costs quarantine`, and check the export in Data Exports; read one that"
+            " is in S3 already with `bedrock-costs replay deliveries`.",
             ExitCode.NOT_READY,
         )
     options.screen.emit(result_of(period, records, options.stack.days().adjustments(period)))
@@ -136,13 +139,13 @@ def _render(
 
     columns = [
         Column("written", no_wrap=True),
-        Column("export"),
+        Column("export", dispensable=3),
         Column("execution"),
         Column("outcome", no_wrap=True),
-        Column("rows", is_number=True),
+        Column("rows", is_number=True, dispensable=2),
         Column("Bedrock", is_number=True),
-        Column("days", is_number=True),
-        Column("changed", is_number=True),
+        Column("days", is_number=True, dispensable=1),
+        Column("changed", is_number=True, dispensable=1),
     ]
     rows = [
         (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime, time
 from enum import StrEnum
@@ -117,10 +118,10 @@ def _render_list(shown: Sequence[History], at: Mapping[str, Attributes], on: dat
         return
     columns = [
         Column("kind", no_wrap=True),
-        Column("account", no_wrap=True, dispensable=1),
+        Column("account", no_wrap=True),
         Column("name"),
         Column("tags"),
-        Column("state"),
+        Column("state", no_wrap=True),
         Column("last seen", no_wrap=True, dispensable=2),
     ]
     rows = []
@@ -129,9 +130,13 @@ def _render_list(shown: Sequence[History], at: Mapping[str, Attributes], on: dat
         place = f" ({attributes.organisational_unit})" if attributes.organisational_unit else ""
         name = f"{attributes.name or identity.name}{place}"
         seen = instant(history.last_seen) if history.last_seen else "never"
-        rows.append((identity.kind, identity.account_id, name, _tags(attributes) or "–", _state(history), seen))
+        state = "not readable" if history.unreadable else _state(history)
+        rows.append((identity.kind, identity.account_id, name, _tags(attributes) or "–", state, seen))
     when = f"as usage of {on} is allocated" if on else "as they are now"
     screen.grid(Grid(f"{counted(len(shown), 'entry', 'entries')}, {when}", columns, rows))
+    reasons = Counter(history.unreadable for history in shown if history.unreadable)
+    for reason, count in reasons.items():
+        screen.line(f"Not readable, {counted(count, 'entry', 'entries')}: {reason}")
 
 
 def _state(history: History) -> str:
@@ -214,7 +219,10 @@ def state(
     after = (before or History(identity.id)).stated(attributes, datetime.combine(first, time(), UTC))
     directory.record(before, after)
     document = {"stated": _document(after, _now(after)), "from": first}
-    said = f"Stated. Days that are allocated already go by it after `bedrock-costs replay days --period {first:%Y-%m}`."
+    replay = f"`bedrock-costs replay days --period {first:%Y-%m}`"
+    if len(after.entries) == 1:
+        replay = f"{replay}, and so for each earlier month: the first statement counts for every day before it, too"
+    said = f"Stated. Days that are allocated already go by it after {replay}."
     options.screen.emit(Result(document, LIST_HEADER, [_row(after, _now(after))], lambda screen: screen.line(said)))
 
 
@@ -276,7 +284,7 @@ def _render_history(
             _tags(span.attributes) or "–",
             span.attributes.name,
             span.attributes.organisational_unit or "–",
-            "first reading" if span.since is None else "reading" if span.told_by == SYNC else span.told_by,
+            ("first reading" if span.since is None else "reading") if span.told_by == SYNC else span.told_by,
         )
         for span in spans
     ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
@@ -244,7 +245,6 @@ def _shown_document(price: Price, calibrations: Mapping[Place, Calibration]) -> 
 
 def _render_shown(found: Sequence[Price], calibrations: Mapping[Place, Calibration], screen: Screen) -> None:
     columns = [
-        Column("model"),
         Column("token kind", no_wrap=True),
         Column("tier", no_wrap=True),
         Column("routing", no_wrap=True),
@@ -255,18 +255,19 @@ def _render_shown(found: Sequence[Price], calibrations: Mapping[Place, Calibrati
         Column("origin", no_wrap=True, dispensable=2),
         Column("from", no_wrap=True, dispensable=1),
     ]
-    rows = []
+    rows: dict[str, list[tuple[str, ...]]] = defaultdict(list)
     for p in found:
         factor, _ = _calibrated(p, calibrations)
         billed_at = f"× {number_text(factor)}" if factor is not None else "–"
-        rows.append(
+        rows[p.meter.model].append(
             (
-                p.meter.model, p.meter.token_kind.value, p.meter.tier.value, p.meter.routing.value, p.region,
+                p.meter.token_kind.value, p.meter.tier.value, p.meter.routing.value, p.region,
                 f"{number_text(p.amount)} {p.currency}", f"{p.per:,}", billed_at,
                 p.origin.value, p.effective_from.isoformat(),
             )
         )  # fmt: skip
-    screen.grid(Grid("prices in force", columns, rows))
+    for model, of_model in rows.items():
+        screen.grid(Grid(f"prices of {model} in force", columns, of_model))
     screen.line(f"Sources: {'; '.join(sorted({p.source for p in found}))}", style="dim")
 
 
@@ -279,14 +280,18 @@ def override(
 
     Example: bedrock-costs prices override prices.yaml
     """
+    from bedrock_costs.policy_warnings import unknown_models
     from bedrock_costs.price_overrides import read_overrides
 
     options = options_of(ctx)
     prices = read_overrides(file)
+    unknown = unknown_models(options.stack, (price.meter.model for price in prices), now().date())
     options.stack.prices().override(prices)
     options.stack.directory_tasks().pricing()
     sentence = f"{counted(len(prices), 'price')} in force. Requests from now on use them; priced ones keep what they have."
-    _emit_overrides(options, prices, sentence)
+    _emit_overrides(options, prices, "prices stated", sentence)
+    for warning in unknown:
+        options.screen.note(warning)
 
 
 @commands.command()
@@ -296,7 +301,7 @@ def overrides(ctx: typer.Context) -> None:
     Example: bedrock-costs prices overrides
     """
     options = options_of(ctx)
-    _emit_overrides(options, options.stack.prices().overrides(), "")
+    _emit_overrides(options, options.stack.prices().overrides(), "prices stated", "")
 
 
 @commands.command()
@@ -319,11 +324,14 @@ def remove(
         )  # fmt: skip
     for price in removed:
         options.stack.prices().remove_override(price)
-    _emit_overrides(options, removed, f"{counted(len(removed), 'price')} removed.")
+    _emit_overrides(options, removed, "prices removed", f"{counted(len(removed), 'price')} removed.")
 
 
-def _emit_overrides(options: Options, prices: Sequence[Price], sentence: str) -> None:
+def _emit_overrides(options: Options, prices: Sequence[Price], title: str, sentence: str) -> None:
     def render(screen: Screen) -> None:
+        if not prices:
+            screen.line("No prices are stated.")
+            return
         names = ("model", "token kind", "tier", "routing", "Region", "price", "per", "from", "source")
         rows = [
             (
@@ -332,7 +340,7 @@ def _emit_overrides(options: Options, prices: Sequence[Price], sentence: str) ->
             )
             for p in prices
         ]  # fmt: skip
-        screen.grid(Grid("prices stated", [Column(name, is_number=name in ("price", "per")) for name in names], rows))
+        screen.grid(Grid(title, [Column(name, is_number=name in ("price", "per")) for name in names], rows))
         if sentence:
             screen.line(sentence)
 

@@ -196,10 +196,10 @@ def _render(found: Sequence[RecountedDay], reading: Reading, corrected: Sequence
         Column("comparison", no_wrap=True),
         Column("requests", is_number=True),
         Column("recounted", is_number=True),
-        Column("units", is_number=True, dispensable=1),
-        Column("recounted", is_number=True, dispensable=1),
-        Column("estimated", is_number=True, dispensable=1),
-        Column("recounted", is_number=True, dispensable=1),
+        Column("units", is_number=True, dispensable=2),
+        Column("units recounted", is_number=True, dispensable=2),
+        Column("estimated, USD", is_number=True, dispensable=1),
+        Column("USD recounted", is_number=True, dispensable=1),
     ]
     rows = []
     for day in found:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Annotated, Any
 
 import typer
 
 from attribution.canonical import number_text
+from attribution.days import UNALLOCATED
 from attribution.flows.serve_reports import look_up_request
-from attribution.formats import instant, number
+from attribution.formats import number
 from attribution.reporting.requests import CALLER_FIELDS, answer_of
 from attribution.usage import InvocationKey
 from bedrock_costs.application import options_of
@@ -22,13 +25,18 @@ _PARTS = 3
 
 def request(
     ctx: typer.Context,
-    call: Annotated[str | None, typer.Argument(metavar="[ACCOUNT/REGION/ID]", help="The call in one word.")] = None,
-    account: Annotated[str | None, typer.Option(metavar="ID", help="Account that made the call.")] = None,
+    call: Annotated[
+        str | None,
+        typer.Argument(metavar="[ID]", help="Request id, as in the log, CloudTrail and the response; or ACCOUNT/REGION/ID."),
+    ] = None,
+    account: Annotated[
+        str | None, typer.Option(metavar="ID", help="Account that made the call. Default: the stack's account.")
+    ] = None,
     region: Annotated[
         str | None, typer.Option(metavar="REGION", help="Region that was called. Default: the stack's Region.")
     ] = None,
     request_id: Annotated[
-        str | None, typer.Option(metavar="ID", help="Request id, as in the log, CloudTrail and the response.")
+        str | None, typer.Option(metavar="ID", help="Request id, where it is not given as the argument.")
     ] = None,
 ) -> None:
     """Show what one call cost, who made it and who owns it.
@@ -37,33 +45,37 @@ def request(
     the call itself carried; where that does not decide, it is the owner of the billed charges behind calls like it, if they
     agree on one; else the one that tags of caller, profile and account name on that day.
 
-    Example: bedrock-costs request 111122223333/us-east-1/5f3c0b9e-6a0f-4a57-9c2e-0a4be9f1d0aa
+    Once a bill has reached the day, what the call came to at the rate that the bill paid for calls like it: those of one
+    account, Region, model, tier, routing and caller.
+
+    Example: bedrock-costs request 5f3c0b9e-6a0f-4a57-9c2e-0a4be9f1d0aa --account 111122223333 --region us-east-1
     """
     options = options_of(ctx)
     key = _key(options.stack, call, account, region, request_id)
     stack = options.stack
-    found, owners = look_up_request(
+    found = look_up_request(
         key,
         invocations=stack.invocations(),
         policy=stack.policy(),
         directory=stack.directory(),
         days=stack.days(),
     )
-    answer = answer_of(found, owners)
+    answer = answer_of(found)
     options.screen.emit(Result.of(answer, lambda screen: _render(answer.document, screen)))
 
 
 def _key(stack: Stack, call: str | None, account: str | None, region: str | None, request_id: str | None) -> InvocationKey:
-    if call is not None:
-        parts = call.replace("#", "/").split("/")
-        if account or region or request_id:
-            raise typer.BadParameter("name the call either in one word or by its options")
-        if len(parts) != _PARTS or not all(parts):
-            raise typer.BadParameter("write the call as ACCOUNT/REGION/ID")
-        return InvocationKey(*parts)
-    if not account or not request_id:
-        raise typer.BadParameter("name the call: ACCOUNT/REGION/ID, or --account, --region and --request-id")
-    return InvocationKey(account, region or stack.region, request_id)
+    """The call that is meant. A request id is unique in one account and Region: those of the stack, unless others are named."""
+    if (call is None) == (request_id is None):
+        raise typer.BadParameter("name the call once: its request id, or ACCOUNT/REGION/ID in one word")
+    parts = (call or request_id or "").replace("#", "/").split("/")
+    if len(parts) == 1 and parts[0]:
+        return InvocationKey(account or stack.account, region or stack.region, parts[0])
+    if account or region or request_id:
+        raise typer.BadParameter("name account and Region either in one word with the request id, or by --account and --region")
+    if len(parts) != _PARTS or not all(parts):
+        raise typer.BadParameter("write the call as its request id, or as ACCOUNT/REGION/ID")
+    return InvocationKey(*parts)
 
 
 _METERED_SHOWN = ("model", "model_id", "operation", "routing", "tier", "inference_profile", "iam_principal")
@@ -73,7 +85,8 @@ def _render(document: Mapping[str, Any], screen: Screen) -> None:
     metered, observed = document["metered"], document["observed"]
     fields: list[tuple[str, str]] = []
     if metered:
-        fields += [("cost", _priced(metered, "estimated")), ("time", f"{metered['timestamp']}")]
+        fields += [("cost", _priced(metered, "estimated")), *_billed_fields(document)]
+        fields += [("time", _moment(metered["timestamp"]))]
         fields += [(name.replace("_", " "), metered[name]) for name in _METERED_SHOWN if metered[name]]
         fields += [("request metadata", _pairs(metered["request_metadata"]))]
         fields += [("price source", metered["price_source"] or "–"), ("flags", ", ".join(metered["flags"]) or "–")]
@@ -93,11 +106,37 @@ def _render(document: Mapping[str, Any], screen: Screen) -> None:
     half = metered or observed
     if half["token_kinds"]:
         rows = [
-            (k["token_kind"], number(k["units"]), k["unit_price"] or "unpriced", _exact(k["cost"], half["currency"]))
+            (k["token_kind"], number(k["units"]), _price(k["unit_price"]), _exact(k["cost"], half["currency"]))
             for k in half["token_kinds"]
         ]
         columns = [Column("token kind"), Column("units", is_number=True), Column("price"), Column("cost", is_number=True)]
         screen.grid(Grid("metered" if metered else "provisional", columns, rows))
+
+
+def _billed_fields(document: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """What the bill of the day says, and how to see its rows."""
+    billed = document["billed"]
+    if billed is None:
+        return []
+    owner = next((o for o in document["owners"] if o["value"]), None)
+    asked = ["--date", str(billed["usage_date"]), "--model", document["metered"]["model"]]
+    asked += ["--category", owner["cost_category"], "--value", owner["value"]] if owner else ["--value", UNALLOCATED]
+    look = f"bedrock-costs explain {shlex.join(asked)}"
+    if billed["cost"] is None:
+        return [("billed", f"the day is {billed['basis']}, but its bill has no rate for calls like it: {look}")]
+    cost = _exact(billed["cost"], billed["currency"])
+    return [("billed", f"{cost} at what the {billed['basis']} day paid for calls like it: {look}")]
+
+
+def _moment(moment: datetime) -> str:
+    """A time of a single request, to the second."""
+    return f"{moment.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
+
+
+def _price(text: str) -> str:
+    """A unit price as it was recorded, its numbers with separators."""
+    amount, separator, per = text.rpartition(" ")
+    return f"{amount}{separator}{int(per):,}" if per.isdecimal() else text or "unpriced"
 
 
 def _priced(half: dict[str, Any], basis: str) -> str:
@@ -108,7 +147,7 @@ def _priced(half: dict[str, Any], basis: str) -> str:
 
 
 def _caller_fields(observed: dict[str, Any]) -> list[tuple[str, str]]:
-    fields = [("seen by CloudTrail", f"{observed['event_name']} at {instant(observed['timestamp'])}")]
+    fields = [("seen by CloudTrail", f"{observed['event_name']} at {_moment(observed['timestamp'])}")]
     fields += [("caller", observed["iam_principal"] or observed["identity_name"] or "–")]
     fields += [("session tags", _pairs(observed["session_tags"]))]
     fields += [(name.replace("_", " "), observed[name]) for name in CALLER_FIELDS if observed[name]]

@@ -13,7 +13,7 @@ from attribution.charges import Basis
 from attribution.days import UNALLOCATED, DayPointer
 from attribution.deliveries import DeliveryRecord
 from attribution.errors import NotInLedger
-from attribution.flows.serve_reports import day_sums, read_pointers
+from attribution.flows.serve_reports import day_sums, newest_period, read_pointers
 from attribution.formats import counted, instant, money, percent, percent_text
 from attribution.money import ZERO, add, subtract
 from attribution.periods import BillingPeriod, Span
@@ -27,7 +27,6 @@ from bedrock_costs.spans import parse_period
 from bedrock_costs.stack import Stack, now
 
 HEADER = ("name", "value")
-_PERIODS_LOOKED_BACK = 13
 T = TypeVar("T")
 
 
@@ -60,6 +59,7 @@ def read_status(stack: Stack, period: BillingPeriod, today: date) -> dict[str, A
     except NotInLedger:
         pointers = []
     newest = _newest(stack, period)
+    other = None if pointers else newest_period(stack.days(), BillingPeriod.of(today))
     return {
         "billing_period": str(period),
         "newest_delivery": _delivery(newest) if newest else None,
@@ -68,7 +68,7 @@ def read_status(stack: Stack, period: BillingPeriod, today: date) -> dict[str, A
             if pointers
             else {"as_of": None, "days": {basis.value: 0 for basis in reversed(Basis)} | {"without_data": span.day_count}}
         ),
-        "newest_period_with_data": str(period) if pointers else _newest_period(stack, BillingPeriod.of(today)),
+        "newest_period_with_data": str(period) if pointers else str(other) if other else None,
         "adjusted_days": sorted({day for made in stack.days().adjustments(period) for day in made.days}),
         "capture": _capture(stack, pointers),
         "price_list": _if_allowed(lambda: _price_list(stack)),
@@ -89,15 +89,6 @@ def _price_list(stack: Stack) -> dict[str, Any]:
         "published_on": {code: reading.published_on for code, reading in sorted(readings.items())},
         "never_read": missing,
     }
-
-
-def _newest_period(stack: Stack, period: BillingPeriod) -> str | None:
-    """The newest period with a ledger day, of those a year back."""
-    for _ in range(_PERIODS_LOOKED_BACK):
-        if stack.days().pointers(period):
-            return str(period)
-        period = BillingPeriod.of(period.first_day - timedelta(days=1))
-    return None
 
 
 def _if_allowed(read: Callable[[], T]) -> T | None:
@@ -185,7 +176,7 @@ def _price_list_text(found: dict[str, Any] | None, no_permission: str) -> str:
     if found is None:
         return no_permission
     if found["never_read"]:
-        return f"{', '.join(found['never_read'])} never read; `bedrock-costs prices sync` reads it"
+        return f"{', '.join(found['never_read'])} not read yet; `bedrock-costs prices sync` reads it"
     return f"read {instant(found['read_at'])}, published {max(found['published_on'].values())}"
 
 

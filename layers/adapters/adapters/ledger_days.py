@@ -70,9 +70,15 @@ class DynamoLedgerDays:
         return {pointer.usage_date: pointer for pointer in found}
 
     def pointers_as_of(self, period: BillingPeriod, moment: datetime) -> Mapping[date, DayPointer]:
-        """The version of each day of a period that was current at a moment."""
+        """The version of each day of a period that was current at a moment.
+
+        One that is current and was so then is known without its history, which that of an estimate may outlive.
+        """
         pk, found = period_pk(period), {}
-        for day in period.days():
+        for day, pointer in self.pointers(period).items():
+            if pointer.changed_at <= moment:
+                found[day] = pointer
+                continue
             # Of one instant, every version's key lies below this one: `~` follows all hexadecimal digits.
             through = f"HISTORY#{day.isoformat()}#{moment.astimezone(UTC).isoformat()}#~"
             item = self._table.last(pk, after=f"HISTORY#{day.isoformat()}#", through=through)

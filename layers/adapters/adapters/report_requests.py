@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
-from datetime import date, datetime
-from typing import Annotated, Any, Self, TypeVar
+from datetime import date, datetime, timedelta
+from typing import Annotated, Any, ClassVar, Self, TypeVar
 from urllib.parse import parse_qsl
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
@@ -28,6 +28,8 @@ CHARGES_MAX = 50_000
 
 So many, of 17,500 origin charges and as many counters, took five seconds of a processor; the rest is for reading them.
 """
+CHARGES_READ_MAX = 100_000
+"""Of the days whose charges are read and summed for one answer. So many took two seconds of a processor, without reading."""
 _ENTRIES_DEFAULT, _ENTRIES_MAX = 1000, 2000
 _FIELDS_MAX = 30
 _TEXT_MAX = 2048
@@ -63,8 +65,8 @@ class PageToken:
         try:
             start, as_of, frame = json.loads(base64.b64decode(text, altchars=b"-_", validate=True))
             moment = datetime.fromisoformat(as_of) if as_of else None
-            is_aware = moment is None or moment.tzinfo is not None
-            if type(start) is int and start > 0 and isinstance(frame, str) and is_aware:
+            is_ours = moment is None or moment.utcoffset() == timedelta(0)
+            if type(start) is int and start > 0 and isinstance(frame, str) and is_ours:
                 return cls(start, moment, frame)
         except (ValueError, TypeError, RecursionError):
             # Neither base64, nor JSON, nor three values, nor a time.
@@ -87,12 +89,14 @@ class Query(BaseModel):
     """The parameters that a route knows."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True, arbitrary_types_allowed=True)
+    repeatable: ClassVar[frozenset[str]] = frozenset()
+    """The parameters that may be given more than once."""
 
     @classmethod
     def of(cls, query_string: str) -> Self:
         """The parameters of a query string; `QuestionInvalid` names one that is unknown, repeated, empty or of no use."""
         try:
-            return cls.model_validate(_parameters(query_string))
+            return cls.model_validate(_parameters(query_string, cls.repeatable))
         except ValidationError as error:
             first = error.errors(include_url=False, include_input=False)[0]
             parameter = str(first["loc"][0]) if first["loc"] else ""
@@ -104,19 +108,21 @@ class Query(BaseModel):
             raise QuestionInvalid(parameter, reason) from None
 
 
-def _parameters(query_string: str) -> dict[str, str]:
-    found: dict[str, str] = {}
+def _parameters(query_string: str, repeatable: Collection[str]) -> dict[str, str | list[str]]:
+    found: dict[str, list[str]] = {}
     try:
         given = parse_qsl(query_string, keep_blank_values=True, max_num_fields=_FIELDS_MAX, errors="strict")
-    except ValueError:
+    except UnicodeDecodeError:
         raise QuestionInvalid("", "the query string is not readable: encode it as UTF-8, in percent encoding") from None
+    except ValueError:
+        raise QuestionInvalid("", f"the query string has more than {_FIELDS_MAX} parameters") from None
     for name, value in given:
         if name.lower().startswith(_SIGNATURE):
             continue
-        if name in found:
+        if name in found and name not in repeatable:
             raise QuestionInvalid(name[:_TEXT_MAX], "it is given more than once")
-        found[name] = value
-    return found
+        found.setdefault(name, []).append(value)
+    return {name: values if name in repeatable else values[0] for name, values in found.items()}
 
 
 class PagedQuery(Query):
@@ -124,11 +130,6 @@ class PagedQuery(Query):
 
     max_results: int = Field(_ENTRIES_DEFAULT, ge=1, le=_ENTRIES_MAX)
     next_token: Token | None = None
-
-    @property
-    def as_of_moment(self) -> datetime | None:
-        """The moment that the reader asked for, if any."""
-        return None
 
     def page(self, answer: Answer, route: str, *, as_csv: bool) -> tuple[Answer, str]:
         """The page of an answer that was asked for, and the token of the next one; empty on the last page."""
@@ -142,8 +143,8 @@ class PagedQuery(Query):
         shown, has_more_entries, has_more_rows = answer.page(start, self.max_results)
         if not (has_more_rows if as_csv else has_more_entries):
             return shown, ""
-        as_of = self.as_of_moment or answer.document.get("as_of")
-        return shown, str(PageToken(start + self.max_results, as_of, frame))
+        # When the ledger last changed, not the moment that was asked for: that may be to come, and the ledger change before it.
+        return shown, str(PageToken(start + self.max_results, answer.document.get("as_of"), frame))
 
 
 class SpanQuery(PagedQuery):
@@ -154,10 +155,6 @@ class SpanQuery(PagedQuery):
     last: Day | None = Field(None, alias="to")
     metric: Metric = Metric.BILLED
     as_of: Moment | None = None
-
-    @property
-    def as_of_moment(self) -> datetime | None:
-        return self.as_of
 
     @property
     def read_as_of(self) -> datetime | None:
@@ -175,7 +172,9 @@ class SpanQuery(PagedQuery):
 class CostsQuery(SpanQuery):
     """`/v1/costs`."""
 
+    repeatable: ClassVar[frozenset[str]] = frozenset({"where"})
     by: Text | None = None
+    where: tuple[Text, ...] = ()
 
 
 class CoverageQuery(SpanQuery):
@@ -229,6 +228,7 @@ class BudgetsQuery(PagedQuery):
     """`/v1/budgets`."""
 
     name: Text | None = None
+    period: Period | None = None
 
 
 def caller_of(event: Mapping[str, Any]) -> str:

@@ -26,6 +26,12 @@ FORECAST_HISTORY_DAYS = 14
 """Two of each weekday: less says nothing about a week. `make backtest` prints what the forecast is worth with how much
 history.
 """
+PERIOD_OVER = "the period is over"
+"""Why a past period has no forecast."""
+SILENT_DAYS = 7
+"""After so many complete days of which the ledger has nothing at all it is behind, rather than everybody quiet: one of each
+weekday.
+"""
 DRIVER_SPAN_DAYS = 31
 """Drivers of longer periods are those of their latest month: a year's largest names explain no crossing of today."""
 _AVERAGE = Context(prec=60)
@@ -247,6 +253,12 @@ class Evaluation:
         return percent_of(multiply(self.spend.actual, Decimal(self.period.length_days)), even)
 
     @property
+    def days_without_data(self) -> int:
+        """The complete days of the period that the ledger does not have."""
+        complete = self.period.first_day + self.days_over * DAY
+        return self.days_over - sum(day < complete for day, _ in self.daily)
+
+    @property
     def limit_money(self) -> Money:
         """The limit with its unit."""
         return Money(self.limit, self.budget.unit)
@@ -302,9 +314,12 @@ def _forecast(budget: Budget, period: BudgetPeriod, days: Days, limit: Decimal, 
     if budget.time_unit is TimeUnit.DAILY:
         return NoForecast("a daily budget has no forecast")
     if period.is_over(budget.zone, now):
-        return NoForecast("the period is over")
+        return NoForecast(PERIOD_OVER)
     history_days = AWS_FORECAST_HISTORY_DAYS if budget.aws_compatible else FORECAST_HISTORY_DAYS
     first_incomplete = max(period.first_day, now.astimezone(UTC).date())
+    newest = max((day for day in days if day <= first_incomplete), default=first_incomplete)
+    if (first_incomplete - newest).days > SILENT_DAYS:
+        return NoForecast(f"the ledger has no day after {newest}")
     return forecast_total(
         _series(days, first_incomplete),
         spent={day: d.amount for day, d in days.items() if day in period},
@@ -341,7 +356,7 @@ def resolve_limit(budget: Budget, period: BudgetPeriod, days: Days) -> tuple[Dec
             begun = [(start, amount) for start, amount in limits if start <= period.last_day]
             return (max(begun)[1], 0) if begun else (None, 0)
         case HistoricalLimit(periods):
-            return _historical_limit(budget, period, periods, days)
+            return _historical_limit(period, periods, days)
         case ForecastLimit():
             outlook = forecast_total(
                 _series(days, period.first_day),
@@ -354,7 +369,7 @@ def resolve_limit(budget: Budget, period: BudgetPeriod, days: Days) -> tuple[Dec
             return (outlook.p50, 0) if isinstance(outlook, Forecast) and outlook.p50 > 0 else (None, 0)
 
 
-def _historical_limit(budget: Budget, period: BudgetPeriod, periods: int, days: Days) -> tuple[Decimal | None, int]:
+def _historical_limit(period: BudgetPeriod, periods: int, days: Days) -> tuple[Decimal | None, int]:
     window = look_back(period, periods)
     spent = [[days[day].amount for day in sorted(days) if day in earlier] for earlier in window]
     if not any(spent[0]):

@@ -102,19 +102,20 @@ def summarize(charges: Sequence[AllocatedCharge], categories: Sequence[str]) -> 
         places[_few(charge)].append(charge)
     parts = [(found[0], _sum_of(found)) for found in places.values()]
     sums = {
-        name: _by_value(charges, value_of)
+        name: sums_by(charges, value_of)
         if name == _MANY
         else _add_up((value_of(first), first.currency, part) for first, part in parts)
         for name, value_of in DIMENSIONS.items()
     }
-    return sums | {category: _by_value(charges, partial(_owner, category)) for category in categories}
+    return sums | {category: sums_by(charges, partial(_owner, category)) for category in categories}
 
 
 def _owner(category: str, charge: AllocatedCharge) -> str:
     return charge.value_of(category) or UNALLOCATED
 
 
-def _by_value(charges: Iterable[AllocatedCharge], value_of: Callable[[AllocatedCharge], str]) -> dict[tuple[str, str], Sum]:
+def sums_by(charges: Iterable[AllocatedCharge], value_of: Callable[[AllocatedCharge], str]) -> dict[tuple[str, str], Sum]:
+    """Charges summed by a value and currency."""
     alike: dict[tuple[str, str], list[AllocatedCharge]] = defaultdict(list)
     for charge in charges:
         alike[value_of(charge), charge.currency].append(charge)

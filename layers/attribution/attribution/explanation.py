@@ -28,6 +28,7 @@ from attribution.money import ZERO, total
 from attribution.prices import Price
 from attribution.rules import Rules
 from attribution.usage import Usage
+from attribution.usage_index import Line, line_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,11 +58,22 @@ class Split:
 
 @dataclass(frozen=True, slots=True)
 class Bucket:
-    """What an origin charge was split over: all its weights, how many counters they are, and the units that nothing counted."""
+    """What an origin charge was split over: all its weights, how many counters they are, and the units that nothing counted.
+
+    `rows` are all rows of the bill that share this usage, one per operation for example, and `beside` the charges of the
+    others for the same owner.
+    """
 
     whole: Decimal
     counters: int
     uncounted: Decimal
+    rows: tuple[OriginCharge, ...]
+    beside: tuple[AllocatedCharge, ...]
+
+    @property
+    def units(self) -> Decimal:
+        """The units that all of these rows bill."""
+        return total(row.units for row in self.rows if row.units is not None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +110,12 @@ class Explanation:
         """Whether the charge was made anew from its inputs, and was the same."""
         return self.origin is not None or self.estimate is not None
 
+    @property
+    def requests(self) -> int:
+        """The requests behind the charge. In the sums of a day they count with one of the charges that they stand behind."""
+        counted = [share.usage.counters.requests for share in self.shares if share.usage is not None]
+        return sum(counted) if counted else self.charge.requests
+
     def steps(self, metric: str) -> tuple[Step, ...]:
         """The arithmetic from the origin charge, or the estimate, to this one, in one metric; it ends at the stored amount."""
         steps = []
@@ -124,6 +142,10 @@ class BilledDay:
         self._origin = {charge.digest(): charge for charge in charges}
         self._allocation = Allocation(charges, usage, rules, directory)
         self._allocated = _by_origin(allocate_day(charges, usage, rules, directory))
+        self._lines: dict[Line, list[OriginCharge]] = defaultdict(list)
+        for charge in charges:
+            if charge.line_item_type == "Usage":
+                self._lines[line_of(charge)].append(charge)
 
     def explain(self, charge: AllocatedCharge) -> Explanation:
         """Why a stored charge of the day is what it is; raises `ConservationViolated` where the inputs give another one."""
@@ -139,7 +161,16 @@ class BilledDay:
             return Explanation(charge, origin, own, splits=splits)
         uncounted = total(share.weight for share in every if share.usage is None and share.weight is not None)
         counters = sum(share.usage is not None for share in every)
-        return Explanation(charge, origin, own, Bucket(total(weights), counters, uncounted), splits=splits)
+        rows = tuple(self._lines[line_of(origin)])
+        beside = tuple(
+            part
+            for row in rows
+            if row is not origin
+            for part in self._allocated[row.digest()].values()
+            if _same_owner(part, charge)
+        )
+        bucket = Bucket(total(weights), counters, uncounted, rows, beside)
+        return Explanation(charge, origin, own, bucket, splits=splits)
 
 
 class EstimatedDay:
@@ -186,6 +217,15 @@ def _by_origin(charges: Iterable[AllocatedCharge]) -> dict[str, dict[str, Alloca
     for charge in charges:
         found[charge.origin][charge.digest()] = charge
     return found
+
+
+def _same_owner(one: AllocatedCharge, other: AllocatedCharge) -> bool:
+    return (one.is_measured, one.iam_principal, one.inference_profile, one.categories) == (
+        other.is_measured,
+        other.iam_principal,
+        other.inference_profile,
+        other.categories,
+    )
 
 
 def _is_part(part: AllocatedCharge, whole: AllocatedCharge) -> bool:

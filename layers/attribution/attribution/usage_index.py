@@ -96,7 +96,7 @@ class UsageIndex:
                         break
 
     def _add(self, charge: OriginCharge) -> None:
-        line = _line(charge)
+        line = line_of(charge)
         billed = self._lines.get(line)
         if billed is None:
             self._lines[line] = _Billed(charge, charge.units, [])
@@ -111,7 +111,7 @@ class UsageIndex:
 
         Requests count once in a day's sum: with the first of the charges that they stand behind.
         """
-        billed = self._lines[_line(charge)] if charge.line_item_type == "Usage" else None
+        billed = self._lines[line_of(charge)] if charge.line_item_type == "Usage" else None
         if billed is None or not billed.behind:
             return (), ZERO
         behind = billed.behind
@@ -142,7 +142,8 @@ def _guardrail_policy(charge: OriginCharge) -> str:
     return found["policy"].lower() if found else ""
 
 
-def _line(charge: OriginCharge) -> Line:
+def line_of(charge: OriginCharge) -> Line:
+    """What a row of the bill for usage joins on: rows of one line, such as one per operation, share the usage behind them."""
     meter = charge.meter
     counted = _guardrail_policy(charge) or meter.token_kind
     profile = charge.resource_id if "application-inference-profile/" in charge.resource_id else ""

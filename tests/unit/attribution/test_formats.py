@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from decimal import Decimal
+from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from attribution.formats import (
@@ -36,15 +36,57 @@ def test_printed_rows_add_up_to_the_rounded_total_and_none_is_off_by_a_cent(amou
     assert all(abs(p - a) < CENT for p, a in zip(printed, amounts, strict=True))
 
 
-@given(st.lists(st.tuples(AMOUNTS.map(lambda a: a[0]), AMOUNTS.map(lambda a: a[0])), min_size=1, max_size=20))
-def test_two_columns_add_up_across_and_down(rows: list[tuple[Decimal, Decimal]]) -> None:
+# With whole and half cents among them, which must not move or can go either way.
+CELLS = st.one_of(
+    st.decimals(min_value=-(10**6), max_value=10**6, places=2),
+    st.decimals(min_value=-100, max_value=100, places=3),
+    st.decimals(min_value=-(10**9), max_value=10**9, places=12),
+)
+
+
+def neighbours(amount: Decimal) -> set[Decimal]:
+    """The amount rounded down, and up, to the cent."""
+    return {amount.quantize(CENT, rounding) for rounding in (ROUND_FLOOR, ROUND_CEILING)}
+
+
+@settings(max_examples=300)
+@given(st.lists(st.tuples(CELLS, CELLS), max_size=12))
+def test_two_columns_add_up_across_and_down_and_nothing_that_is_whole_cents_moves(rows: list[tuple[Decimal, Decimal]]) -> None:
     left, right = [a for a, _ in rows], [b for _, b in rows]
 
     printed_left, printed_right = two_columns_adding_up(left, right)
 
     assert total(printed_left) == rounded(total(left))
     assert total((*printed_left, *printed_right)) == rounded(total((*left, *right)))
-    assert all(abs(p - a) < CENT for p, a in zip((*printed_left, *printed_right), (*left, *right), strict=True))
+    assert total(printed_right) in neighbours(total(right))
+    for printed, exact in zip((*printed_left, *printed_right), (*left, *right), strict=True):
+        assert printed in neighbours(exact)
+    for printed_a, printed_b, a, b in zip(printed_left, printed_right, left, right, strict=True):
+        assert printed_a + printed_b in neighbours(a + b)
+
+
+@given(st.lists(CELLS, max_size=12))
+def test_a_column_of_one_has_the_cents_that_it_has_beside_an_empty_one(amounts: list[Decimal]) -> None:
+    printed, empty = two_columns_adding_up(amounts, [Decimal(0)] * len(amounts))
+
+    assert total(empty) == 0
+    assert total(abs(p - a) for p, a in zip(printed, amounts, strict=True)) == total(
+        abs(p - a) for p, a in zip(cents_adding_up(amounts), amounts, strict=True)
+    )
+
+
+@given(st.lists(CELLS, max_size=12))
+def test_an_amount_of_whole_cents_is_printed_as_it_is(amounts: list[Decimal]) -> None:
+    for printed, exact in zip(cents_adding_up(amounts), amounts, strict=True):
+        assert printed in neighbours(exact)
+
+
+def test_tax_that_is_billed_in_cents_is_printed_in_those_cents_when_a_part_of_it_has_no_owner() -> None:
+    allocated, unallocated = two_columns_adding_up(
+        [Decimal("100.005"), Decimal("3.337")], [Decimal("231.755"), Decimal("1.111")]
+    )
+
+    assert allocated[0] + unallocated[0] == Decimal("331.76")
 
 
 @given(st.lists(st.decimals(min_value=0, max_value=10**6, places=6), min_size=1, max_size=20))

@@ -60,7 +60,8 @@ class FakeCloudFormation:
             raise ClientError({"Error": {"Code": "ValidationError", "Message": message}}, "DescribeStacks")
         outputs = [{"OutputKey": key, "OutputValue": value} for key, value in self.outputs.items()]
         parameters = [{"ParameterKey": key, "ParameterValue": value} for key, value in self.parameters.items()]
-        return {"Stacks": [{"StackName": STACK, "Outputs": outputs, "Parameters": parameters}]}
+        stack_id = f"arn:aws:cloudformation:{REGION}:{ACCOUNT}:stack/{STACK}/c5bbf0a0"
+        return {"Stacks": [{"StackId": stack_id, "StackName": STACK, "Outputs": outputs, "Parameters": parameters}]}
 
     def get_paginator(self, operation: str) -> FakeCloudFormation:
         assert operation == "list_stack_resources"

@@ -25,8 +25,7 @@ Anomalies
  ───────────────────────────────────────────────────────────────────────────────────────────
  2026-10-03   {SEARCH}   open       1   $700.00    $100.00   $125.00   $600.00
 
-Too narrow for %; --output csv has everything.
-{SEARCH}
+'{SEARCH}'
   +$590.00  {CALLER}, sonnet, output, us-east-1 (new)
   +$10.00  (no caller), haiku, input, us-east-1 (price)
 """

@@ -66,6 +66,46 @@ def test_a_table_names_the_day_and_what_has_no_forecast(spending: Cloud) -> None
     assert "ads, 2026-11: no forecast: 0 days of spend so far; a forecast needs 14." in out
 
 
+def test_a_month_that_is_over_shows_how_its_periods_ended(spending: Cloud) -> None:
+    daily = {"name": "daily", "limit": {"amount": "9"}, "period": "daily"}
+    apply(spending, SEARCH | {"thresholds": ["40"]}, daily)
+
+    document = run("budgets", "--period", "2026-10", output="json").json
+
+    search, *days = document["budgets"]
+    assert (search["period"], search["actual"], search["state"], search["alarms"]) == ("2026-10", "110", "ALARM", "ACTUAL 40")
+    assert [day["period"] for day in days] == [f"2026-10-{day:02d}" for day in range(1, 32)]
+    assert [day["state"] for day in days] == ["OK"] * 20 + ["ALARM"] * 11
+
+
+def test_days_without_data_are_counted_once_for_all_budgets_of_a_period(spending: Cloud) -> None:
+    apply(spending, SEARCH, SEARCH | {"name": "other"})
+
+    out = run("budgets", "--period", "2026-10").out
+
+    assert "2026-10: without data 20 of 31 complete days, counted as nothing spent (2 budgets)." in out
+    assert "no forecast" not in out
+
+
+def test_a_ledger_that_is_behind_gives_no_forecast(spending: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
+    apply(spending, SEARCH)
+    monkeypatch.setattr(budgets, "now", lambda: datetime(2026, 11, 19, 9, tzinfo=UTC))
+
+    out = run("budgets").out
+
+    assert "search, 2026-11: no forecast: the ledger has no day after 2026-11-10." in out
+    assert "2026-11: without data 8 of 18 complete days" in out
+
+
+def test_a_budget_shows_its_state(spending: Cloud) -> None:
+    silent = aws_budget(BudgetName="at nothing", Notifications=[])
+    apply(spending, {"aws": silent}, *(SEARCH | {"name": f"at {at}", "thresholds": [at]} for at in ("39", "41")))
+
+    out = run("budgets").out
+
+    assert [line.split()[-1] for line in out.splitlines() if line.startswith(" at ")] == ["alerts", "ALARM", "OK"]
+
+
 def test_nothing_is_written_by_looking(spending: Cloud) -> None:
     apply(spending, SEARCH)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, date, datetime
 from decimal import Decimal
@@ -17,7 +18,7 @@ from adapters.usage_counters import DynamoUsageCounters
 from adapters.work_bucket import S3OriginCharges
 from attribution.allocation import allocate_day, estimate_day
 from attribution.calibration import NO_PRICING
-from attribution.charges import Basis, Costs
+from attribution.charges import Basis, Costs, OriginCharge
 from attribution.coverage import Counted
 from attribution.days import DayVersion, make_day_version, usage_fingerprint
 from attribution.deliveries import PinnedFile
@@ -51,12 +52,14 @@ USED = [
 ]
 
 
-def put_bill(cloud: Cloud, rules: Rules = BY_TEAM) -> None:
-    """The first of October as a delivery of two rows bills it: input tokens of a role, and tax."""
-    charges = [
-        origin_charge(usage_date=FIRST, iam_principal=ROLE, tags=(("iamPrincipal/team", "gateway"),)),
-        origin_charge(usage_date=FIRST, line_item_type="Tax", units=None, costs=Costs.uniform(Decimal("0.25"))),
-    ]
+BILL = (
+    origin_charge(usage_date=FIRST, iam_principal=ROLE, tags=(("iamPrincipal/team", "gateway"),)),
+    origin_charge(usage_date=FIRST, line_item_type="Tax", units=None, costs=Costs.uniform(Decimal("0.25"))),
+)
+
+
+def put_bill(cloud: Cloud, rules: Rules = BY_TEAM, charges: Sequence[OriginCharge] = BILL) -> None:
+    """The first of October as a delivery bills it, by default of two rows: input tokens of a role, and tax."""
     origin = S3OriginCharges(cloud.s3, cloud.work_bucket).write(FIRST, charges)
     count(cloud, *USED)
     day = make_day_version(
@@ -91,7 +94,7 @@ The day is billed: version VERSION of 2026-10-04 07:30 UTC, from
 
 1. $1.98  anthropic.claude-sonnet-4-6, input, standard, 111122223333 us-east-1
    charge     2026-10-01/CHARGE
-   bill       3.3 USD for 1,000 units in 1 row of USE1-MP:USE1_InputTokenCount-Units
+   bill       3.3 USD for 1,000 units in 1 row of USE1-MP:USE1_InputTokenCount-Units, operation InvokeModelInference
               caller arn:aws:sts::111122223333:assumed-role/Gateway/gateway
               tags iamPrincipal/team=gateway
    usage      600 of 1,000 units:
@@ -138,10 +141,42 @@ def test_csv_has_a_row_for_each_charge(october: Cloud) -> None:
     assert (row["value"], row["evidence"], row["is_verified"]) == ("search", "request_metadata", "true")
 
 
+STREAMED = replace(BILL[0], operation="InvokeModelStreamingInference", units=Decimal(500), costs=Costs.uniform(Decimal("1.65")))
+
+
+def test_rows_of_two_operations_are_told_apart_and_say_that_the_same_requests_stand_behind_both(cloud: Cloud) -> None:
+    put_bill(cloud, charges=[*BILL, STREAMED])
+
+    out = run(*QUESTION).out
+    first, second = asked()["charges"]
+
+    for operation, other in (("InvokeModelInference", second), ("InvokeModelStreamingInference", first)):
+        assert f"in 1 row of USE1-MP:USE1_InputTokenCount-Units, operation {operation}\n" in out
+        also = other["id"].partition("/")[2][:12]
+        assert f"these requests stand behind 2 rows of the bill, 1,500 units together (also {also})" in out
+    assert first["origin"]["charges_of_the_same_requests"] == [second["id"]]
+
+
+def test_programs_are_told_the_operation_and_the_requests_behind_every_row(cloud: Cloud) -> None:
+    put_bill(cloud, charges=[*BILL, STREAMED])
+
+    rows = list(csv.DictReader(io.StringIO(run(*QUESTION, output="csv").out)))
+
+    assert {(row["operation"], row["requests"]) for row in rows} == {
+        ("InvokeModelInference", "3"),
+        ("InvokeModelStreamingInference", "3"),
+    }
+    assert [charge["requests"] for charge in asked()["charges"]] == [3, 3]
+
+
 def test_a_charge_is_explained_by_the_name_that_the_answer_gave_it(october: Cloud) -> None:
     charge_id = asked()["charges"][0]["id"]
 
     assert asked("explain", charge_id)["charges"] == asked("explain", charge_id[:20])["charges"] == asked()["charges"]
+
+
+def test_a_model_may_be_named_as_people_name_it(october: Cloud) -> None:
+    assert asked(*QUESTION, "--model", "Claude Sonnet 4.6")["charges"] == asked()["charges"]
 
 
 def test_what_nobody_owns_says_why(october: Cloud) -> None:
@@ -252,6 +287,10 @@ def test_what_the_ledger_said_earlier_is_explained_too(october: Cloud, monkeypat
             "The owners of that day: search, (unallocated), gateway, support.",
         ),
         (("explain", "2026-10-01/zz"), "2026-10-01 has no charge zz"),
+        (
+            ("explain", "--date", "2026-10-01", "--value", "search", "--model", "claude-sonnet"),
+            "The models of search on that day: anthropic.claude-sonnet-4-6.",
+        ),
         (("explain", "--date", "2026-10-02", "--value", "search"), "no data for 2026-10-02"),
         (("explain", "--date", "2026-10-01", "--value", "x", "--category", "teem"), "Did you mean team?"),
     ],

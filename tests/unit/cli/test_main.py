@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from importlib.metadata import version
 from typing import Any
 
 import pytest
@@ -31,15 +32,22 @@ COMMANDS = walk(typer.main.get_command(app))
 
 @pytest.mark.parametrize(("path", "command"), COMMANDS, ids=lambda value: " ".join(value) if isinstance(value, tuple) else "")
 def test_every_command_explains_itself(path: tuple[str, ...], command: Any) -> None:
-    ran = CliRunner().invoke(app, [*path, "--help"])
+    ran = CliRunner().invoke(app, [*path, "--help"], env={"COLUMNS": "60"})
 
     assert ran.exit_code == 0
     assert command.help
     if not hasattr(command, "commands"):
-        assert f"Example: bedrock-costs {' '.join(path)}" in " ".join(ran.stdout.split())
+        # One line whatever the terminal, to be copied.
+        (example,) = (line for line in command.help.splitlines() if line.startswith("Example: "))
+        assert example.startswith(f"Example: bedrock-costs {' '.join(path)}")
+        assert f"  {example}" in ran.stdout.splitlines()
     for parameter in command.params:
         if parameter.name not in ("help", "install_completion", "show_completion"):
             assert getattr(parameter, "help", None), f"{path}: {parameter.name} has no help"
+
+
+def test_the_version_is_that_of_the_package() -> None:
+    assert CliRunner().invoke(app, ["--version"]).stdout == f"bedrock-costs {version('bedrock-cost-attribution')}\n"
 
 
 def test_the_commands_of_this_release() -> None:
@@ -194,3 +202,13 @@ def test_colors_only_where_they_are_wanted(cloud: Cloud, monkeypatch: pytest.Mon
 
 def test_exit_codes_are_documented() -> None:
     assert all(f"{int(code)} " in failures.EXIT_CODES for code in failures.ExitCode)
+
+
+@pytest.mark.parametrize(
+    "arguments", [("report", "--metric", "cost"), ("report", "--output", "xml"), ("directory", "list", "--kind", "x")]
+)
+def test_a_choice_that_there_is_not_is_said_in_plain_words(arguments: tuple[str, ...]) -> None:
+    ran = CliRunner().invoke(app, arguments)
+
+    assert ran.exit_code == 2
+    assert f"Invalid value for '{arguments[-2]}': '{arguments[-1]}' is not one of " in ran.stderr

@@ -10,13 +10,16 @@ from decimal import Decimal
 import pytest
 
 from adapters.day_parts import part_key
+from adapters.directory import DynamoDirectory
 from adapters.dynamodb import to_wire
 from adapters.ledger_days import DynamoLedgerDays
 from attribution.charges import COST_METRICS, Basis
 from attribution.cost_categories import by_evidence
 from attribution.days import sums_root
+from attribution.meters import Meter, TokenKind
 from attribution.reporting.costs import Metric
 from attribution.rules import Rules
+from attribution.tag_history import Attributes, History
 from bedrock_costs import stack
 from tests.unit.cli.support import OCTOBER, POLICIES, Cloud, adjust_october, charge, give_october_to, put_october, run
 
@@ -34,10 +37,10 @@ billed_cost of 2026-10 by team, USD
 31 days: 1 final, 1 billed, 1 estimated, 28 without data. As of 2026-10-04 07:30 UTC.
 """
 CSV = """\
-value,currency,billed,estimated,total,requests,tokens,share_percent
-search,USD,2468.67,1234.335,3703.005,9,3000,100
-support,USD,0.67,0.335,1.005,9,3000,0
-(unallocated),USD,0.67,0.335,1.005,9,3000,0
+period,metric,basis,where,dimension,value,name,currency,billed,estimated,total,requests,tokens,share_percent
+2026-10,billed_cost,mixed,,team,search,,USD,2468.67,1234.335,3703.005,9,3000,100
+2026-10,billed_cost,mixed,,team,support,,USD,0.67,0.335,1.005,9,3000,0
+2026-10,billed_cost,mixed,,team,(unallocated),,USD,0.67,0.335,1.005,9,3000,0
 """
 
 
@@ -213,6 +216,22 @@ def test_an_empty_ledger_is_not_ready(cloud: Cloud) -> None:
     assert "fix: Check `bedrock-costs status`" in ran.err
 
 
+def test_a_period_without_data_names_the_newest_that_has_some(cloud: Cloud) -> None:
+    put_october(cloud)
+
+    for command in ("report", "days", "coverage"):
+        ran = run(command, "--period", "2026-12")
+        assert ran.exit_code == 4
+        assert "The newest period with data is 2026-10: try --period 2026-10." in " ".join(ran.err.split())
+
+
+def test_an_option_that_is_none_of_its_choices_is_refused_in_words_for_people(cloud: Cloud) -> None:
+    metric, output = run("report", "--metric", "cost"), run("report", output="xml")
+
+    assert "Invalid value for '--metric': 'cost' is not one of 'billed_cost'" in " ".join(metric.err.split())
+    assert "Invalid value for '--output': 'xml' is not one of 'table'" in " ".join(output.err.split())
+
+
 @pytest.mark.parametrize("width", ["20", "60", "80", "100", "200"])
 def test_no_number_is_ever_cut(cloud: Cloud, monkeypatch: pytest.MonkeyPatch, width: str) -> None:
     on = date(2026, 10, 1)
@@ -240,7 +259,7 @@ def test_hostile_values_are_only_text(cloud: Cloud) -> None:
     assert "[/nonsense]" in table
     assert "\x1b" not in table
     assert "\u202e" not in table
-    assert cells[2][0] == '\'=HYPERLINK("http://x")[red][2J'
+    assert cells[2][5] == '\'=HYPERLINK("http://x")[red][2J'
     assert "\x1b" not in text.out
     assert text.json["currencies"][0]["rows"][1]["value"] == hostile
 
@@ -249,7 +268,7 @@ def test_a_negative_amount_stays_a_number_in_csv(cloud: Cloud) -> None:
     on = date(2026, 10, 1)
     cloud.put_day(on, Basis.BILLED, [charge(on, "search", "-5")])
 
-    assert "search,USD,-5,0,-5,3,1000,\n" in run("report", "--period", "2026-10", output="csv").out
+    assert "search,,USD,-5,0,-5,3,1000,\n" in run("report", "--period", "2026-10", output="csv").out
     assert "-$5.00" in run("report", "--period", "2026-10").out
 
 
@@ -258,6 +277,129 @@ def test_an_unknown_dimension_is_answered_with_the_nearest(cloud: Cloud) -> None
 
     assert ran.exit_code == 2
     assert "Did you mean model?" in ran.err
+
+
+SONNET, NOVA = "anthropic.claude-sonnet-4-6", "amazon.nova-pro"
+
+
+def put_models(cloud: Cloud) -> None:
+    """Two days on which two teams called two models, one of them through a profile."""
+    for day, basis in ((1, Basis.FINAL), (2, Basis.ESTIMATED)):
+        on = date(2026, 10, day)
+        charges = [
+            charge(on, team, amount, meter=Meter(model, TokenKind.INPUT), usage_type=model[:6], inference_profile=profile)
+            for team, model, amount, profile in (
+                ("search", SONNET, "10", "arn:p"),
+                ("search", NOVA, "3", ""),
+                ("ads", SONNET, "5", ""),
+                ("", NOVA, "1", ""),
+            )
+        ]
+        cloud.put_day(on, basis, charges)
+
+
+def reported(*arguments: str) -> dict[str, tuple[str, str]]:
+    """What is billed and estimated of each value."""
+    (currency,) = run("report", "--period", "2026-10", *arguments, output="json").json["currencies"]
+    return {row["value"]: (row["billed"], row["estimated"]) for row in currency["rows"]}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "rows"),
+    [
+        (("--by", "model", "--where", "team=search"), {SONNET: ("10", "10"), NOVA: ("3", "3")}),
+        (("--by", "team", "--where", f"model={SONNET}"), {"search": ("10", "10"), "ads": ("5", "5")}),
+        (("--by", "model", "--where", "team=(unallocated)"), {NOVA: ("1", "1")}),
+        (("--by", "team", "--where", "team=search"), {"search": ("13", "13")}),
+        (("--by", "team", "--where", "team=search", "--where", f"model={NOVA}"), {"search": ("3", "3")}),
+        (("--by", "team", "--where", "inference_profile=(none)", "--where", f"model={SONNET}"), {"ads": ("5", "5")}),
+        (("--by", "provider"), {"anthropic": ("15", "15"), "amazon": ("4", "4")}),
+        (("--by", "usage_type"), {"anthro": ("15", "15"), "amazon": ("4", "4")}),
+        (("--by", "inference_profile"), {"": ("9", "9"), "arn:p": ("10", "10")}),
+    ],
+)
+def test_a_part_of_the_cost_by_any_dimension(
+    cloud: Cloud, arguments: tuple[str, ...], rows: dict[str, tuple[str, str]]
+) -> None:
+    put_models(cloud)
+
+    assert reported(*arguments) == rows
+
+
+@pytest.mark.parametrize("dimension", ["model", "account", "token_kind", "iam_principal", "line_item_type", "feature", "tier"])
+def test_the_parts_of_all_values_add_up_to_the_whole(cloud: Cloud, dimension: str) -> None:
+    put_models(cloud)
+
+    parts = [reported("--by", dimension, "--where", f"team={team}") for team in ("search", "ads", "(unallocated)")]
+    whole = reported("--by", dimension)
+
+    added = {value: sum(Decimal(part[value][0]) for part in parts if value in part) for value in whole}
+    assert added == {value: Decimal(billed) for value, (billed, _) in whole.items()}
+
+
+def test_a_part_says_what_it_is_a_part_of(cloud: Cloud) -> None:
+    put_models(cloud)
+    asked = ("report", "--period", "2026-10", "--by", "model", "--where", "team=search")
+
+    (row, *_) = csv.DictReader(io.StringIO(run(*asked, output="csv").out))
+
+    assert (row["where"], row["dimension"], row["share_percent"]) == ("team=search", "model", "76.9")
+    assert "billed_cost of 2026-10 by model where team=search, USD" in run(*asked).out
+    assert run(*asked, output="json").json["where"] == {"team": "search"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--where", "team"), "'team' is no condition: write it as team=growth"),
+        (("--where", "taem=search"), "Did you mean team?"),
+        (("--where", "team=search", "--where", "team=ads"), "team is named twice"),
+        (("--by", "team", "--by", "model"), "--by model --where team=VALUE"),
+        (("--by", "team,model"), "a report has one dimension"),
+        (("--where", "team=serch"), "2026-10 has no charge with team=serch"),
+        (("--where", "team=ads", "--where", f"model={NOVA}"), f"no charge with team=ads and model={NOVA}"),
+    ],
+)
+def test_a_part_that_cannot_be_reported_is_refused_by_what_is_wrong(
+    cloud: Cloud, arguments: tuple[str, ...], message: str
+) -> None:
+    put_models(cloud)
+
+    ran = run("report", "--period", "2026-10", *arguments)
+
+    assert (ran.exit_code, ran.out) == (4 if "no charge" in message else 2, "")
+    assert message in " ".join(ran.err.split())
+
+
+def test_charges_that_do_not_add_up_to_their_day_are_not_shown(cloud: Cloud) -> None:
+    put_models(cloud)
+    pointer = cloud.days.pointers(OCTOBER)[date(2026, 10, 1)]
+    key = {"pk": "PERIOD#2026-10", "sk": "DAY#2026-10-01"}
+    cloud.dynamodb.update_item(
+        TableName="ledger",
+        Key=to_wire(key),
+        UpdateExpression="SET charge_count = :n",
+        ExpressionAttributeValues=to_wire({":n": pointer.charge_count + 1}),
+    )
+
+    ran = run("report", "--period", "2026-10", "--where", "team=search", "--by", "model")
+
+    assert (ran.exit_code, ran.out) == (1, "")
+    assert "the parts of 2026-10-01 do not add up" in ran.err
+
+
+def test_an_account_has_its_name_and_a_caller_no_more_than_its_name(cloud: Cloud) -> None:
+    on = date(2026, 10, 1)
+    arn = "arn:aws:sts::111122223333:assumed-role/app/session"
+    cloud.put_day(on, Basis.BILLED, [charge(on, "search", "1", iam_principal=arn, account_id="111122223333")])
+    DynamoDirectory(cloud.ledger).record(None, History("111122223333").seen(Attributes(name="payments"), cloud.now))
+
+    (row,) = csv.DictReader(io.StringIO(run("report", "--period", "2026-10", "--by", "account", output="csv").out))
+
+    assert (row["value"], row["name"]) == ("111122223333", "payments")
+    assert "111122223333 payments" in " ".join(run("report", "--period", "2026-10", "--by", "account").out.split())
+    assert "111122223333 app/session" in " ".join(run("report", "--period", "2026-10", "--by", "iam_principal").out.split())
+    assert reported("--by", "iam_principal") == {arn: ("1", "0")}
 
 
 def test_options_that_contradict_each_other(cloud: Cloud) -> None:

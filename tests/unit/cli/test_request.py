@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
@@ -15,7 +17,7 @@ from attribution.meters import Meter, Routing, Tier, TokenKind
 from attribution.ports import MeteredHalf, ObservedHalf
 from attribution.tag_history import Attributes, History
 from attribution.usage import InvocationKey, Metered, Observed, PricedKind
-from tests.unit.cli.support import Cloud, charge, run
+from tests.unit.cli.support import ACCOUNT, REGION, Cloud, charge, run
 
 KEY = InvocationKey("111122223333", "eu-west-1", "5f3c0b9e")
 AT = datetime(2026, 10, 1, 12, tzinfo=UTC)
@@ -60,7 +62,7 @@ def test_a_call_with_its_price_caller_and_evidence(recorded: Cloud) -> None:
     for expected in (
         "0.00375 USD (estimated)",
         "AWS Price List AmazonBedrock 2026-10-01",
-        "0.003 USD per 1000",
+        "0.003 USD per 1,000",
         "cache_write_ttl_unknown",
         "assumed-role/app/session",
         "team=platform",
@@ -74,6 +76,7 @@ def test_a_call_with_its_price_caller_and_evidence(recorded: Cloud) -> None:
     "args",
     [
         ["111122223333#eu-west-1#5f3c0b9e"],
+        ["5f3c0b9e", "--account", "111122223333", "--region", "eu-west-1"],
         ["--account", "111122223333", "--region", "eu-west-1", "--request-id", "5f3c0b9e"],
     ],
 )
@@ -91,11 +94,71 @@ def test_json_however_the_call_is_named(recorded: Cloud, args: list[str]) -> Non
     assert document["owners"][0]["value"] == "search[bold]"
 
 
-def test_csv_has_a_row_for_each_token_kind(recorded: Cloud) -> None:
-    assert run("request", "111122223333/eu-west-1/5f3c0b9e", "--output", "csv").out.splitlines()[1:] == [
-        "input,1200,0.003 USD per 1000,0.0036,USD",
-        "output,10,0.015 USD per 1000,0.00015,USD",
+@pytest.mark.parametrize("args", [["5f3c0b9e"], ["--request-id", "5f3c0b9e"]])
+def test_a_request_id_alone_is_looked_for_in_the_account_and_region_of_the_stack(cloud: Cloud, args: list[str]) -> None:
+    cloud.invocations.record_metered([MeteredHalf(InvocationKey(ACCOUNT, REGION, "5f3c0b9e"), METERED)])
+
+    document = run("request", *args).json
+
+    assert (document["account"], document["region"]) == (ACCOUNT, REGION)
+
+
+def test_csv_has_a_row_for_each_token_kind_with_caller_and_owner(recorded: Cloud) -> None:
+    rows = list(csv.DictReader(io.StringIO(run("request", "111122223333/eu-west-1/5f3c0b9e", "--output", "csv").out)))
+
+    assert [(r["token_kind"], r["units"], r["unit_price"], r["cost"], r["billed_cost"], r["currency"]) for r in rows] == [
+        ("input", "1200", "0.003 USD per 1000", "0.0036", "", "USD"),
+        ("output", "10", "0.015 USD per 1000", "0.00015", "", "USD"),
     ]
+    assert {(r["account"], r["request_id"], r["iam_principal"], r["team"]) for r in rows} == {
+        ("111122223333", "5f3c0b9e", METERED.iam_principal, "search[bold]")
+    }
+
+
+def put_bill(cloud: Cloud, *kinds: TokenKind, basis: Basis = Basis.FINAL) -> None:
+    """A day that bills 3000 units of each kind at 1.5, to two teams, and as much to another caller at ten times of it."""
+    charges = [
+        replace(like(kind, Decimal(units), amount), iam_principal=principal)
+        for kind in kinds
+        for principal, units, amount in (
+            (METERED.iam_principal, 2000, "1"),
+            (METERED.iam_principal, 1000, "0.5"),
+            ("other", 1, "9"),
+        )
+    ]
+    cloud.put_day(DAY, basis, charges)
+
+
+def like(kind: TokenKind, units: Decimal, amount: str) -> AllocatedCharge:
+    """A charge for a token kind of calls of the recorded model."""
+    made = charge(DAY, "search", amount, region=KEY.region, meter=Meter(METERED.model, kind), units=units)
+    return replace(made, usage_type=f"{kind}-{units}")
+
+
+def test_a_call_of_a_billed_day_has_the_rate_that_the_bill_paid_for_calls_like_it(recorded: Cloud) -> None:
+    put_bill(recorded, TokenKind.INPUT, TokenKind.OUTPUT)
+
+    out = run("request", "111122223333/eu-west-1/5f3c0b9e", "--output", "table").out
+    document = run("request", "111122223333/eu-west-1/5f3c0b9e").json["billed"]
+
+    assert document["token_kinds"] == [{"token_kind": "input", "cost": "0.6"}, {"token_kind": "output", "cost": "0.005"}]
+    assert (document["cost"], document["basis"], document["charges"]) == ("0.605", "final", 4)
+    assert "0.605 USD at what the final day paid for calls like it" in " ".join(out.split())
+    assert "explain --date 2026-10-01 --model anthropic.claude-sonnet-4-6" in " ".join(out.split())
+
+
+def test_a_call_of_which_the_bill_has_no_rate_for_a_part_has_no_billed_cost(recorded: Cloud) -> None:
+    put_bill(recorded, TokenKind.INPUT)
+
+    document = run("request", "111122223333/eu-west-1/5f3c0b9e").json["billed"]
+
+    assert (document["cost"], document["token_kinds"][1]["cost"]) == (None, None)
+
+
+def test_a_call_of_an_estimated_day_has_no_billed_cost(recorded: Cloud) -> None:
+    put_bill(recorded, TokenKind.INPUT, TokenKind.OUTPUT, basis=Basis.ESTIMATED)
+
+    assert run("request", "111122223333/eu-west-1/5f3c0b9e").json["billed"] is None
 
 
 def test_a_call_that_only_cloudtrail_has_seen(cloud: Cloud) -> None:
@@ -142,7 +205,9 @@ def test_a_call_that_is_not_recorded(cloud: Cloud) -> None:
     assert "request 111122223333/eu-west-1/other is not recorded" in ran.err
 
 
-@pytest.mark.parametrize("args", [[], ["111122223333/eu-west-1"], ["a/b/c", "--account", "1"], ["--account", "1"]])
+@pytest.mark.parametrize(
+    "args", [[], ["111122223333/eu-west-1"], ["a/b/c", "--account", "1"], ["--account", "1"], ["a", "--request-id", "a"], [""]]
+)
 def test_a_call_that_is_not_named_fully(cloud: Cloud, args: list[str]) -> None:
     assert run("request", *args).exit_code == 2
 

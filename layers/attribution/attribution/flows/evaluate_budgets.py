@@ -113,10 +113,19 @@ def _has_news(evaluation: Evaluation, judged: Sequence[Crossing], before: Mappin
     return following is not None and (current is None or following.news > current.news)
 
 
-def judge_budgets(budgets: Sequence[Budget], *, days: ReadDays, sums: BudgetSums, clock: Clock) -> Judged:
-    """Budgets in the periods that run now, for somebody who asks; no alert comes of it."""
+def judge_budgets(
+    budgets: Sequence[Budget], *, days: ReadDays, sums: BudgetSums, clock: Clock, month: BillingPeriod | None = None
+) -> Judged:
+    """Budgets in the periods that run now, or in those with a day in a month, for somebody who asks; no alert comes of it."""
     now = clock()
-    return _Ledger(days, sums, budgets).judge(targets_of(budgets, (), now), now)
+    targets = targets_of(budgets, (), now) if month is None else _targets_in(month, budgets, now)
+    return _Ledger(days, sums, budgets).judge(targets, now)
+
+
+def _targets_in(month: BillingPeriod, budgets: Iterable[Budget], now: datetime) -> list[Target]:
+    """Each budget with its periods that have a day in a month and have begun, also those of budgets that have ended since."""
+    found = [(b, {p for day in month.days() if (p := b.period_of(day)) is not None}) for b in budgets]
+    return [(b, p) for b, periods in found for p in sorted(periods) if p.starts_at(b.zone) <= now]
 
 
 @dataclass(frozen=True, slots=True)

@@ -56,6 +56,9 @@ def explain_charge(
         totals=_by_currency(asked, question.metric),
         rest=_by_currency(asked[question.top :], question.metric),
         moved=moved,
+        models=()
+        if asked or question.charge_id
+        else tuple(sorted({charge.meter.model for charge in stored if question.is_owned(charge) and charge.meter.model})),
         values=() if asked else tuple(sorted({charge.value_of(question.category) or UNALLOCATED for charge in stored})),
     )
 

@@ -5,18 +5,20 @@ The command line and the API ask the same functions, and get the same answers. N
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from decimal import Decimal
 from difflib import get_close_matches
+from itertools import islice
 
 from attribution.adjustments import Adjustment
-from attribution.allocation import subject_of_usage
+from attribution.allocation import subject_of_usage, totals_by_currency
 from attribution.budgets import Budget
-from attribution.charges import AllocatedCharge, Basis
+from attribution.charges import AllocatedCharge, Costs, sum_costs
 from attribution.day_directory import directory_of_day, ids_named
-from attribution.days import DIMENSIONS, DayPointer
+from attribution.days import DIMENSIONS, DayPointer, Sum, add_sums, sums_by
 from attribution.errors import NotInLedger, QuestionInvalid
 from attribution.flows.evaluate_budgets import Judged, judge_budgets
 from attribution.flows.explain_charge import explain_charge
@@ -38,13 +40,20 @@ from attribution.ports import (
     UsageCounters,
 )
 from attribution.reporting import costs, requests
-from attribution.reporting.costs import Adjusted, CostReport, DaySums, Metric, OwnerChange, as_unallocated, prove
+from attribution.reporting.costs import Adjusted, CostReport, DaySums, Metric, OwnerChange, Row, as_unallocated, prove
 from attribution.reporting.coverage import PLACES, CoverageReport, sections
 from attribution.reporting.explanations import Explained, Question
+from attribution.reporting.selections import Selection
 from attribution.reporting.spans import Freshness
-from attribution.usage import Invocation, InvocationKey, UsageKey, contribution
+from attribution.scopes import CHARGE_DIMENSIONS, value_of
+from attribution.usage import InvocationKey, UsageKey, contribution
 
 _NAMES_SHOWN = 20
+_CHARGES_AT_ONCE = 10_000
+_PERIODS_LOOKED_BACK = 13
+
+DaysRead = Callable[[int, int], None]
+"""Told of how many days, of how many, the charges are read."""
 
 
 # Days.
@@ -64,12 +73,23 @@ def read_pointers(days: ReportedDays, span: Span, as_of: datetime | None = None)
     if as_of is not None:
         _require_readable(days, span, found, as_of)
     if not found:
+        newest = newest_period(days, BillingPeriod.of(span.last))
+        instead = f"The newest period with data is {newest}: try --period {newest}. " if newest else ""
         raise NotInLedger(
             f"no data for {span}: the ledger has no day of it",
             "A day appears minutes after its first invocation log object, or with the first cost report that bills it.",
-            "Check `bedrock-costs status`; bring in what lies in S3 already with `bedrock-costs replay`.",
+            f"{instead}Check `bedrock-costs status`; bring in what lies in S3 already with `bedrock-costs backfill`.",
         )
     return sorted(found, key=lambda pointer: pointer.usage_date)
+
+
+def newest_period(days: ReadDays, last: BillingPeriod) -> BillingPeriod | None:
+    """The newest period with a ledger day, of the 13 up to one."""
+    for _ in range(_PERIODS_LOOKED_BACK):
+        if days.pointers(last):
+            return last
+        last = BillingPeriod.of(last.first_day - timedelta(days=1))
+    return None
 
 
 def _require_readable(days: ReportedDays, span: Span, found: Sequence[DayPointer], as_of: datetime) -> None:
@@ -112,6 +132,37 @@ def day_sums(days: ReadDays, pointers: Sequence[DayPointer], dimension: str) -> 
         yield pointer, sums
 
 
+def _sums_of_charges(
+    days: ReadDays, pointers: Sequence[DayPointer], dimension: str, where: Selection, on_day: DaysRead
+) -> Iterator[DaySums]:
+    """Those charges of each day that are asked for, by any dimension: read and proven against the day, a few at a time."""
+    for done, pointer in enumerate(pointers):
+        on_day(done, len(pointers))
+        yield pointer, _sums_of_day(days, pointer, dimension, where)
+    on_day(len(pointers), len(pointers))
+
+
+def _sums_of_day(days: ReadDays, pointer: DayPointer, dimension: str, where: Selection) -> dict[tuple[str, str], Sum]:
+    parts: dict[tuple[str, str], list[Sum]] = defaultdict(list)
+    totals: dict[str, list[Costs]] = defaultdict(list)
+    count = 0
+    charges = iter(days.charges(pointer.usage_date, pointer.version))
+    while read := list(islice(charges, _CHARGES_AT_ONCE)):
+        count += len(read)
+        for currency, added in totals_by_currency(read).items():
+            totals[currency].append(added)
+        for key, part in sums_by(filter(where.holds, read), lambda charge: value_of(charge, dimension)).items():
+            parts[key].append(part)
+    if count != pointer.charge_count or {of: sum_costs(found) for of, found in totals.items()} != dict(pointer.totals):
+        raise costs.unproven(pointer)
+    return {key: add_sums(found) for key, found in parts.items()}
+
+
+def _only(sums: Iterator[DaySums], value: str | None) -> Iterator[DaySums]:
+    """Sums of one value of their dimension; of all values, where none is asked for."""
+    return ((day, {key: s for key, s in found.items() if value is None or key[0] == value}) for day, found in sums)
+
+
 # Names that a question may use.
 
 
@@ -143,27 +194,51 @@ def report_costs(
     *,
     days: ReportedDays,
     policy: CategoryNames,
+    directory: DirectoryOfDays,
     by: str | None = None,
+    where: Sequence[str] = (),
     metric: str = Metric.BILLED.value,
     as_of: datetime | None = None,
     asked: datetime | None = None,
+    charges_max: int | None = None,
+    on_day: DaysRead = lambda done, whole: None,
 ) -> CostReport:
     """What a span cost by a dimension: by default the policy's first cost category, without any the account.
 
-    `asked` is the moment that the reader named, where the ledger is read as of one that the reader did not.
+    `where` are conditions such as `team=growth`: what is reported has all of these values. Where the sums that the ledger keeps
+    do not answer, the charges of the days are read: `on_day` is told how many of how many days, and `QuestionInvalid` raised if
+    they are more than `charges_max`. `asked` is the moment that the reader named, where the ledger is read as of one that the
+    reader did not.
     """
     dimension = _dimension(by, policy)
+    selection = Selection.parse(where, lambda name: _known_dimension(name, policy, "where"))
     pointers = read_pointers(days, span, as_of)
+    # A day that was allocated before a cost category existed has no sum by it, but is known to be unallocated in it.
+    is_kept = dimension not in CHARGE_DIMENSIONS or dimension in DIMENSIONS
+    if is_kept and {*selection.values} <= {dimension}:
+        found = _only(day_sums(days, pointers, dimension), selection.values.get(dimension))
+    else:
+        _require_few(pointers, charges_max)
+        found = _sums_of_charges(days, pointers, dimension, selection, on_day)
+    by_currency = costs.rows_by_currency(found, metric)
+    if selection.values and not by_currency:
+        raise _nothing_selected(span, selection)
+    notes = costs.notes(pointers, (dimension, *selection.values), metric)
     adjustments = adjustments_of(days, span, as_of)
+    if selection.values and adjustments:
+        notes = (*notes, "A month was adjusted after it was closed: `bedrock-costs adjustments` tells what of it this is.")
+        adjustments = []
     return CostReport(
         span=span,
         dimension=dimension,
         metric=metric,
         freshness=Freshness.of(span, pointers, asked),
-        by_currency=costs.rows_by_currency(day_sums(days, pointers, dimension), metric),
-        notes=costs.notes(pointers, dimension, metric),
+        by_currency=by_currency,
+        notes=notes,
         adjustments=[adjusted for adjustment in adjustments for adjusted in Adjusted.within(span, metric, adjustment)],
         owner_changes=list(OwnerChange.within(span, dimension, metric, adjustments)),
+        where=selection,
+        names=_account_names(by_currency, span, directory) if dimension == "account" else {},
     )
 
 
@@ -173,11 +248,42 @@ def adjustments_of(days: ReportedDays, span: Span, as_of: datetime | None = None
     return [a for a in found if as_of is None or a.changed_at is None or a.changed_at <= as_of]
 
 
+def _require_few(pointers: Sequence[DayPointer], charges_max: int | None) -> None:
+    count = sum(pointer.charge_count for pointer in pointers)
+    if charges_max is not None and count > charges_max:
+        raise QuestionInvalid(
+            "where",
+            f"for this all {count:,} charges of {counted(len(pointers), 'day')} would be read, and {charges_max:,} are the most"
+            " that is: ask for fewer days, or for a dimension that days are summed by and no condition; `bedrock-costs report`"
+            " answers it",
+        )
+
+
+def _nothing_selected(span: Span, selection: Selection) -> NotInLedger:
+    name = next(iter(selection.values))
+    return NotInLedger(
+        f"{span} has no charge with {' and '.join(selection.in_words())}",
+        "A value is compared as a report shows it, in the same letter case; of several conditions a charge must meet all.",
+        f"The values that there are: `bedrock-costs report --by {name}` for the same days.",
+    )
+
+
+def _account_names(by_currency: Mapping[str, Sequence[Row]], span: Span, directory: DirectoryOfDays) -> dict[str, str]:
+    ids = {row.value for rows in by_currency.values() for row in rows if row.value}
+    known = directory.attributes_on(ids, span.last)
+    return {id: attributes.name for id, attributes in known.items() if attributes.name}
+
+
 def _dimension(by: str | None, policy: CategoryNames) -> str:
-    categories = list(policy.category_names())
     if by is None:
-        return categories[0] if categories else "account"
-    return one_of([*DIMENSIONS, *categories], by, "dimension and no cost category", "by")
+        return next(iter(policy.category_names()), "account")
+    if "," in by:
+        raise QuestionInvalid("by", "a report has one dimension: where team=growth and by model are the models of a team")
+    return _known_dimension(by, policy, "by")
+
+
+def _known_dimension(name: str, policy: CategoryNames, parameter: str) -> str:
+    return one_of([*CHARGE_DIMENSIONS, *policy.category_names()], name, "dimension and no cost category", parameter)
 
 
 def report_coverage(
@@ -192,7 +298,7 @@ def report_coverage(
     asked: datetime | None = None,
 ) -> CoverageReport:
     """How much of a span has an owner in a cost category, by gap and, in each gap, by the dimensions `by`."""
-    places = tuple(one_of(list(PLACES), name, "dimension of coverage", "by") for name in by)
+    places = tuple(dict.fromkeys(one_of(list(PLACES), name, "dimension of coverage", "by") for name in by))
     chosen = chosen_category(policy, category)
     pointers = read_pointers(days, span, as_of)
     return CoverageReport(
@@ -256,7 +362,13 @@ def explain(
 
 
 def _no_charge(question: Question, usage_date: date, found: Explained) -> NotInLedger:
-    of = f" of model {question.model}" if question.model else ""
+    of = f" of model {clean(question.model)}" if question.model else ""
+    if found.models:
+        return NotInLedger(
+            f"{usage_date} has no charge of {clean(question.value)!r} in {question.category!r}{of}",
+            f"The models of {clean(question.value)} on that day: {_named(question.model, found.models)}.",
+            "Choose one of them, or leave the model out.",
+        )
     if question.charge_id:
         return NotInLedger(
             f"{usage_date} has no charge {question.charge_id}{of}",
@@ -279,45 +391,57 @@ def _named(asked: str, owners: tuple[str, ...]) -> str:
 
 
 def look_up_request(
-    key: InvocationKey, *, invocations: Invocations, policy: Policy, directory: DirectoryOfDays, days: ReadDays
-) -> tuple[Invocation, list[dict[str, object]]]:
-    """A request, and who owns it in each cost category.
+    key: InvocationKey,
+    *,
+    invocations: Invocations,
+    policy: Policy,
+    directory: DirectoryOfDays,
+    days: ReadDays,
+    charges_max: int | None = None,
+) -> requests.Found:
+    """A request, who owns it in each cost category, and what the bill paid for calls like it once there is one.
 
     The owner is what the call itself carried; where that does not decide, it is the owner of the billed charges behind calls
-    like it, if they agree on one; else the one that tags of caller, profile and account name on that day.
+    like it, if they agree on one; else the one that tags of caller, profile and account name on that day. A billed day of more
+    than `charges_max` charges is read for the owner alone.
     """
     found = invocations.get(key)
     if found is None:
         raise NotInLedger(
             f"request {key.account_id}/{key.region}/{key.request_id} is not recorded",
             "Its log object has not arrived yet, it is older than single requests are kept, or a part of its name is wrong.",
-            "Log objects arrive within minutes; bring in older ones with `bedrock-costs replay objects`.",
+            "Log objects arrive within minutes; bring in older ones with `bedrock-costs replay objects`. Of a call in another"
+            " account or Region, name these with --account and --region.",
         )
-    return found, _owners(found, policy, directory, days)
-
-
-def _owners(invocation: Invocation, policy: Policy, directory: DirectoryOfDays, days: ReadDays) -> list[dict[str, object]]:
-    usage = contribution(invocation)
+    usage = contribution(found)
     if usage is None:
-        return []
-    rules = policy.rules(usage.key.usage_date)
-    known = directory.attributes_on(ids_named([usage.key]), usage.key.usage_date)
-    subject = subject_of_usage(usage.key, None, rules, directory_of_day(known, rules))
+        return requests.Found(found, [])
+    of = usage.key
+    rules = policy.rules(of.usage_date)
+    known = directory.attributes_on(ids_named([of]), of.usage_date)
+    subject = subject_of_usage(of, None, rules, directory_of_day(known, rules))
     values = rules.decide(subject, requests.NOT_FROM_USAGE, is_shared=False)
     is_decided = [category.is_decided_without_bill(subject) for category in rules.categories]
-    billed = [] if all(is_decided) else _billed_like(days, usage.key)
-    return [requests.owner_of(value, () if decided else billed) for value, decided in zip(values, is_decided, strict=True)]
+    pointer = _billed_day(days, of.usage_date)
+    is_small = charges_max is None or pointer is None or pointer.charge_count <= charges_max
+    is_read = pointer is not None and (is_small or not all(is_decided))
+    alike = _charges_like(days, pointer, of) if pointer is not None and is_read else []
+    owners = [requests.owner_of(value, () if done else alike) for value, done in zip(values, is_decided, strict=True)]
+    return requests.Found(found, owners, requests.Bill(pointer, tuple(alike)) if pointer is not None and is_read else None)
 
 
-def _billed_like(days: ReadDays, key: UsageKey) -> list[AllocatedCharge]:
-    """The day's billed charges for calls like this one; none while the day is estimated."""
-    pointer = days.pointers(BillingPeriod.of(key.usage_date)).get(key.usage_date)
-    if pointer is None or pointer.basis is Basis.ESTIMATED:
-        return []
+def _billed_day(days: ReadDays, usage_date: date) -> DayPointer | None:
+    """The day, if a bill has reached it."""
+    pointer = days.pointers(BillingPeriod.of(usage_date)).get(usage_date)
+    return pointer if pointer is not None and pointer.is_billed else None
+
+
+def _charges_like(days: ReadDays, pointer: DayPointer, key: UsageKey) -> list[AllocatedCharge]:
+    """The charges of a billed day for calls like this one."""
     wanted = (key.account_id, key.region, key.model, key.tier, key.routing, key.iam_principal)
     return [
         charge
-        for charge in days.charges(key.usage_date, pointer.version)
+        for charge in days.charges(pointer.usage_date, pointer.version)
         if (
             charge.account_id, charge.region, charge.meter.model, charge.meter.tier, charge.meter.routing, charge.iam_principal
         ) == wanted
@@ -350,10 +474,19 @@ class Standings:
     judged: Judged
 
 
-def budget_standings(name: str | None, *, policy: Policy, days: ReadDays, sums: BudgetSums, clock: Clock) -> Standings:
-    """One budget by its name, or all of them, in the period that runs now. No alert comes of it."""
+def budget_standings(
+    name: str | None,
+    *,
+    policy: Policy,
+    days: ReadDays,
+    sums: BudgetSums,
+    clock: Clock,
+    month: BillingPeriod | None = None,
+) -> Standings:
+    """One budget by its name, or all of them, in the period that runs now, or in those of a month. No alert comes of it."""
     defined = list(policy.budgets())
     if name is not None:
         one_of([b.name for b in defined], name, "budget", "name")
     chosen = [b for b in defined if name is None or b.name == name]
-    return Standings(chosen, defined, judge_budgets(chosen, days=days, sums=ReadOnlySums(sums), clock=clock))
+    judged = judge_budgets(chosen, days=days, sums=ReadOnlySums(sums), clock=clock, month=month)
+    return Standings(chosen, defined, judged)

@@ -1,4 +1,4 @@
-"""Where every budget stands in the period that runs now, and where it is going."""
+"""Where every budget stands in a period, and where it is going."""
 
 from __future__ import annotations
 
@@ -27,14 +27,20 @@ HEADER = (
     "forecast_p90",
     "probability_percent",
     "breach_on",
+    "state",
     "alarms",
+    "days_without_data",
 )
+
+OK, ALARM, NO_NOTIFICATIONS = "OK", "ALARM", "NO_NOTIFICATIONS"
+"""The states of a budget: whether a notification is in alarm; one that has none tells nothing, whatever is spent."""
 
 
 def _document(evaluation: Evaluation, parents: Mapping[str, str]) -> dict[str, Any]:
     budget, spend = evaluation.budget, evaluation.spend
     outlook = evaluation.forecast
     known = outlook if isinstance(outlook, Forecast) else None
+    alarms = [f"{c.notification.type} {c.notification.threshold_key}" for c in crossings(evaluation) if c.is_crossed]
     return {
         "budget": budget.name,
         "part_of": list(ancestors(budget.name, parents)),
@@ -55,9 +61,10 @@ def _document(evaluation: Evaluation, parents: Mapping[str, str]) -> dict[str, A
         "probability_percent": known.probability_percent if known else None,
         "breach_on": known.breach_on if known else None,
         "no_forecast": "" if isinstance(outlook, Forecast) else outlook.reason,
-        "alarms": " ".join(
-            f"{c.notification.type} {c.notification.threshold_key}" for c in crossings(evaluation) if c.is_crossed
-        ),
+        "state": (ALARM if alarms else OK) if budget.notifications else NO_NOTIFICATIONS,
+        "alarms": " ".join(alarms),
+        "complete_days": evaluation.days_over,
+        "days_without_data": evaluation.days_without_data,
     }
 
 

@@ -18,9 +18,14 @@ from attribution.meters import TOKEN_KINDS
 from attribution.money import ZERO, add, total
 from attribution.periods import BillingPeriod, Span
 from attribution.reporting.answers import Answer
+from attribution.reporting.selections import EVERYTHING, Selection
 from attribution.reporting.spans import Freshness
+from attribution.scopes import CHARGE_DIMENSIONS
 
-HEADER = ("value", "currency", "billed", "estimated", "total", "requests", "tokens", "share_percent")
+AMOUNTS = ("billed", "estimated", "total", "requests", "tokens")
+HEADER = (
+    "period", "metric", "basis", "where", "dimension", "value", "name", "currency", *AMOUNTS, "share_percent",
+)  # fmt: skip
 
 
 class Metric(StrEnum):
@@ -117,7 +122,10 @@ def moved_between(changes: Iterable[OwnerChange]) -> Iterator[tuple[BillingPerio
 
 @dataclass(frozen=True, slots=True)
 class CostReport:
-    """The rows of each currency, largest first, what nobody owns last."""
+    """The rows of each currency, largest first, what nobody owns last: of all charges, or of those of a selection.
+
+    `names` are what people call some of the values: accounts.
+    """
 
     span: Span
     dimension: str
@@ -127,6 +135,8 @@ class CostReport:
     notes: Sequence[str] = field(default_factory=tuple)
     adjustments: Sequence[Adjusted] = field(default_factory=tuple)
     owner_changes: Sequence[OwnerChange] = field(default_factory=tuple)
+    where: Selection = EVERYTHING
+    names: Mapping[str, str] = field(default_factory=dict)
 
 
 DaySums = tuple[DayPointer, Mapping[tuple[str, str], Sum]]
@@ -183,9 +193,10 @@ def defined_later(pointers: Sequence[DayPointer], dimension: str) -> list[str]:
     ]
 
 
-def notes(pointers: Sequence[DayPointer], dimension: str, metric: str) -> tuple[str, ...]:
+def notes(pointers: Sequence[DayPointer], dimensions: Iterable[str], metric: str) -> tuple[str, ...]:
     """What a reader of the report should know of it."""
-    found = defined_later(pointers, dimension)
+    categories = [name for name in dict.fromkeys(dimensions) if name not in CHARGE_DIMENSIONS]
+    found = [note for category in categories for note in defined_later(pointers, category)]
     if metric == Metric.LIST:
         found.append("The bill states no public price for Marketplace models: their billed days count as zero in list cost.")
     return tuple(found)
@@ -200,6 +211,7 @@ def answer_of(made: CostReport) -> Answer:
         values = [
             {
                 "value": row.value,
+                "name": made.names.get(row.value, ""),
                 "is_unallocated": row.value == UNALLOCATED,
                 "billed": row.billed,
                 "estimated": row.estimated,
@@ -211,10 +223,12 @@ def answer_of(made: CostReport) -> Answer:
             for row, share in zip(rows, shares, strict=True)
         ]
         documents.append({"currency": currency, "total": sums_of(rows), "rows": values})
-        flat += [(v["value"], currency, *(v[name] for name in HEADER[2:])) for v in values]
+        same = (str(made.span), made.metric, made.freshness.basis, "; ".join(made.where.in_words()), made.dimension)
+        flat += [(*same, v["value"], v["name"], currency, *(v[name] for name in (*AMOUNTS, "share_percent"))) for v in values]
     document = {
         "span": {"from": made.span.first, "to": made.span.last},
         "dimension": made.dimension,
+        "where": dict(made.where.values),
         "metric": made.metric,
         **made.freshness.document(),
         "currencies": documents,

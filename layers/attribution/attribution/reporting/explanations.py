@@ -14,12 +14,13 @@ from attribution.days import UNALLOCATED, DayPointer
 from attribution.deliveries import DeliveryRecord
 from attribution.explanation import Estimate, Explanation
 from attribution.formats import clean, counted, instant, money, number
+from attribution.models import model_of_name, model_reference
 from attribution.money import total
 from attribution.reporting.answers import Answer
 
 HEADER = (
-    "charge", "account", "region", "model", "token_kind", "line_item_type", "value", "evidence", "units", "requests",
-    "currency", "amount", "origin_amount", "weight", "whole", "is_verified",
+    "charge", "account", "region", "model", "token_kind", "line_item_type", "operation", "value", "evidence", "units",
+    "requests", "currency", "amount", "origin_amount", "weight", "whole", "is_verified",
 )  # fmt: skip
 _ID_SHOWN = 12
 _FILES_SHOWN = 2
@@ -44,8 +45,14 @@ class Question:
 
     def is_about(self, charge: AllocatedCharge) -> bool:
         """Whether a charge is one of those."""
-        if self.model and charge.meter.model != self.model:
-            return False
+        return self.is_of_model(charge) and self.is_owned(charge)
+
+    def is_of_model(self, charge: AllocatedCharge) -> bool:
+        """Whether it is a charge of the model, written as a key of the catalogue, a model id or a name."""
+        return not self.model or charge.meter.model in (self.model, model_of_name(model_reference(self.model).model))
+
+    def is_owned(self, charge: AllocatedCharge) -> bool:
+        """Whether it is the charge that is named, or one of the owner's."""
         if self.charge_id:
             return charge.digest().startswith(self.charge_id)
         found = next((value for value in charge.categories if value.category == self.category), None)
@@ -57,7 +64,8 @@ class Explained:
     """The charges that were asked for. `totals` are by currency, of all of them; `rest` is of those that are not explained.
 
     `moved` names what the day was made from and is another by now; then nothing is verified. `values` are the values that the
-    category has on the day, to choose from where the one that was asked for has no charge.
+    category has on the day, to choose from where the one that was asked for has no charge, and `models` those of its charges
+    where it has some, but none of the model that was asked for.
     """
 
     pointer: DayPointer
@@ -68,6 +76,7 @@ class Explained:
     rest: Mapping[str, Decimal]
     moved: tuple[str, ...]
     values: tuple[str, ...]
+    models: tuple[str, ...] = ()
 
 
 def answer_of(question: Question, found: Explained, report_bucket: str) -> Answer:
@@ -131,7 +140,7 @@ def _charge(question: Question, explanation: Explanation) -> dict[str, Any]:
         "iam_principal": charge.iam_principal,
         "inference_profile": charge.inference_profile,
         "units": charge.units,
-        "requests": charge.requests,
+        "requests": explanation.requests,
         "is_measured": charge.is_measured,
         "owners": [_owner(value) for value in charge.categories],
         "origin": _origin(explanation, question.metric),
@@ -193,6 +202,9 @@ def _origin(explanation: Explanation, metric: str) -> dict[str, Any] | None:
         "units_split_over": bucket.whole if bucket else None,
         "counters_split_over": bucket.counters if bucket else 0,
         "units_not_counted": bucket.uncounted if bucket else None,
+        "rows_of_the_same_requests": len(bucket.rows) if bucket else 1,
+        "units_of_the_same_requests": bucket.units if bucket else None,
+        "charges_of_the_same_requests": [f"{c.usage_date}/{c.digest()}" for c in bucket.beside] if bucket else [],
     }
 
 
@@ -224,13 +236,14 @@ def _estimate(estimate: Estimate, metric: str) -> dict[str, Any]:
 
 
 def _row(question: Question, explanation: Explanation, charge: dict[str, Any]) -> tuple[object, ...]:
-    owner = next((o for o in charge["owners"] if o["cost_category"] == question.category), None)
+    none: dict[str, Any] = {}
+    owner = next((o for o in charge["owners"] if o["cost_category"] == question.category), none)
     step = charge["arithmetic"][-1] if charge["arithmetic"] else {}
-    origin_amount = charge["origin"]["amount"] if charge["origin"] else None
+    origin = charge["origin"] or {}
     return (
-        charge["id"], *(charge[name] for name in HEADER[1:6]), (owner or {}).get("value"), (owner or {}).get("evidence"),
-        charge["units"], charge["requests"], charge["currency"], charge["amount"], origin_amount, step.get("weight"),
-        step.get("whole"), explanation.is_verified,
+        charge["id"], *(charge[name] for name in HEADER[1:6]), origin.get("operation"), owner.get("value"),
+        owner.get("evidence"), charge["units"], charge["requests"], charge["currency"], charge["amount"], origin.get("amount"),
+        step.get("weight"), step.get("whole"), explanation.is_verified,
     )  # fmt: skip
 
 
@@ -296,7 +309,8 @@ def _bill_text(charge: dict[str, Any]) -> Iterator[str]:
         return
     units = f" for {number(origin['units'])} units" if origin["units"] is not None else ""
     rows = f"{counted(origin['row_count'], 'row')} of {charge['usage_type'] or charge['line_item_type']}"
-    yield f"{_exact(origin['amount'], charge['currency'])}{units} in {rows}"
+    operation = f", operation {origin['operation']}" if origin["operation"] else ""
+    yield f"{_exact(origin['amount'], charge['currency'])}{units} in {rows}{operation}"
     if origin["iam_principal"]:
         yield f"caller {origin['iam_principal']}"
     if origin["tags"]:
@@ -322,6 +336,11 @@ def _usage_text(charge: dict[str, Any]) -> Iterator[str]:
     if len(usage) > _USAGE_SHOWN:
         rest = usage[_USAGE_SHOWN:]
         yield f"  {number(total(item['units'] for item in rest))} in {counted(len(rest), 'more counter')}"
+    if origin["rows_of_the_same_requests"] > 1:
+        rows, units = origin["rows_of_the_same_requests"], number(origin["units_of_the_same_requests"])
+        names = [id.partition("/")[2][:_ID_SHOWN] for id in origin["charges_of_the_same_requests"]]
+        also = f" (also {', '.join(names)})" if names else ""
+        yield f"these requests stand behind {rows} rows of the bill, {units} units together{also}"
     if origin["units_not_counted"] and all(item["is_counted"] for item in usage):
         yield f"{number(origin['units_not_counted'])} were billed and not counted: they are not spread over those that were"
 

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from decimal import Decimal
+from dataclasses import dataclass
+from decimal import Context, Decimal
 from typing import Any
 
 from attribution.allocation import USAGE_NOT_LOGGED
 from attribution.charges import AllocatedCharge, CategoryValue
 from attribution.cost_categories import ACCOUNT_TAG, PRINCIPAL_TAG, RESOURCE_TAG, USAGE_EVIDENCE
-from attribution.money import total
+from attribution.days import DayPointer
+from attribution.meters import TokenKind
+from attribution.money import QUANTUM, multiply, total
 from attribution.reporting.answers import Answer
 from attribution.usage import Invocation, Metered, Observed
 
-HEADER = ("token_kind", "units", "unit_price", "cost", "currency")
+HEADER = (
+    "account", "region", "request_id", "timestamp", "model", "iam_principal", "token_kind", "units", "unit_price", "cost",
+    "billed_cost", "currency",
+)  # fmt: skip
 CALLER_FIELDS = (
     "role", "session_name", "source_identity", "identity_type", "invoked_by", "issued_to", "on_behalf_of", "project",
     "inference_region",
@@ -21,6 +27,36 @@ CALLER_FIELDS = (
 NOT_FROM_USAGE = "not known from usage and tags: the bill may know"
 _BILL_MAY_DIFFER = "unless the bill's tags say otherwise"
 _BY_TAGS = (RESOURCE_TAG, PRINCIPAL_TAG, ACCOUNT_TAG)
+# What a bill paid for one unit may have no end; a share of it is cut far below what anybody is charged.
+_RATES = Context(prec=60)
+
+
+@dataclass(frozen=True, slots=True)
+class Bill:
+    """The billed day of a request, with its charges for the account, Region, model, tier, routing and caller of the request."""
+
+    pointer: DayPointer
+    charges: tuple[AllocatedCharge, ...]
+
+    def cost_of(self, kind: TokenKind, units: int) -> tuple[Decimal, str] | None:
+        """What so many units came to at the average that the bill paid for their like; None where it has none of them."""
+        alike = [c for c in self.charges if c.meter.token_kind is kind and c.line_item_type == "Usage" and c.units]
+        currencies = {charge.currency for charge in alike}
+        whole = total(charge.units for charge in alike if charge.units is not None)
+        if len(currencies) != 1 or whole <= 0:
+            return None
+        paid = multiply(total(charge.costs.billed_cost for charge in alike), Decimal(units))
+        cost = _RATES.quantize(_RATES.divide(paid, whole), QUANTUM)
+        return _RATES.normalize(cost), currencies.pop()
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A request with its owners; `bill` is None while its day is estimated, or was too large to look into."""
+
+    invocation: Invocation
+    owners: list[dict[str, object]]
+    bill: Bill | None = None
 
 
 def owner_of(own: CategoryValue, billed: Sequence[AllocatedCharge]) -> dict[str, object]:
@@ -61,17 +97,23 @@ def _agreed(charges: Sequence[AllocatedCharge], own: CategoryValue) -> CategoryV
     return stated[0] if len({value.value for value in stated}) == 1 else None
 
 
-def _cost(half: Metered | Observed) -> Decimal | None:
-    """The cost of a request; None where a part of it has no price, or nothing says all that was used."""
+def list_cost(half: Metered | Observed) -> Decimal | None:
+    """What a request cost at the prices that it was recorded with.
+
+    None where a part of it has no price, or nothing says all that was used.
+    """
     if "unmeasured" in half.flags or (not half.kinds and isinstance(half, Observed)):
         return None
     costs = [priced.cost for priced in half.kinds.values()]
     return None if any(cost is None for cost in costs) else total(cost for cost in costs if cost is not None)
 
 
-def answer_of(invocation: Invocation, owners: list[dict[str, object]]) -> Answer:
-    """The request for programs. CSV has a row for each token kind."""
+def answer_of(found: Found) -> Answer:
+    """The request for programs. CSV has a row for each token kind, with the owner in each cost category."""
+    invocation = found.invocation
     key, metered, observed = invocation.key, invocation.metered, invocation.observed
+    half = metered or observed
+    billed = _billed(found.bill, half) if found.bill and half else None
     document: dict[str, Any] = {
         "account": key.account_id,
         "region": key.region,
@@ -79,12 +121,37 @@ def answer_of(invocation: Invocation, owners: list[dict[str, object]]) -> Answer
         "state": invocation.state,
         "metered": _metered(metered) if metered else None,
         "observed": _observed(observed) if observed else None,
-        "owners": owners,
+        "billed": billed,
+        "owners": found.owners,
     }
-    half = document["metered"] or document["observed"]
-    kinds, currency = (half["token_kinds"], half["currency"]) if half else ([], "")
-    rows = [(k["token_kind"], k["units"], k["unit_price"], k["cost"], currency) for k in kinds]
-    return Answer(document, HEADER, rows)
+    header = (*HEADER, *(str(owner["cost_category"]) for owner in found.owners))
+    if half is None:
+        return Answer(document, header, ())
+    paid = {kind["token_kind"]: kind["cost"] for kind in billed["token_kinds"]} if billed else {}
+    model = metered.model if metered else ""
+    shared = (key.account_id, key.region, key.request_id, half.timestamp, model, half.iam_principal)
+    owners = [owner["value"] for owner in found.owners]
+    rows = [
+        (*shared, kind.value, priced.units, priced.unit_price, priced.cost, paid.get(kind.value), half.currency, *owners)
+        for kind, priced in half.kinds.items()
+    ]
+    return Answer(document, header, rows)
+
+
+def _billed(bill: Bill, half: Metered | Observed) -> dict[str, Any]:
+    """What the request came to at the rates of its day's bill; a part without such a rate leaves the cost open."""
+    costs = {kind: bill.cost_of(kind, priced.units) for kind, priced in half.kinds.items()}
+    known = [cost for cost in costs.values() if cost is not None]
+    currencies = {currency for _, currency in known}
+    is_whole = bool(known) and len(known) == len(costs) and len(currencies) == 1 and "unmeasured" not in half.flags
+    return {
+        "usage_date": bill.pointer.usage_date,
+        "basis": bill.pointer.basis.value,
+        "cost": total(cost for cost, _ in known) if is_whole else None,
+        "currency": currencies.pop() if len(currencies) == 1 else "",
+        "token_kinds": [{"token_kind": kind.value, "cost": cost[0] if cost else None} for kind, cost in costs.items()],
+        "charges": len(bill.charges),
+    }
 
 
 def _metered(metered: Metered) -> dict[str, Any]:
@@ -108,7 +175,7 @@ def _metered(metered: Metered) -> dict[str, Any]:
 def _used(half: Metered | Observed) -> dict[str, Any]:
     """What was used and what it cost, as one half of the request says."""
     return {
-        "cost": _cost(half),
+        "cost": list_cost(half),
         # What CloudTrail counted is replaced by the log record, and both by the bill.
         "cost_basis": "estimated" if isinstance(half, Metered) else "provisional",
         "currency": half.currency,

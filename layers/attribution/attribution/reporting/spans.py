@@ -86,6 +86,12 @@ class Freshness:
     def missing(self) -> int:
         return self.span.day_count - sum(self.by_basis.values())
 
+    @property
+    def basis(self) -> str:
+        """The basis of all days that the ledger has, or `mixed`."""
+        found = [basis for basis, count in self.by_basis.items() if count]
+        return found[0] if len(found) == 1 else "mixed"
+
     def sentence(self) -> str:
         """The days by basis and when they changed last, for people."""
         parts = [f"{count} {basis}" for basis, count in self.by_basis.items() if count]
