@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from adapters.budget_documents import BudgetDocument
-from adapters.policy import parse_policy
+from adapters.policy import PolicyDocument, parse_policy, version_of
 from attribution.expressions import Subject
 from tests.unit.cli.support import Cloud, put_october, run
 
@@ -705,3 +705,16 @@ def test_show_lists_what_each_route_tells_and_each_slack_user_sees(cloud: Cloud,
         "slack_user,U0DANA,all,",
         "slack_user,U0EVE,team ads,",
     ]
+
+
+def test_of_the_versions_that_are_kept_the_one_in_force_comes_first_and_each_once(cloud: Cloud) -> None:
+    names = ("first", "second", "third", "second")
+    applied = [cloud.policy.apply(parse_policy({"cost_categories": [{"name": name}]})) for name in names]
+
+    kept = [(version, rules.names) for version, rules in cloud.policy.versions(date(2026, 10, 1))]
+
+    assert kept[0] == (applied[1], ("second",)) == (cloud.policy.version_in_force(), ("second",))
+    # The last stood in for a policy before any was applied.
+    assert kept[-1] == (version_of(PolicyDocument()), ("team",))
+    assert dict(kept) == {applied[0]: ("first",), applied[1]: ("second",), applied[2]: ("third",), kept[-1][0]: ("team",)}
+    assert len(kept) == 4
