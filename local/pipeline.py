@@ -35,6 +35,7 @@ from attribution.days import DayPointer
 from attribution.deliveries import DeliveryOutcome, DeliveryRecord
 from attribution.directory import Described, entry_of, region_of_arn
 from attribution.periods import BillingPeriod
+from attribution.prices import OfferReading
 from attribution.tag_history import Attributes, History, identity_of
 from local.deployment import Deployment
 from local.emulator import Emulator
@@ -144,7 +145,12 @@ class Pipeline:
     def load_prices(self, offers: Mapping[str, bytes]) -> int:
         """Load AWS Price List offer files, as `bedrock-costs prices load` does."""
         prices = DynamoPrices(self.ledger, clock)
-        return sum(prices.store(read_offer(body, code).prices) for code, body in offers.items())
+        stored = 0
+        for code, body in offers.items():
+            offer = read_offer(body, code)
+            stored += prices.store(offer.prices)
+            prices.record_reading(OfferReading(offer.code, clock(), offer.published_on, len(offer.prices), len(offer.left_out)))
+        return stored
 
     def load_directory(self, known: Mapping[str, Mapping[str, Any]]) -> None:
         """Put what AWS would answer about all accounts of the company into the directory.

@@ -425,19 +425,42 @@ class FakeQuarantine:
 NO_RULES = Rules()
 
 
+def version_of(rules: Rules) -> str:
+    """The version of the policy that has these rules."""
+    return rules.fingerprint()[:12]
+
+
 class FakePolicy:
-    """`Policy` that a test may change."""
+    """`Policy` that a test may change. It keeps every rules it had, as versions of their fingerprints."""
 
     def __init__(self, rules: Rules = NO_RULES, budgets: Sequence[Budget] = (), monitors: Sequence[Monitor] = ()) -> None:
+        self._versions: dict[str, Rules] = {}
         self.defined_rules = rules
         self.defined = budgets
         self.defined_monitors = monitors
 
+    @property
+    def defined_rules(self) -> Rules:
+        return self._in_force
+
+    @defined_rules.setter
+    def defined_rules(self, rules: Rules) -> None:
+        self._in_force = rules
+        self._versions[version_of(rules)] = rules
+
+    def forget(self, rules: Rules) -> None:
+        """Rules that an earlier software had, and that no document gives any more."""
+        del self._versions[version_of(rules)]
+
     def rules(self, on: date) -> Rules:
         return self.defined_rules
 
+    def versions(self, on: date) -> Iterator[tuple[str, Rules]]:
+        yield version_of(self.defined_rules), self.defined_rules
+        yield from self._versions.items()
+
     def rules_of(self, fingerprint: str, on: date) -> Rules | None:
-        return self.defined_rules if self.defined_rules.fingerprint() == fingerprint else None
+        return next((rules for _, rules in self.versions(on) if rules.fingerprint() == fingerprint), None)
 
     def budgets(self) -> Sequence[Budget]:
         return self.defined
@@ -731,10 +754,7 @@ class FakeLedgerDays:
                     raise LedgerConflict(f"{publishing.execution_id} is not waiting any more")
                 self._deliveries.publish(publishing)
             for pointer in pointers:
-                now = self.current.get(pointer.usage_date)
-                superseded = (*now.superseded, now.version) if now else ()
-                rest = tuple(v for v in superseded if v != pointer.version)
-                self.current[pointer.usage_date] = replace(pointer, superseded=rest)
+                self.current[pointer.usage_date] = pointer.after(self.current.get(pointer.usage_date), self._clock())
             self.flips.append(tuple(p.usage_date for p in pointers))
             if adjustment is not None:
                 self.adjustments.append(adjustment)

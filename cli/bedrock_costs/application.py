@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -71,18 +73,15 @@ class Commands(TyperGroup):
         _keep_examples_whole(self)
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        try:
+        with _in_plain_words():
             return super().parse_args(ctx, global_options_first(args))
-        except typer.BadParameter as error:
-            raise _in_our_words(error) from None
 
     def invoke(self, ctx: Any) -> Any:
         try:
-            return super().invoke(ctx)
+            with _in_plain_words():
+                return super().invoke(ctx)
         except (typer.Exit, typer.Abort, BrokenPipeError):
             raise
-        except typer.BadParameter as error:
-            raise _in_our_words(error) from None
         except QuestionInvalid as error:
             raise typer.BadParameter(error.reason, param_hint=_hint(error.parameter)) from None
         except Exception as error:
@@ -94,18 +93,22 @@ class Commands(TyperGroup):
             raise typer.Exit(int(failure.code)) from error
 
 
-def _in_our_words(error: typer.BadParameter) -> typer.BadParameter:
-    """The error without the name of the exception that Typer had it from."""
-    error.message = error.message.removeprefix("Value error, ")
-    return error
-
-
 def _keep_examples_whole(command: Any) -> None:
     """Let help print every example on one line, so that it can be copied; `\\b` is Click's word for that."""
     if command.help:
         command.help = re.sub(r"^Example: ", "\b\nExample: ", command.help, flags=re.MULTILINE)
     for inner in getattr(command, "commands", {}).values():
         _keep_examples_whole(inner)
+
+
+@contextmanager
+def _in_plain_words() -> Iterator[None]:
+    """What is wrong with an option, without the words of the validator that Typer asks."""
+    try:
+        yield
+    except typer.BadParameter as error:
+        error.message = error.message.removeprefix("Value error, ")
+        raise
 
 
 def _hint(parameter: str) -> str | None:

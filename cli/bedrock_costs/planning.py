@@ -1,14 +1,14 @@
-"""What a policy document would change before it is in force: owners of cost in months that are open, and its own parts."""
+"""What a policy document would change before it is in force: owners of cost in open months or one month, and its own parts."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
-from attribution.adjustments import is_closed_at
+from attribution.adjustments import is_closed_at, is_frozen
 from attribution.charges import Basis
 from attribution.flows.allocate_charges import preview
 from attribution.money import ZERO, add
@@ -18,6 +18,7 @@ from bedrock_costs.stack import Stack, now
 
 if TYPE_CHECKING:
     from adapters.policy import PolicyDocument
+    from attribution.days import DayPointer, DayVersion
     from attribution.rules import Rules
 
 # AWS closes a month two weeks after its end: of earlier months than the last, none is open.
@@ -52,10 +53,13 @@ class PlannedMove:
 
 @dataclass(frozen=True, slots=True)
 class OpenDays:
-    """The days of the ledger whose months are open, and the months that are closed, newest last."""
+    """The days that are looked at: those of open months, those that are closed with what readers see of them, and the months
+    of which no day is open, newest last.
+    """
 
     days: tuple[date, ...]
     closed: tuple[BillingPeriod, ...]
+    closed_days: Mapping[date, DayPointer] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -72,40 +76,61 @@ class Plan:
 
 def open_days(stack: Stack) -> OpenDays:
     """The days that a change of policy may move cost of. A day with its invoice is closed, even in a month that is open."""
+    period = BillingPeriod.of(now().date())
+    looked_at = []
+    for _ in range(_MONTHS_LOOKED_AT):
+        looked_at.append(period)
+        period = BillingPeriod.of(period.first_day - timedelta(days=1))
+    return days_of(stack, looked_at[::-1])
+
+
+def days_of(stack: Stack, periods: Iterable[BillingPeriod]) -> OpenDays:
+    """The days of months, open and closed apart. A day that no delivery bills yet is allocated by the policy in force."""
     at = now()
     days: list[date] = []
     closed: list[BillingPeriod] = []
-    period = BillingPeriod.of(at.date())
-    for _ in range(_MONTHS_LOOKED_AT):
+    closed_days: dict[date, DayPointer] = {}
+    for period in periods:
         known = stack.deliveries().of_period(period)
-        found = sorted(stack.days().pointers(period))
-        still_open = [day for day in found if not is_closed_at(day, at, known)]
+        found = stack.days().pointers(period)
+        still_open = [day for day in sorted(found) if not is_closed_at(day, at, known)]
         days += still_open
+        closed_days |= {day: pointer for day, pointer in sorted(found.items()) if is_frozen(pointer, at, known)}
         if found and not still_open:
             closed.append(period)
-        period = BillingPeriod.of(period.first_day - timedelta(days=1))
-    return OpenDays(tuple(sorted(days)), tuple(reversed(closed)))
+    return OpenDays(tuple(days), tuple(closed), closed_days)
 
 
-def make_plan(stack: Stack, document: PolicyDocument, metric: str, told: Callable[[int, int], None]) -> Plan:
-    """Allocate every open day under both documents and compare; `told` hears how many days are done, of how many."""
+def make_plan(
+    stack: Stack, document: PolicyDocument | None, metric: str, told: Callable[[int, int], None], period: BillingPeriod | None
+) -> Plan:
+    """Allocate every open day, or every day of a period, under both documents and compare; without one, under that in force.
+
+    A day of a closed month is compared with what readers see of it. `told` hears how many days are done, of how many.
+    """
     from adapters.policy import version_of
 
     policy = stack.policy()
     in_force, against = policy.document(), policy.version()
-    plan = Plan(against, version_of(document), open_days(stack), changes=changes_of(in_force, document))
-    for done, day in enumerate(plan.open_days.days):
-        told(done, len(plan.open_days.days))
+    document = document or in_force
+    looked_at = days_of(stack, [period]) if period else open_days(stack)
+    plan = Plan(against, version_of(document), looked_at, changes=changes_of(in_force, document))
+    closed = looked_at.closed_days if period else {}
+    count = len(looked_at.days) + len(closed)
+    for done, day in enumerate(sorted((*looked_at.days, *closed))):
+        told(done, count)
         before, after = in_force.rules(day), document.rules(day)
-        if before != after:
-            _plan_day(stack, plan, day, before, after, metric)
+        if day in closed:
+            _compare(plan, _as_seen(stack, closed[day], *_made(stack, day, after)), metric)
+        elif before != after:
+            _compare(plan, _made(stack, day, before, after), metric)
     return plan
 
 
-def _plan_day(stack: Stack, plan: Plan, day: date, before: Rules, after: Rules, metric: str) -> None:
-    old, new = preview(
+def _made(stack: Stack, day: date, *rules: Rules) -> list[DayVersion]:
+    return preview(
         day,
-        [before, after],
+        rules,
         origin_charges=stack.origin_charges(),
         deliveries=stack.deliveries(),
         days=stack.days(),
@@ -113,6 +138,16 @@ def _plan_day(stack: Stack, plan: Plan, day: date, before: Rules, after: Rules, 
         prices=stack.prices(),
         directory=stack.directory(),
     )
+
+
+def _as_seen(stack: Stack, pointer: DayPointer, made: DayVersion) -> list[DayVersion]:
+    """The day as readers see it, and as it would be. What is stored tells its shares no more apart: charges are compared."""
+    stored = tuple(stack.days().charges(pointer.usage_date, pointer.version))
+    return [replace(made, charges=stored, basis=pointer.basis), made]
+
+
+def _compare(plan: Plan, versions: Sequence[DayVersion], metric: str) -> None:
+    old, new = versions
     for move, moved in moves(old, new, metric).items():
         planned = plan.moves.setdefault(move, PlannedMove())
         if old.basis is Basis.ESTIMATED:
@@ -121,7 +156,7 @@ def _plan_day(stack: Stack, plan: Plan, day: date, before: Rules, after: Rules, 
             planned.billed = add(planned.billed, moved.amount)
         planned.charges += len(moved.origins)
         planned.days += 1
-        plan.affected.add(day)
+        plan.affected.add(old.usage_date)
 
 
 def changes_of(before: PolicyDocument, after: PolicyDocument) -> dict[str, Changes]:

@@ -1,238 +1,160 @@
-"""A policy document as a file, YAML or JSON: every error names the file and the line of the key it is about.
-
-Plain values stay text, as people wrote them: YAML would read an account id with a leading zero as an octal number, and `no` as
-a boolean.
-"""
+"""A policy document as a file, YAML or JSON: every error names the file and the line of the key it is about."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bedrock_costs.failures import Failure
 
 if TYPE_CHECKING:
-    from yaml import MappingNode, Node
-
     from adapters.policy import PolicyDocument
-
-_MAX_BYTES = 1024 * 1024
-_MAX_DEPTH = 100
-_MAX_NODES = 1_000_000
-_MESSAGES = {
-    "extra_forbidden": "there is no such key",
-    "missing": "the key is missing",
-    "string_type": "write plain text",
-    "decimal_parsing": "write a number, such as 1200 or 99.50",
-}
-_PATTERNS = {"[key]": "an account id is 12 digits", "currency": "write an ISO code in capital letters, such as USD"}
-_MAPPINGS = {
-    "limit": '{amount: "5", currency: USD}',
-    "accounts": '{"111122223333": platform}',
-    "document": "the keys cost_categories, shared_charges and budgets",
-    "item": "its keys, such as name: search",
-}
-# What stands for the form of a cost category in the place of an error.
-_FORMS = ("(AWS definition)", "(short form)")
-_NOTHING = ("", "~", "null")
-# An error about the document as a whole begins with the part that it is about.
-_ABOUT = re.compile(r"^(?:Value error, )?(?P<kind>budget|cost category|shared charge|anomaly monitor|route) '(?P<name>[^']*)'")
-_LISTS = {
-    "budget": "budgets",
-    "cost category": "cost_categories",
-    "shared charge": "shared_charges",
-    "anomaly monitor": "anomaly_monitors",
-    "route": "routes",
-}
+    from bedrock_costs.located_files import LocatedFiles
 
 
-def read_policy_file(path: Path) -> PolicyDocument:
-    """The validated document of a file."""
+@dataclass(frozen=True, slots=True)
+class PolicyFile:
+    """What a file says, and what in it will hardly do what its author expects: one sentence each."""
+
+    document: PolicyDocument
+    warnings: Sequence[str]
+
+
+def read_policy_file(path: Path) -> PolicyFile:
+    """The validated document of a file, with what `- file:` in it names.
+
+    What `config show --output json` prints is a document, too.
+    """
     from pydantic import ValidationError
 
     from adapters.policy import PolicyDocument
-    from adapters.validation import place as named
+    from adapters.validation import place
+    from bedrock_costs.located_files import LocatedFiles
+    from bedrock_costs.policy_warnings import warnings_of
+    from bedrock_costs.policy_words import in_words
 
-    root, document = _load(path)
-    included = _include(path, root, document)
+    files = LocatedFiles()
+    written = files.load(path)
+    if written is None:
+        raise Failure(f"{path} is empty", fix="Begin with the policy in force: `bedrock-costs config show > policy.yaml`.")
+    if isinstance(written, dict) and set(written) == {"schema", "policy"}:
+        written = written["policy"]
+    strays: list[str] = []
+    whole = _with_files(path, written, files, strays)
     try:
-        return PolicyDocument.model_validate(document)
+        document = PolicyDocument.model_validate(whole)
     except ValidationError as error:
-        wrong = []
-        for found in error.errors():
-            node = _about(root, found["msg"]) or _node_at(root, found["loc"])
-            place = f"{_file_of(found['loc'], included) or path}:{node.start_mark.line + 1}"
-            name = named(found["loc"]) or "document"
-            message = _message(found["type"], found["loc"], found["input"]) or found["msg"].removeprefix("Value error, ")
-            wrong.append((node.start_mark.line, f"{place}: {name}: {message}"))
+        wrong = [
+            (
+                files.line(whole, _as_written(whole, found["loc"]), path),
+                f"{place(found['loc']) or 'document'}: {in_words(found)}",
+            )
+            for found in _telling(error.errors())
+        ]
         raise Failure(
             f"{path} is not a usable policy",
             fix="Correct the file; `bedrock-costs config check` checks it without changing anything.",
-            details=tuple(line for _, line in sorted(wrong)),
+            details=tuple(f"{line}: {text}" for line, text in sorted(wrong)),
         ) from None
+    return PolicyFile(document, (*strays, *warnings_of(document)))
 
 
-def _include(path: Path, root: Node, document: object) -> dict[int, Path]:
-    """Put definitions in their places that lie in files of their own (`- file: team.json`); which file each is from."""
-    from yaml import MappingNode, SequenceNode
-
-    listed = document.get("cost_categories") if isinstance(document, dict) else None
-    entry = _entry(root, "cost_categories") if isinstance(root, MappingNode) else None
-    if not isinstance(listed, list) or entry is None or not isinstance(entry[1], SequenceNode):
-        return {}
-    included: dict[int, Path] = {}
-    for number, item in enumerate(listed):
-        if isinstance(item, dict) and set(item) == {"file"} and isinstance(item["file"], str):
-            included[number] = path.parent / item["file"]
-            entry[1].value[number], listed[number] = _load(included[number])
-    return included
+def _telling(errors: Sequence[Any]) -> list[Any]:
+    """The errors without those that follow from another one: a list is too short because its only item is wrong."""
+    places = [error["loc"] for error in errors]
+    return [
+        error
+        for error in errors
+        if error["type"] != "too_short" or not any(len(at) > len(error["loc"]) == _common(at, error["loc"]) for at in places)
+    ]
 
 
-def _file_of(location: tuple[int | str, ...], included: dict[int, Path]) -> Path | None:
-    """The file that a wrong place is in; None for the policy itself."""
-    match location:
-        case ("cost_categories", int(number), *_):
-            return included.get(number)
-    return None
+def _common(one: Sequence[object], other: Sequence[object]) -> int:
+    return next((n for n, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))
 
 
-def _message(kind: str, location: tuple[int | str, ...], value: object) -> str:
-    """What to write, where the validator's own words speak of its types or patterns; empty where they will do."""
-    location = tuple(part for part in location if part not in _FORMS)
-    field = "document" if not location else "item" if isinstance(location[-1], int) else str(location[-1])
-    if kind in ("tuple_type", "list_type"):
-        return f"write a list: [{value}]" if isinstance(value, str) else "write a list: [search]"
-    if kind in ("model_type", "model_attributes_type", "dict_type"):
-        return f"write {_MAPPINGS[field]}" if field in _MAPPINGS else ""
-    if kind == "string_pattern_mismatch":
-        return _PATTERNS.get(field, "begin with a letter or digit; go on with letters, digits, spaces and . _ / + = @ -")
-    return _MESSAGES.get(kind, "")
+def _as_written(document: Any, location: tuple[int | str, ...]) -> tuple[int | str, ...]:
+    """A place by the keys that are in the file: without the validator's names of forms, with AWS's wrapper of a definition."""
+    from adapters.validation import FORMS
+
+    match tuple(part for part in location if part not in FORMS):
+        case ("cost_categories", int(number), *inner) if "CostCategory" in document["cost_categories"][number]:
+            return ("cost_categories", number, "CostCategory", *inner)
+        case plain:
+            return plain
 
 
-def _load(path: Path) -> tuple[Node, Any]:
-    import yaml
-
-    try:
-        if path.stat().st_size > _MAX_BYTES:
-            raise Failure(f"{path} is larger than {_MAX_BYTES:,} bytes: no policy is")
-        text = path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise Failure(f"{path} is not UTF-8 text", str(error), "Save it as UTF-8.") from error
-    except OSError as error:
-        raise Failure(f"{path} cannot be read: {error.strerror}", fix="Check the path.") from error
-    except ValueError as error:
-        raise Failure(f"{str(path)!r} is no path of a file: {error}", fix="Check the path.") from error
-    if path.suffix.lower() == ".json":
-        # JSON may be indented with tabs, which YAML refuses; inside its strings there are none.
-        text = text.replace("\t", " ")
-    try:
-        # libyaml where it is there: cost categories of hundreds of rules take a minute without.
-        loader = getattr(yaml, "CBaseLoader", yaml.BaseLoader)
-        _refuse_depth(path, text, loader)
-        root = yaml.compose(text, loader)
-        if root is None:
-            raise Failure(f"{path} is empty", fix="Begin with what `bedrock-costs config show` prints.")
-        if _refuse_ambiguity(path, root, {}) > _MAX_NODES:
-            raise Failure(f"{path}: its aliases stand for more than {_MAX_NODES:,} values: no policy is that large")
-        return root, yaml.load(text, loader)  # noqa: S506 - builds nothing but text, lists and mappings
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        line = f":{mark.line + 1}" if mark else ""
-        raise Failure(f"{path}{line}: {error.problem or error.context}", fix="Correct the YAML or JSON.") from error
-    except yaml.YAMLError as error:
-        raise Failure(f"{path}: {error}", fix="Correct the YAML or JSON.") from error
+def _with_files(path: Path, document: Any, files: LocatedFiles, strays: list[str]) -> Any:
+    """The document with definitions in their places that lie in files of their own, or several in one document of AWS."""
+    if not isinstance(document, dict):
+        return document
+    joined = dict(document)
+    expand: dict[str, Callable[[Any], Iterator[Any]]] = {
+        "cost_categories": lambda item: _cost_category(path, item, files),
+        "budgets": lambda item: _budgets(path, item, files, strays),
+    }
+    for part, expanded in expand.items():
+        if isinstance(listed := document.get(part), list):
+            made = [found for item in listed for found in expanded(item)]
+            is_same = len(made) == len(listed) and all(a is b for a, b in zip(made, listed, strict=True))
+            joined[part] = listed if is_same else made
+    is_unchanged = all(joined[key] is document[key] for key in document)
+    return document if is_unchanged else files.replaced(document, joined)
 
 
-def _refuse_depth(path: Path, text: str, loader: Any) -> None:
-    """Refuse what is nested as no policy is: composing it recurses, and libyaml ends the process when the stack does."""
-    import yaml
-
-    depth = 0
-    for event in yaml.parse(text, loader):
-        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
-        if depth > _MAX_DEPTH:
-            line = f":{event.start_mark.line + 1}" if event.start_mark else ""
-            raise Failure(f"{path}{line}: nested more than {_MAX_DEPTH} deep: no policy is", fix="Correct the YAML or JSON.")
+def _cost_category(path: Path, item: Any, files: LocatedFiles) -> Iterator[Any]:
+    if isinstance(item, dict) and set(item) == {"file"} and isinstance(item["file"], str):
+        yield _loaded(path.parent / item["file"], files)
+    else:
+        yield item
 
 
-def _refuse_ambiguity(path: Path, node: Node, sizes: dict[int, int]) -> int:
-    """Refuse what a YAML parser settles silently: keys given twice, and keys without a value.
+def _budgets(path: Path, item: Any, files: LocatedFiles, strays: list[str]) -> Iterator[Any]:
+    """A budget, or those that AWS printed: in a file (`- file: budgets.json`), or under `aws` itself.
 
-    Returns how many values a node stands for: an alias stands for all that its anchor does, again.
+    What else the item says, such as a channel, holds for each of them.
     """
-    from yaml import MappingNode, ScalarNode, SequenceNode
+    from adapters.budget_documents import join_aws_documents
 
-    if id(node) in sizes:
-        return sizes[id(node)]
-    # Until it is known. A node that holds itself is refused when the document is built.
-    sizes[id(node)] = 1
-    if isinstance(node, SequenceNode):
-        sizes[id(node)] += sum(_refuse_ambiguity(path, item, sizes) for item in node.value)
-    elif isinstance(node, MappingNode):
-        keys: set[str] = set()
-        for key, value in node.value:
-            line = key.start_mark.line + 1
-            if not isinstance(key, ScalarNode):
-                raise Failure(f"{path}:{line}: a key is plain text, no list and no mapping", fix="Correct the YAML or JSON.")
-            if key.value in keys:
-                raise Failure(f"{path}:{line}: {key.value}: the key is given twice", fix="Keep one of them.")
-            keys.add(key.value)
-            if value.value in _NOTHING and not getattr(value, "style", None):
-                raise Failure(f"{path}:{line}: {key.value}: the key has no value", fix="Give it one, or leave the key out.")
-            sizes[id(node)] += _refuse_ambiguity(path, value, sizes)
-    return sizes[id(node)]
-
-
-def _node_at(root: Node, location: Sequence[int | str]) -> Node:
-    """The key, or the item, at a place; the nearest one around it where the place itself is missing."""
-    from yaml import MappingNode, SequenceNode
-
-    node, shown = root, root
-    for part in location:
-        if part in _FORMS:
-            described = _entry(node, "CostCategory") if isinstance(node, MappingNode) else None
-            node = described[1] if described else node
-        elif isinstance(node, MappingNode):
-            entry = _entry(node, str(part))
-            if entry is None:
-                break
-            shown, node = entry
-        elif isinstance(node, SequenceNode) and isinstance(part, int) and part < len(node.value):
-            node = shown = node.value[part]
-        else:
-            break
-    return shown
+    if not isinstance(item, dict):
+        yield item
+        return
+    told: Any = None
+    match item:
+        case {"file": str(name), **rest}:
+            source = path.parent / name
+            described = _loaded(source, files)
+            if isinstance(described, dict) and set(described) == {"budgets"} and isinstance(described["budgets"], list):
+                # What `config import-budgets` printed.
+                yield from described["budgets"]
+                return
+            if isinstance(named := rest.pop("notifications", None), str):
+                told = _loaded(path.parent / named, files)
+        case {"aws": {"Budgets": _, **beside} as described, **rest}:
+            source, told = path, beside if "BudgetNotificationsForAccount" in beside else None
+        case _:
+            yield item
+            return
+    try:
+        documents, unknown = join_aws_documents(described, told)
+    except ValueError as error:
+        raise Failure(f"{source}: {error}", fix="Give the files as the AWS command line printed them.") from None
+    strays += [stray_notifications(unknown, source)] if unknown else []
+    # What the item says besides stands where the item does.
+    yield from (files.replaced(item, document | rest) for document in documents)
 
 
-def _entry(node: MappingNode, name: str) -> tuple[Node, Node] | None:
-    return next(((key, value) for key, value in node.value if key.value == name), None)
+def _loaded(path: Path, files: LocatedFiles) -> Any:
+    found = files.load(path)
+    if found is None:
+        raise Failure(f"{path} is empty", fix="Print it with the AWS command line again, or leave the entry out.")
+    return found
 
 
-def _name_of(item: Node) -> tuple[Node, Node] | None:
-    """What names a budget, a shared charge, an anomaly monitor or a cost category, also one as AWS writes it."""
-    from yaml import MappingNode
-
-    if not isinstance(item, MappingNode):
-        return None
-    described = _entry(item, "CostCategory")
-    return _name_of(described[1]) if described else _entry(item, "name") or _entry(item, "Name")
-
-
-def _about(root: Node, message: str) -> Node | None:
-    """The part that a message about the whole document names; the last one of that name."""
-    from yaml import MappingNode, SequenceNode
-
-    about = _ABOUT.match(message)
-    if about is None or not isinstance(root, MappingNode):
-        return None
-    listed = _entry(root, _LISTS[about["kind"]])
-    if listed is None or not isinstance(listed[1], SequenceNode):
-        return None
-    for item in reversed(listed[1].value):
-        named = _name_of(item)
-        if named and named[1].value == about["name"]:
-            found: Node = named[0]
-            return found
-    return None
+def stray_notifications(names: Sequence[str], source: Path) -> str:
+    """What to say of notifications whose budget is not among the budgets."""
+    named = ", ".join(repr(name) for name in names)
+    verb = "is" if len(names) == 1 else "are"
+    return f"{named} {verb} not in {source}: notifications of a budget that is not there tell nothing."

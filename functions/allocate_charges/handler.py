@@ -52,6 +52,8 @@ def allocate(body: str, name: str) -> None:
             directory=directory,
             directory_requests=directory_tasks,
             announcements=announcements,
+            now=wiring.clock(),
+            by_policy=request.by_policy,
         )
     finally:
         gc.enable()
@@ -63,6 +65,7 @@ def allocate(body: str, name: str) -> None:
         version=outcome.version,
         basis=outcome.basis,
         days_changed=len(outcome.flipped),
+        is_kept=outcome.is_kept,
     )
     if outcome.basis is not Basis.ESTIMATED:
         measure_coverage(outcome)
@@ -72,6 +75,7 @@ def allocate(body: str, name: str) -> None:
             "closed month adjusted",
             billing_period=str(outcome.adjustment.period),
             execution_id=outcome.adjustment.execution_id,
+            causes=list(outcome.adjustment.causes),
             usage_dates=[day.isoformat() for day in outcome.adjustment.days],
             billed_cost={currency: str(c.difference.billed_cost) for currency, c in outcome.adjustment.totals.items()},
         )

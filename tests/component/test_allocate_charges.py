@@ -14,11 +14,12 @@ from adapters import wiring
 from adapters.day_parts import PartsLost
 from adapters.dynamodb import to_wire
 from adapters.ledger_days import DynamoLedgerDays
+from adapters.policy import DynamoPolicy, parse_policy
 from adapters.usage_counters import DynamoUsageCounters
-from attribution.adjustments import ACCOUNTS_NAMED, Adjustment, Change
+from attribution.adjustments import ACCOUNTS_NAMED, OWNERS_NAMED, Adjustment, Cause, Change
 from attribution.charges import Basis, Costs
 from attribution.coverage import Counted, Gap, cover, verify_coverage
-from attribution.days import UNALLOCATED, DayPointer, make_day_version
+from attribution.days import UNALLOCATED, DayPointer, Sum, make_day_version
 from attribution.deliveries import DeliveryOutcome, DeliveryRecord, IngestedReport
 from attribution.errors import LedgerConflict
 from attribution.periods import BillingPeriod
@@ -241,6 +242,35 @@ def test_a_restatement_of_a_closed_month_is_an_adjustment_that_explains_every_ce
     assert Decimal(line["billed_cost"]["USD"]) == total
 
 
+def test_a_closed_month_is_given_to_other_owners_only_by_who_asks_and_every_cent_of_it_is_kept(stack: Stack) -> None:
+    count_first_days(stack)
+    bill(stack)
+    inputs.allocate_everything(stack)
+    stack.now += timedelta(days=30)
+    before = pointers(stack)
+    policy = DynamoPolicy(stack.table("LedgerTable"))
+    version = policy.apply(parse_policy({"cost_categories": [{"name": "team", "keys": ["nothing"]}]}))
+
+    def ask(**by_policy: str) -> None:
+        asked = [{"usage_date": day.isoformat(), "because": "request", **by_policy} for day in before]
+        stack.run(FUNCTION, messages(FUNCTION, asked))
+
+    ask()
+    assert pointers(stack) == before
+    ask(by_policy=version)
+
+    adjustments = days_of(stack).adjustments(inputs.PERIOD)
+    assert adjustments
+    assert {p.made_from["rules"] for p in pointers(stack).values()} == {policy.rules(min(before)).fingerprint()}
+    for adjustment in adjustments:
+        assert (adjustment.causes, adjustment.policies_after) == ((Cause.RULES,), (version,))
+        (day,) = adjustment.days
+        old, new = (days_of(stack).sums([p], "team")[day] for p in (before[day], pointers(stack)[day]))
+        differences = {key: new.get(key, Sum()).costs - old.get(key, Sum()).costs for key in {*old, *new}}
+        assert adjustment.by_owner["team"] == {key: costs for key, costs in differences.items() if not costs.is_zero()}
+    assert stack.metrics()["ClosedMonthAdjusted"] == len(adjustments)
+
+
 @pytest.mark.parametrize("is_other", [True, False])
 def test_versions_that_were_staged_for_an_overtaken_delivery_expire_unless_the_newer_one_uses_them(
     stack: Stack, is_other: bool
@@ -274,7 +304,15 @@ def test_a_whole_month_its_delivery_and_the_largest_adjustment_become_visible_at
     changes = {currency: Change(widest, Costs()) for currency in ("EUR", "USD")}
     parts = {(f"{n:012}", "USD"): widest for n in range(ACCOUNTS_NAMED + 1)}
     adjustment = Adjustment(
-        october, "cur", "e", delivery.sequence, changes, dict.fromkeys(october.days(), changes), parts, parts
+        october,
+        "cur",
+        "e",
+        delivery.sequence,
+        changes,
+        dict.fromkeys(october.days(), changes),
+        parts,
+        parts,
+        {"team": {(f"{n:04}" + "team" * 30, "USD"): widest for n in range(OWNERS_NAMED + 1)}},
     )
 
     days_of(stack).flip(staged, replacing={}, publishing=delivery, adjustment=adjustment)

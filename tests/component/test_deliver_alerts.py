@@ -568,7 +568,7 @@ def test_a_trial_by_a_webhook_that_is_not_taken_says_why(
     assert error in alerting.run(FUNCTION, trial())["error"]
 
 
-def test_a_trial_reads_the_secret_anew(bot: Stack, slack: SlackReceiver) -> None:
+def test_a_trial_reads_the_secret_anew(bot: Stack) -> None:
     handler = bot.handler(FUNCTION)
     bot.invoke(handler, trial())
     boto3.client("secretsmanager", region_name="us-east-1").put_secret_value(

@@ -12,8 +12,10 @@ from typing import Any
 from urllib.parse import quote, urlencode
 
 import pytest
+from botocore.exceptions import ClientError
 from moto import mock_aws
 
+from adapters import wiring
 from adapters.policy import parse_policy
 from attribution.allocation import estimate_day
 from attribution.charges import Basis
@@ -232,6 +234,33 @@ def test_a_request_is_looked_for_in_the_account_and_region_of_the_stack_unless_o
     assert (document["account"], document["region"]) == (ACCOUNT, REGION)
 
 
+def refuse_long_keys(model: Any, params: dict[str, Any], **_: Any) -> None:
+    """As DynamoDB does, and moto does not."""
+    if len(json.loads(params["body"])["Key"]["pk"]["S"].encode()) > 2048:
+        message = "One or more parameter values were invalid: Size of hashkey has exceeded the maximum size limit of 2048 bytes"
+        raise ClientError({"Error": {"Code": "ValidationException", "Message": message}}, model.name)
+
+
+@pytest.mark.parametrize(("request_id", "account"), [("x" * 2100, ACCOUNT), ("5f3c0b9e", "\u00e9" * 1100)])
+def test_a_request_whose_name_no_key_is_as_long_as_is_not_recorded(asked: Asked, request_id: str, account: str) -> None:
+    events = wiring.client("dynamodb").meta.events
+    events.register("before-call.dynamodb.GetItem", refuse_long_keys)
+    try:
+        problem = asked.problem(f"/v1/requests/{request_id}", account=account)
+    finally:
+        events.unregister("before-call.dynamodb.GetItem", refuse_long_keys)
+
+    assert (problem["status"], problem["type"]) == (404, "urn:bedrock-cost-attribution:problem:not-in-ledger")
+
+
+def test_a_dimension_of_coverage_that_is_named_twice_counts_once(asked: Asked) -> None:
+    once, twice = (
+        asked.get("/v1/coverage", accept="text/csv", period="2026-10", by=by)["body"] for by in ("account", "account, account")
+    )
+
+    assert twice == once
+
+
 def test_the_sample_event_is_answered(asked: Asked) -> None:
     answer = asked.stack.run(FUNCTION, load_event(FUNCTION))
 
@@ -321,6 +350,32 @@ def test_pages_are_of_one_state_of_the_ledger_though_it_changes_between_them(ask
         estimate(asked.cloud, date(2027, 2, 1), "another", cost=str(len(found)))
 
     assert found == whole
+
+
+def test_pages_as_of_a_moment_to_come_are_of_one_state_though_the_ledger_changes_before_it(asked: Asked) -> None:
+    asked.cloud.now = NOW
+    estimate(asked.cloud, date(2027, 7, 1), *TEAMS)
+    question = {"period": "2027-07", "by": "team", "as_of": (NOW + timedelta(days=1)).isoformat()}
+    whole = asked.document("/v1/costs", **question)["currencies"][0]["rows"]
+
+    found = []
+    for page in pages(asked, "/v1/costs", **question, max_results="10"):
+        found += page["currencies"][0]["rows"]
+        asked.cloud.now += timedelta(minutes=1)
+        estimate(asked.cloud, date(2027, 7, 1), "another", cost=str(len(found)))
+
+    assert found == whole
+
+
+def test_an_estimate_that_outlives_the_record_of_its_history_comes_in_pages(asked: Asked) -> None:
+    asked.cloud.now = NOW
+    estimate(asked.cloud, date(2027, 8, 1), *TEAMS)
+    for item in list(asked.cloud.ledger.query("PERIOD#2027-08", "HISTORY#")):
+        asked.cloud.ledger.delete(pk=item["pk"], sk=item["sk"])
+
+    found = [page["currencies"][0]["rows"] for page in pages(asked, "/v1/costs", period="2027-08", by="team", max_results="20")]
+
+    assert [len(rows) for rows in found] == [20, 5]
 
 
 def test_csv_comes_in_pages_too(asked: Asked) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import random
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 
 import pytest
 
@@ -19,6 +20,8 @@ from tests.support.stack import windowed
 FUNCTION = "allocate_charges"
 # Hours after the first days at which their month has long been over.
 AFTER_CLOSE = 24 * 50
+# When it is not over yet.
+OPEN = datetime(2026, 2, 10, tzinfo=UTC)
 
 
 def ingested(world: World) -> list[Work]:
@@ -147,6 +150,7 @@ def test_a_fault_at_any_write_of_an_allocation_by_other_rules_leaves_the_ledger_
     world: World, count_schedules: Callable[[int], None]
 ) -> None:
     """The new versions share parts with those that they replace, and these expire while the parts stay."""
+    world.stack.now = OPEN
     world.settle(ingested(world))
     work = world.apply_rules("platform")
 
@@ -159,10 +163,32 @@ def test_a_fault_at_any_write_of_an_allocation_by_other_rules_leaves_the_ledger_
     count_schedules(number)
 
 
+@pytest.mark.parametrize("mode", [Mode.BEFORE, Mode.AFTER], ids=lambda mode: mode.name.lower())
+def test_a_fault_at_any_write_of_another_allocation_of_a_closed_month_leaves_its_owners_and_adjustments_together(
+    world: World, mode: Mode, count_schedules: Callable[[int], None]
+) -> None:
+    """The reader sees the new owners of a day with the adjustment that says so, or neither; other rules alone move nobody."""
+    world.settle(ingested(world))
+    world.reader.close_month()
+    before = world.reader.owners()
+    world.settle(world.apply_rules("finance"))
+    assert world.reader.owners() == before
+    work = world.apply_rules("platform", is_closed_meant=True)
+
+    number = enumerate_faults(world, lambda: work, faulty=[FUNCTION], mode=mode, is_published=True)
+
+    world.settle(work)
+    assert "platform" in world.reader.owners()
+    adjusted = [day for adjustment in world.reader.adjustments() for day in adjustment.days]
+    assert adjusted == sorted(set(adjusted)) != []
+    count_schedules(number)
+
+
 @pytest.mark.parametrize("is_settled", [False, True], ids=["asked for", "carried out"])
 def test_rules_that_are_applied_at_any_moment_win_in_the_end_and_no_version_is_of_two_sets_of_rules(
     world: World, is_settled: bool, count_schedules: Callable[[int], None]
 ) -> None:
+    world.stack.now = OPEN
     world.settle(ingested(world))
     put_back = world.keep()
     by_rules: dict[str, list[str]] = {}
@@ -212,6 +238,7 @@ def test_a_reader_who_pages_a_version_that_is_replaced_meanwhile_reads_it_to_its
     # One charge a part, and one part a page.
     monkeypatch.setattr("adapters.ledger_days.CHARGES", Cut(1, 1, 1))
     monkeypatch.setattr("adapters.day_parts._READ_AT_ONCE", 1)
+    world.stack.now = OPEN
     world.settle(ingested(world))
     day = max(world.days(), key=lambda day: len(list(world.charges(day))))
     expected, put_back = list(world.charges(day)), world.keep()

@@ -39,7 +39,6 @@ DAYS = (date(2026, 3, 10), date(2026, 3, 11))
 MODELS = ("acme.alpha", "acme.beta")
 KINDS = ("input", "output")
 SESSIONS = {"ASIAEXAMPLE0KEY00001": "search", "ASIAEXAMPLE0KEY00002": "support"}
-ADDENDUM_AT = MIDNIGHT + timedelta(hours=1)
 _ATTEMPTS_MAX = 8
 _LOG_KEY = f"bedrock/AWSLogs/{CALLER}/BedrockModelInvocationLogs/{REGION}/2026/03/11/00/20260311T000000000Z_{{}}.json.gz"
 

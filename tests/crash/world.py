@@ -141,14 +141,18 @@ class World:
         self.reader.look()
         return is_done
 
-    def apply_rules(self, owner: str) -> list[Work]:
-        """Put a policy in force that gives what nobody else owns to this owner; returns that its days are asked for."""
+    def apply_rules(self, owner: str, *, is_closed_meant: bool = False) -> list[Work]:
+        """Put a policy in force that gives what nobody else owns to this owner; returns that its days are asked for.
+
+        `is_closed_meant` says that somebody means those of a closed month.
+        """
         accounts = sorted({charge.account_id for day in self.days() for charge in self.charges(day)})
         category = {"name": "team", "keys": ["team"], "accounts": dict.fromkeys(accounts, owner)}
         policy = parse_policy({"cost_categories": [category]})
-        DynamoPolicy(self.stack.table("LedgerTable")).apply(policy)
+        version = DynamoPolicy(self.stack.table("LedgerTable")).apply(policy)
+        asked = {"because": "request"} | ({"by_policy": version} if is_closed_meant else {})
         return [
-            ("allocate_charges", messages("allocate_charges", [{"usage_date": day.isoformat(), "because": "request"}]))
+            ("allocate_charges", messages("allocate_charges", [{"usage_date": day.isoformat(), **asked}]))
             for day in self.days()
         ]
 
@@ -339,12 +343,28 @@ class Reader:
     def __init__(self, stack: Stack) -> None:
         self._stack = stack
         self._at_closing: Costs | None = None
+        self._owners_at_closing: dict[str, Costs] = {}
         self.looks = 0
         self.forget()
 
     def close_month(self) -> None:
-        """From here on, what is billed and the adjustments must account for each other."""
+        """From here on, what is billed, who owns it and the adjustments must account for each other."""
+        self.look()
+        self._owners_at_closing = self.owners()
         self._at_closing = _billed(self._period())
+
+    def owners(self) -> dict[str, Costs]:
+        """What each team has of the month, as it was looked at last."""
+        teams = sorted({team for of_day in self._teams.values() for team in of_day})
+        owned = {team: sum_costs(of_day.get(team, Costs()) for of_day in self._teams.values()) for team in teams}
+        return {team: costs for team, costs in owned.items() if not costs.is_zero()}
+
+    def _owners_by_adjustments(self) -> dict[str, Costs]:
+        owned = dict(self._owners_at_closing)
+        for adjustment in self.adjustments():
+            for (team, _), costs in adjustment.by_owner.get("team", {}).items():
+                owned[team] = owned.get(team, Costs()) + costs
+        return {team: costs for team, costs in sorted(owned.items()) if not costs.is_zero()}
 
     def adjustments(self) -> list[Adjustment]:
         """What deliveries changed in the month since it was closed."""
@@ -357,7 +377,8 @@ class Reader:
     def forget(self) -> None:
         """Another world: what was seen before does not bind it."""
         self._sequences: dict[str, str] = {}
-        self._verified: set[tuple[Any, ...]] = set()
+        self._verified: dict[tuple[Any, ...], dict[str, Costs]] = {}
+        self._teams: dict[str, dict[str, Costs]] = {}
 
     def partitions(self) -> Stored:
         """The ledger as it is now."""
@@ -381,21 +402,24 @@ class Reader:
         if self._at_closing is not None:
             changed = sum_costs(a.totals["USD"].difference for a in self.adjustments())
             assert _billed(self._period()) == self._at_closing + changed, "the closed month changed by more than adjustments"
+            assert self.owners() == self._owners_by_adjustments(), "owners of the closed month changed by more than adjustments"
         gone = self._sequences.keys() - pointers.keys()
         assert not gone, f"{gone} were visible and are not any more"
 
     def _adds_up(self, pointer: Mapping[str, Any], stored: Stored) -> None:
         identity = (pointer["version"], pointer["sequence"], tuple(pointer["roots"].values()))
         if identity in self._verified:
+            self._teams[pointer["usage_date"]] = self._verified[identity]
             return
         day = date.fromisoformat(pointer["usage_date"])
         amounts = [amounts_of_row(row) for row in rows(stored, day, pointer["roots"][CHARGES_ROOT])]
         totals = {c: sum_costs(costs for currency, costs in amounts if currency == c) for c in {c for c, _ in amounts}}
         assert totals == totals_from_json(pointer["totals"]), f"{day} does not add up"
         assert len(amounts) == pointer["charge_count"]
-        by_team = [sum_from_row(row)[1].costs for row in rows(stored, day, pointer["roots"][sums_root("team")])]
-        assert sum_costs(by_team) == sum_costs(totals.values())
-        self._verified.add(identity)
+        by_team = dict(sum_from_row(row) for row in rows(stored, day, pointer["roots"][sums_root("team")]))
+        assert sum_costs(of_team.costs for of_team in by_team.values()) == sum_costs(totals.values())
+        self._verified[identity] = {team: of_team.costs for (team, _), of_team in by_team.items()}
+        self._teams[pointer["usage_date"]] = self._verified[identity]
 
 
 def _billed(period: Mapping[str, Any]) -> Costs:

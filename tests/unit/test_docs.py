@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import ast
+import json
 import re
 from functools import cache
 from pathlib import Path
 from urllib.parse import unquote
 
+import botocore.session
 import pytest
 import typer.main
 import yaml
+from botocore.validate import ParamValidator
 from typer.core import TyperGroup
 
 from adapters import contracts, report_requests
@@ -22,6 +25,7 @@ from attribution.coverage import REMEDIES, Gap
 from attribution.days import DIMENSIONS
 from attribution.deliveries import ReportKind
 from bedrock_costs.main import app
+from tests.support.stack import template
 from truth.cost_report_columns import COLUMNS as CUR_COLUMNS
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -75,6 +79,22 @@ def test_every_alarm_says_what_to_do_about_it() -> None:
 
     assert alarms
     assert not [alarm for alarm in alarms if alarm not in headings]
+
+
+def test_every_metric_is_described() -> None:
+    described = text_of("docs/operating.md").partition("## Metrics")[2].partition("\n## ")[0]
+    texts = {
+        node.value
+        for path in (ROOT / "functions").glob("*/handler.py")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Constant) and isinstance(node.value, str)
+    }
+    # What else a handler writes in that way: names of AWS.
+    others = {"NewImage", "OldImage", "SequenceNumber", "UpdateOrganizationalUnit"}
+    metrics = {text for text in texts if re.fullmatch(r"(?:[A-Z][a-z]+){2,}", text)} - others
+
+    assert metrics
+    assert set(re.findall(r"`((?:[A-Z][a-z]+){2,})`", described)) - {"BedrockCostAttribution", "InvocationTtlDays"} == metrics
 
 
 def test_every_dead_letter_queue_has_a_remedy() -> None:
@@ -201,6 +221,48 @@ def test_every_column_that_is_read_is_described() -> None:
         used = layout.map(layout.columns([Column(name, name) for name in names])).used
         assert len(used) > 10
         assert not [name for name in used if f"`{name}`" not in described]
+
+
+def fenced(name: str, language: str) -> list[str]:
+    """The code blocks of a document in one language."""
+    return re.findall(rf"^```{language}\n(.*?)^```$", text_of(name), re.MULTILINE | re.DOTALL)
+
+
+def test_the_export_to_copy_is_one_that_aws_takes_and_selects_every_column_that_is_read() -> None:
+    export, *_ = [json.loads(block) for block in fenced("docs/cost-reports.md", "json")]
+    query = export["DataQuery"]["QueryStatement"]
+    selected = query.removeprefix("SELECT ").removesuffix(" FROM COST_AND_USAGE_REPORT").split(", ")
+    model = botocore.session.get_session().get_service_model("bcm-data-exports").operation_model("CreateExport")
+    layout = LAYOUTS[ReportKind.CUR_2_0]
+    every, copied = (layout.map(layout.columns([Column(name, name) for name in names])) for names in (CUR_COLUMNS, selected))
+
+    assert model.input_shape is not None
+    assert not ParamValidator().validate({"Export": export}, model.input_shape).has_errors()
+    assert set(selected) == every.used
+    assert not copied.notes
+
+
+def test_what_other_accounts_forward_is_what_the_rules_of_the_stack_ask_for() -> None:
+    forwarding = yaml.safe_load(next(b for b in fenced("docs/operating.md", "yaml") if "ForwardRule" in b))["Resources"]
+    forwarded = forwarding["ForwardRule"]["Properties"]
+    rules = [template()["Resources"][name]["Properties"] for name in ("BedrockCallRule", "BedrockChangeRule", "SessionRule")]
+
+    for field in ("eventSource", "eventName"):
+        asked = {value for rule in rules for value in rule["EventPattern"]["detail"][field]}
+        assert set(forwarded["EventPattern"]["detail"][field]) == asked
+    assert {rule.get("State", "ENABLED") for rule in rules} >= {forwarded["State"]}
+
+
+def test_policies_to_copy_are_json() -> None:
+    blocks = [b for name in ("docs/cost-reports.md", "docs/operating.md") for b in fenced(name, "json")]
+
+    assert len([block for block in blocks if "Effect" in json.dumps(json.loads(block))]) == 3
+
+
+def test_the_example_of_a_budget_of_aws_is_a_policy() -> None:
+    examples = [yaml.load(block, yaml.BaseLoader) for block in fenced("docs/budgets.md", "yaml")]  # noqa: S506 - builds text alone
+
+    assert [parse_policy(e).budgets for e in examples if "aws" in e["budgets"][0]]
 
 
 def test_every_test_that_a_document_names_exists() -> None:

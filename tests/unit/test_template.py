@@ -848,6 +848,12 @@ def test_alarms_go_to_a_topic_that_cloudwatch_may_publish_to() -> None:
     assert not [t for t in topics if "alias/aws/sns" in str(t.get("KmsMasterKeyId", ""))]
 
 
+def test_every_parameter_and_every_output_says_what_it_is() -> None:
+    named = [*template()["Parameters"].items(), *template()["Outputs"].items()]
+
+    assert not [name for name, body in named if not body.get("Description", "").strip()]
+
+
 def test_no_alarm_watches_more_metrics_than_cloudwatch_takes() -> None:
     watched = {
         name: sum("MetricStat" in query for query in alarm.get("Metrics", []))

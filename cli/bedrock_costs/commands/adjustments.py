@@ -1,4 +1,4 @@
-"""`adjustments`: what was delivered into a month after it was closed, and what that changed."""
+"""`adjustments`: what changed in a month after it was closed: its bill, and who owns it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from attribution.adjustments import Adjustment, Change, Differences
+from attribution.adjustments import Adjustment, Change, Differences, together
 from attribution.charges import Costs
 from attribution.formats import cents_adding_up, counted, instant, money
 from attribution.money import subtract
@@ -20,9 +20,13 @@ from bedrock_costs.screen import Column, Grid, Result, Screen
 from bedrock_costs.spans import parse_period
 from bedrock_costs.stack import now
 
-HEADER = ("billing_period", "changed_at", "export", "execution_id", "usage_date", "currency", "before", "after", "difference")
+HEADER = (
+    "billing_period", "changed_at", "because", "export", "execution_id",
+    "usage_date", "currency", "before", "after", "difference",
+)  # fmt: skip
 _MONTHS_LOOKED_BACK = 13
 _PARTS_SHOWN = 5
+_NO_POLICY = "one that is not kept"
 
 
 def adjustments(
@@ -35,9 +39,9 @@ def adjustments(
 ) -> None:
     """Show what changed in months that were closed already.
 
-    A month is closed when its invoice is issued, or two weeks after its end. Late credits, refunds and corrections change it
-    even then: each delivery that did is one adjustment, with what the month's bill was before and after it, by line item type,
-    account and day.
+    A month is closed when its invoice is issued, or two weeks after its end. Late credits, refunds and corrections change its
+    bill even then, and `bedrock-costs replay days --closed` its owners. Each adjustment says what the month's bill was before
+    and after it, by line item type, account and day, and what each owner of every cost category got or lost.
 
     Example: bedrock-costs adjustments --period 2026-10
     """
@@ -77,6 +81,8 @@ def _document(adjustment: Adjustment, metric: str) -> dict[str, Any]:
     return {
         "billing_period": str(adjustment.period),
         "changed_at": adjustment.changed_at,
+        "because": [cause.value for cause in adjustment.causes],
+        "policies": {"before": list(adjustment.policies_before), "after": list(adjustment.policies_after)},
         "export": adjustment.export,
         "execution_id": adjustment.execution_id,
         "totals": {currency: _change(change, metric) for currency, change in adjustment.totals.items()},
@@ -87,6 +93,7 @@ def _document(adjustment: Adjustment, metric: str) -> dict[str, Any]:
         ],
         "by_line_item_type": _parts(adjustment.by_line_item_type, metric),
         "by_account": _parts(adjustment.by_account, metric),
+        "by_owner": {category: _parts(of, metric) for category, of in adjustment.by_owner.items()},
     }
 
 
@@ -94,12 +101,13 @@ def result_of(periods: Sequence[BillingPeriod], found: Sequence[Adjustment], met
     """The adjustments in every form. CSV has a row for each day, whose differences add up to those of the month."""
     documents = [_document(adjustment, metric) for adjustment in found]
     rows = [
-        tuple((document | day)[name] for name in HEADER)
+        tuple((document | day | {"because": ", ".join(document["because"])})[name] for name in HEADER)
         for document in documents
         for day in document["days"]
     ]  # fmt: skip
     document = {"periods": [str(period) for period in periods], "metric": metric, "adjustments": documents}
-    return Result(document, HEADER, rows, lambda screen: _render(periods, documents, metric, screen))
+    read = [_document(adjustment, metric) for adjustment in together(found)]
+    return Result(document, HEADER, rows, lambda screen: _render(periods, read, metric, screen))
 
 
 def _render(periods: Sequence[BillingPeriod], documents: Sequence[Mapping[str, Any]], metric: str, screen: Screen) -> None:
@@ -136,15 +144,20 @@ def _grid(title: str, documents: Sequence[Mapping[str, Any]], currency: str) -> 
 
 
 def _render_parts(document: Mapping[str, Any], currency: str, screen: Screen) -> None:
-    screen.line(f"{document['billing_period']}, {document['execution_id']}", style="bold")
-    parts = (
-        ("line item type", [(part["value"], part) for part in document["by_line_item_type"]]),
-        ("account", [(part["value"], part) for part in document["by_account"]]),
-        ("day", [(day["usage_date"].isoformat(), day) for day in document["days"]]),
-    )
-    for noun, named in parts:
+    because = " and ".join(document["because"])
+    screen.line(f"{document['billing_period']}, {document['execution_id']}: other {because}", style="bold")
+    before, after = (", ".join(document["policies"][when]) or _NO_POLICY for when in ("before", "after"))
+    if before != after:
+        screen.line(f"  policy: {before} before, {after} after")
+    parts = [
+        *((f"by {category}", "owner", [(p["value"], p) for p in of]) for category, of in document["by_owner"].items()),
+        ("by line item type", "line item type", [(part["value"], part) for part in document["by_line_item_type"]]),
+        ("by account", "account", [(part["value"], part) for part in document["by_account"]]),
+        ("by day", "day", [(day["usage_date"].isoformat(), day) for day in document["days"]]),
+    ]
+    for title, noun, named in parts:
         amounts = {name: part["difference"] for name, part in named if part["currency"] == currency and part["difference"]}
-        screen.line(f"  by {noun}: {', '.join(_shown(amounts, noun, currency))}")
+        screen.line(f"  {title}: {', '.join(_shown(amounts, noun, currency))}")
     screen.line()
 
 

@@ -98,7 +98,8 @@ def feedback(
     """Say what an anomaly is. Its days up to --until are not anomalous any more if it is planned or not an issue.
 
     Usual days are a part of the past that later ones are held against; planned days are not, because they are exceptions. What
-    was said before is replaced: `yes` takes back a `planned` or `no`. It counts from the next look on, within an hour.
+    was said before is replaced: `yes` takes back a `planned` or `no`. The list shows it at once; the next look, within an
+    hour, goes by it.
 
     Example: bedrock-costs anomalies feedback 'team=search#2026-11-12' planned --until 2026-12-01
     """
@@ -128,7 +129,7 @@ def _render_said(names: Sequence[str], verdict: Verdict, last: date | None, scre
         screen.line("Confirmed as an anomaly.")
     else:
         what = "Planned" if verdict is Verdict.PLANNED else "Not an issue"
-        screen.line(f"{what} up to {last}. It counts within an hour.")
+        screen.line(f"{what} up to {last}. The list shows it at once; the next look, within an hour, goes by it.")
 
 
 def _document(tracked: TrackedAnomaly, feedback: Sequence[Feedback]) -> dict[str, Any]:

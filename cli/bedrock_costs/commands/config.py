@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,10 +13,12 @@ from attribution.formats import counted
 from bedrock_costs.application import options_of
 from bedrock_costs.commands.config_plan import NONE_IN_FORCE, changes_document, changes_lines, plan
 from bedrock_costs.failures import Failure
-from bedrock_costs.policy_file import read_policy_file
+from bedrock_costs.policy_file import read_policy_file, stray_notifications
 from bedrock_costs.screen import Result, Screen
+from bedrock_costs.stack import now
 
 if TYPE_CHECKING:
+    from adapters.budget_documents import AwsBudgetDocument
     from adapters.policy import PolicyDocument
     from attribution.budgets import Budget
     from attribution.cost_categories import CostCategory
@@ -34,7 +37,7 @@ def show(ctx: typer.Context) -> None:
 
     Until one is applied, that is one cost category `team` and no budgets.
 
-    Example: bedrock-costs config show --output table > policy.yaml
+    Example: bedrock-costs config show > policy.yaml
     """
     import yaml
 
@@ -64,10 +67,13 @@ def show(ctx: typer.Context) -> None:
 def check(ctx: typer.Context, file: File) -> None:
     """Check a policy document; errors name the line. AWS is not needed.
 
+    All errors are named at once. Warnings name what is valid and will hardly do what is meant: names that nothing can have,
+    budgets that tell nobody.
+
     Example: bedrock-costs config check policy.yaml
     """
-    document = read_policy_file(file)
-    _tell(ctx, file, "valid", f"{file} is valid: {_summary(document)}.")
+    read = read_policy_file(file)
+    _tell(ctx, file, "valid", f"{file} is valid: {_summary(read.document)}.", read.warnings)
 
 
 commands.command()(plan)
@@ -95,19 +101,22 @@ def apply(
     Example: bedrock-costs config apply policy.yaml --against 3f1c09a2b7d4
     """
     from bedrock_costs.planning import changes_of
+    from bedrock_costs.policy_warnings import warnings_in_ledger
 
     options = options_of(ctx)
-    document = read_policy_file(file)
+    read = read_policy_file(file)
+    document = read.document
     policy = options.stack.policy()
     before, in_force = policy.version(), policy.document()
+    # Looked up before anything is changed: a ledger that cannot be read must not hide that the document is in force.
+    not_stored = _not_stored(document.definitions(), options.stack.stored_tag_keys)
+    warnings = (*not_stored, *read.warnings, *warnings_in_ledger(options.stack, document, in_force, now().date()))
     version = policy.apply(document, against="" if against == NONE_IN_FORCE else against)
     changed = version != before
     asked = _reallocate(options.stack) if changed and not is_not_reallocated else 0
     changes = changes_of(in_force, document)
     told = f"Version {version} is in force{'' if changed else ' already, nothing changed'}: {_summary(document)}."
-    _tell(ctx, file, "applied" if changed else "unchanged", told, version, asked, changes if changed else None)
-    for sentence in _not_stored(document.definitions(), options.stack.stored_tag_keys):
-        options.screen.note(sentence)
+    _tell(ctx, file, "applied" if changed else "unchanged", told, warnings, version, asked, changes if changed else None)
     if asked:
         options.screen.note(f"{counted(asked, 'day')} of open months will be allocated by it; `bedrock-costs days` shows when.")
     elif changed:
@@ -180,24 +189,40 @@ def import_budgets(
     """Print budgets of AWS Budgets as the `budgets` of a policy. AWS is not needed.
 
     Put them into the policy document and run `bedrock-costs config check`: it names whatever a ledger of Bedrock cannot count.
+    A policy may also name the files themselves: `- {file: budgets.json, notifications: notifications.json}`.
 
     Example: bedrock-costs config import-budgets budgets.json --notifications notifications.json --output table > budgets.yaml
     """
     import yaml
 
     from adapters.budget_documents import join_aws_documents
+    from bedrock_costs.policy_warnings import warnings_of_budgets
 
     try:
-        joined = join_aws_documents(_json(file), _json(notifications) if notifications else None)
+        joined, strays = join_aws_documents(_json(file), _json(notifications) if notifications else None)
     except ValueError as error:
         raise Failure(str(error), fix="Give the files as the AWS command line printed them.") from None
-    rows = [(document["aws"]["Budget"].get("BudgetName", ""), len(document["aws"]["Notifications"])) for document in joined]
+    rows = [(d["aws"]["Budget"].get("BudgetName", ""), len(d["aws"].get("Notifications", ()))) for d in joined]
 
     def render(screen: Screen) -> None:
         for line in yaml.safe_dump({"budgets": joined}, sort_keys=False, width=100).splitlines():
             screen.line(line)
 
-    options_of(ctx).screen.emit(Result({"budgets": joined}, ("budget", "notifications"), rows, render))
+    screen = options_of(ctx).screen
+    screen.emit(Result({"budgets": joined}, ("budget", "notifications"), rows, render))
+    for sentence in (*([stray_notifications(strays, file)] if strays else ()), *warnings_of_budgets(_usable(joined))):
+        screen.note(sentence)
+
+
+def _usable(documents: Iterable[object]) -> Iterator[AwsBudgetDocument]:
+    """The documents that are budgets; `config check` tells what is wrong with the others."""
+    from pydantic import ValidationError
+
+    from adapters.budget_documents import AwsBudgetDocument
+
+    for document in documents:
+        with suppress(ValidationError):
+            yield AwsBudgetDocument.model_validate(document)
 
 
 def _json(path: Path) -> object:
@@ -230,16 +255,20 @@ def _tell(
     file: Path,
     outcome: str,
     sentence: str,
+    warnings: Sequence[str],
     version: str = "",
     asked: int = 0,
     changes: Mapping[str, Changes] | None = None,
 ) -> None:
     row = {"file": str(file), "outcome": outcome, "version": version, "days_requested": asked}
-    document = row | ({"changes": changes_document(changes)} if changes else {})
+    document = row | {"warnings": list(warnings)} | ({"changes": changes_document(changes)} if changes else {})
 
     def render(screen: Screen) -> None:
         screen.line(sentence)
         for line in changes_lines(changes) if changes else ():
             screen.line(line)
 
-    options_of(ctx).screen.emit(Result(document, tuple(row), [tuple(row.values())], render))
+    screen = options_of(ctx).screen
+    screen.emit(Result(document, tuple(row), [tuple(row.values())], render))
+    for warning in warnings:
+        screen.note(warning)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from datetime import date, datetime
 from decimal import Decimal
 from typing import Annotated
@@ -10,7 +11,7 @@ import typer
 
 from attribution.charges import Costs
 from attribution.days import DayPointer
-from attribution.flows.serve_reports import read_pointers
+from attribution.flows.serve_reports import adjustments_of, read_pointers
 from attribution.formats import cents_adding_up, instant, money, number
 from attribution.money import ZERO, total
 from attribution.periods import BillingPeriod, Span
@@ -42,14 +43,16 @@ def days(
 ) -> None:
     """Show the days of a period and what each was made from.
 
-    A day is estimated, billed, or final once its bill has an invoice id. Billed days name the delivery that bills them.
+    A day is estimated, billed, or final once its bill has an invoice id. Billed days name the delivery that bills them. A day
+    that is adjusted has changed since its month was closed.
 
     Example: bedrock-costs days --period 2026-10
     """
     options = options_of(ctx)
     span = chosen_span(period, first, last, now().date())
     pointers = read_pointers(options.stack.days(), span, as_of)
-    options.screen.emit(result_of(span, pointers, metric.value, as_of))
+    adjusted = {day for adjustment in adjustments_of(options.stack.days(), span, as_of) for day in adjustment.days}
+    options.screen.emit(result_of(span, pointers, metric.value, adjusted, as_of))
 
 
 def execution_of(sequence: str) -> str:
@@ -62,7 +65,9 @@ def _cost(costs: Costs, metric: str) -> Decimal:
     return value
 
 
-def result_of(span: Span, pointers: list[DayPointer], metric: str, as_of: datetime | None = None) -> Result:
+def result_of(
+    span: Span, pointers: list[DayPointer], metric: str, adjusted: Collection[date] = (), as_of: datetime | None = None
+) -> Result:
     """The days in every form; a day without any charge costs nothing in no currency."""
     freshness = Freshness.of(span, pointers, as_of)
     documents = [
@@ -75,6 +80,7 @@ def result_of(span: Span, pointers: list[DayPointer], metric: str, as_of: dateti
             "changed_at": p.changed_at,
             "delivery": execution_of(p.sequence),
             "made_from": dict(p.made_from),
+            "is_adjusted": p.usage_date in adjusted,
         }
         for p in pointers
     ]
@@ -89,10 +95,12 @@ def result_of(span: Span, pointers: list[DayPointer], metric: str, as_of: dateti
     document = {
         "span": {"from": span.first, "to": span.last}, "metric": metric, **freshness.document(), "ledger_days": documents,
     }  # fmt: skip
-    return Result(document, HEADER, rows, lambda screen: _render(span, pointers, metric, freshness, screen))
+    return Result(document, HEADER, rows, lambda screen: _render(span, pointers, metric, adjusted, freshness, screen))
 
 
-def _render(span: Span, pointers: list[DayPointer], metric: str, freshness: Freshness, screen: Screen) -> None:
+def _render(
+    span: Span, pointers: list[DayPointer], metric: str, adjusted: Collection[date], freshness: Freshness, screen: Screen
+) -> None:
     currencies = sorted({currency for p in pointers for currency in p.totals}) or ["USD"]
     for currency in currencies:
         amounts = [_cost(p.totals.get(currency, Costs()), metric) for p in pointers]
@@ -100,7 +108,7 @@ def _render(span: Span, pointers: list[DayPointer], metric: str, freshness: Fres
         rows = [
             (
                 p.usage_date.isoformat(),
-                p.basis.value,
+                f"{p.basis.value}, adjusted" if p.usage_date in adjusted else p.basis.value,
                 money(amounts[i], currency, printed[i]),
                 number(p.charge_count),
                 p.version[:_VERSION_SHOWN],

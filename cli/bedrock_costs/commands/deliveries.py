@@ -67,7 +67,7 @@ def _amounts(totals: Costs) -> dict[str, Any]:
 
 def _adjusted(record: DeliveryRecord, adjustments: Sequence[Adjustment]) -> tuple[dict[str, Costs], int]:
     """What a delivery changed in the closed month, by currency, and on how many days."""
-    own = [adjustment for adjustment in adjustments if adjustment.sequence == record.sequence]
+    own = [adjustment for adjustment in adjustments if adjustment.sequence == record.sequence and adjustment.is_of_bill]
     currencies = sorted({currency for adjustment in own for currency in adjustment.totals})
     differences = {
         currency: sum_costs(adjustment.totals[currency].difference for adjustment in own if currency in adjustment.totals)

@@ -219,7 +219,10 @@ def state(
     after = (before or History(identity.id)).stated(attributes, datetime.combine(first, time(), UTC))
     directory.record(before, after)
     document = {"stated": _document(after, _now(after)), "from": first}
-    said = f"Stated. Days that are allocated already go by it after `bedrock-costs replay days --period {first:%Y-%m}`."
+    replay = f"`bedrock-costs replay days --period {first:%Y-%m}`"
+    if len(after.entries) == 1:
+        replay = f"{replay}, and so for each earlier month: the first statement counts for every day before it, too"
+    said = f"Stated. Days that are allocated already go by it after {replay}."
     options.screen.emit(Result(document, LIST_HEADER, [_row(after, _now(after))], lambda screen: screen.line(said)))
 
 
@@ -281,7 +284,7 @@ def _render_history(
             _tags(span.attributes) or "–",
             span.attributes.name,
             span.attributes.organisational_unit or "–",
-            "first reading" if span.since is None else "reading" if span.told_by == SYNC else span.told_by,
+            ("first reading" if span.since is None else "reading") if span.told_by == SYNC else span.told_by,
         )
         for span in spans
     ]

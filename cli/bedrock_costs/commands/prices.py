@@ -280,14 +280,18 @@ def override(
 
     Example: bedrock-costs prices override prices.yaml
     """
+    from bedrock_costs.policy_warnings import unknown_models
     from bedrock_costs.price_overrides import read_overrides
 
     options = options_of(ctx)
     prices = read_overrides(file)
+    unknown = unknown_models(options.stack, (price.meter.model for price in prices), now().date())
     options.stack.prices().override(prices)
     options.stack.directory_tasks().pricing()
     sentence = f"{counted(len(prices), 'price')} in force. Requests from now on use them; priced ones keep what they have."
     _emit_overrides(options, prices, "prices stated", sentence)
+    for warning in unknown:
+        options.screen.note(warning)
 
 
 @commands.command()

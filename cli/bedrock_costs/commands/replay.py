@@ -150,16 +150,24 @@ def deliveries(
 def days(
     ctx: typer.Context,
     period: Annotated[BillingPeriod, typer.Option(parser=parse_period, metavar="YYYY-MM", help="The billing period.")],
+    is_closed_meant: Annotated[
+        bool, typer.Option("--closed", help="Also days of a closed month; each that gets other owners is an adjustment.")
+    ] = False,
     dry_run: DryRun = False,
 ) -> None:
     """Have every day of a billing period allocated again, under the policy in force now.
 
-    Days that come out as they were stay as they are.
+    Days that come out as they were stay as they are. Of a month that is closed somebody may have been charged: its days are
+    allocated again only with --closed, and `bedrock-costs adjustments` then shows what each owner got or lost.
+    `bedrock-costs config plan --period 2026-10` shows it before.
 
     Example: bedrock-costs replay days --period 2026-10
     """
+    from bedrock_costs.planning import days_of
+
     options = options_of(ctx)
     stack = options.stack
+    closed = sorted(days_of(stack, [period]).closed_days)
     found = sorted(stack.days().pointers(period))
     if not found:
         raise Failure(
@@ -168,8 +176,18 @@ def days(
             "Bring the input in first, with `bedrock-costs replay objects` or `replay deliveries`.",
             ExitCode.NOT_READY,
         )
+    if closed and not is_closed_meant:
+        raise Failure(
+            f"{period} is closed: somebody may have been charged for {counted(len(closed), 'day')} of it",
+            "To allocate them again, by the policy in force and the usage and tags known now, may give cost to other owners.",
+            f"See what would move with `bedrock-costs config plan --period {period}`, then add --closed: every day that gets "
+            "other owners is an adjustment.",
+            ExitCode.USAGE,
+        )
     if not dry_run:
-        stack.allocation_queue().requested(found)
+        queue = stack.allocation_queue()
+        queue.requested([day for day in found if day not in closed])
+        queue.closed_requested(closed, stack.policy().version_in_force())
     _tell(options, "day", len(found), 0 if dry_run else len(found), 0, (), [str(day) for day in found], dry_run)
 
 

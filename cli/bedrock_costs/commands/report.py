@@ -13,7 +13,7 @@ from attribution.flows.serve_reports import report_costs
 from attribution.formats import instant, money, number, percent_text, percentages, principal, two_columns_adding_up
 from attribution.money import total
 from attribution.periods import BillingPeriod
-from attribution.reporting.costs import AMOUNTS, METRIC_HELP, CostReport, Metric, answer_of, sums_of
+from attribution.reporting.costs import AMOUNTS, METRIC_HELP, CostReport, Metric, answer_of, moved_between, sums_of
 from attribution.reporting.selections import NO_VALUE
 from attribution.reporting.spans import chosen_span
 from attribution.scopes import CHARGE_DIMENSIONS
@@ -144,5 +144,10 @@ def _render(made: CostReport, screen: Screen) -> None:
         of = adjusted.adjustment
         on = f" on {instant(of.changed_at)}" if of.changed_at else ""
         screen.line(f"Adjusted by {money(adjusted.difference, adjusted.currency)}{on}, after {of.period} was closed.")
+    for closed, currency, amount in moved_between(made.owner_changes):
+        screen.line(
+            f"{money(amount, currency)} has other owners in {made.dimension} since {closed} was closed: "
+            f"`bedrock-costs adjustments --period {closed}` says whose."
+        )
     for note in made.notes:
         screen.note(note)

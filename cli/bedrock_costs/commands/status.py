@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import date, timedelta
 from decimal import Decimal
 from typing import Annotated, Any, TypeVar
@@ -14,7 +14,7 @@ from attribution.days import UNALLOCATED, DayPointer
 from attribution.deliveries import DeliveryRecord
 from attribution.errors import NotInLedger
 from attribution.flows.serve_reports import day_sums, newest_period, read_pointers
-from attribution.formats import instant, money, percent, percent_text
+from attribution.formats import counted, instant, money, percent, percent_text
 from attribution.money import ZERO, add, subtract
 from attribution.periods import BillingPeriod, Span
 from attribution.reporting.spans import Freshness
@@ -69,6 +69,7 @@ def read_status(stack: Stack, period: BillingPeriod, today: date) -> dict[str, A
             else {"as_of": None, "days": {basis.value: 0 for basis in reversed(Basis)} | {"without_data": span.day_count}}
         ),
         "newest_period_with_data": str(period) if pointers else str(other) if other else None,
+        "adjusted_days": sorted({day for made in stack.days().adjustments(period) for day in made.days}),
         "capture": _capture(stack, pointers),
         "price_list": _if_allowed(lambda: _price_list(stack)),
         "quarantined": _if_allowed(lambda: len(notice_times(stack))),
@@ -163,6 +164,7 @@ def _flat(document: dict[str, Any]) -> list[tuple[str, object]]:
         ("newest_delivery_written_at", newest.get("written_at")),
     ]
     rows += [(f"days_{basis}", count) for basis, count in document["days"].items()]
+    rows += [("adjusted_days", len(document["adjusted_days"]))]
     rows += [(f"capture_percent {c['cost_category']} {c['currency']}", c["capture_percent"]) for c in document["capture"]]
     rows += [("price_list_read_at", (document["price_list"] or {}).get("read_at"))]
     rows += [("quarantined", document["quarantined"])]
@@ -174,8 +176,15 @@ def _price_list_text(found: dict[str, Any] | None, no_permission: str) -> str:
     if found is None:
         return no_permission
     if found["never_read"]:
-        return f"{', '.join(found['never_read'])} never read; `bedrock-costs prices sync` reads it"
+        return f"{', '.join(found['never_read'])} not read yet; `bedrock-costs prices sync` reads it"
     return f"read {instant(found['read_at'])}, published {max(found['published_on'].values())}"
+
+
+def _adjusted(document: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """What changed since the month was closed, where anything did."""
+    if document["adjusted_days"]:
+        changed, period = counted(len(document["adjusted_days"]), "day"), document["billing_period"]
+        yield "since it was closed", f"{changed} adjusted; `bedrock-costs adjustments --period {period}` shows by what"
 
 
 def _render(document: dict[str, Any], screen: Screen) -> None:
@@ -196,6 +205,7 @@ def _render(document: dict[str, Any], screen: Screen) -> None:
         ("newest delivery", delivery),
         ("days", counts),
         ("as of", instant(document["as_of"]) if document["as_of"] else no_day),
+        *_adjusted(document),
         ("price list", _price_list_text(document["price_list"], no_permission)),
         ("quarantine", no_permission if quarantined is None else f"{quarantined:,}"),
         ("dead letters", waiting),

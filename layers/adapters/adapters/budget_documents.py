@@ -6,7 +6,7 @@ What a document cannot mean in this ledger is refused with its place and the rea
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta, tzinfo
 from decimal import Decimal, InvalidOperation
 from itertools import pairwise
@@ -16,6 +16,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from adapters.budget_filters import Document, ExpressionDocument, Unusable, Vocabulary, cost_filters
+from adapters.validation import AWS_DEFINITION, SHORT_FORM, Location, Problem
 from attribution.budget_periods import TimeUnit, calendar_period
 from attribution.budgets import (
     Budget,
@@ -38,6 +39,7 @@ from attribution.money import multiply
 from attribution.scopes import EVERYTHING, REQUESTS, TOKENS, Filter, Match, Measure, Scope
 
 MAX_BUDGETS = 2000
+NOTIFICATIONS = "notifications"
 MAX_NOTIFICATIONS = 10
 """AWS: "A budget can have up to ten notifications"."""
 MAX_THRESHOLD = Decimal(15_000_000_000_000)
@@ -164,6 +166,8 @@ _METRICS = {
     "AmortizedCost": "effective_cost",
     "NetAmortizedCost": "net_effective_cost",
 }
+# The older filters that narrow a budget to a service.
+_FILTERS_OF_BEDROCK = frozenset(("Service", "UsageType"))
 # How many tokens or requests one of an AWS unit is.
 _UNITS = {
     "tokens": (TOKENS, 1),
@@ -268,6 +272,15 @@ class AwsBudget(Document):
     def is_description(self) -> bool:
         """Whether AWS printed it: it then carries what AWS works out itself, such as the current one of its planned limits."""
         return self.CalculatedSpend is not None or self.LastUpdatedTime is not None
+
+    @property
+    def is_of_bedrock(self) -> bool:
+        """Whether AWS, too, counts nothing by it but Amazon Bedrock, as far as its filters say."""
+        if self.BudgetType == BudgetType.USAGE:
+            return True
+        if self.FilterExpression:
+            return self.FilterExpression.names_bedrock
+        return not _FILTERS_OF_BEDROCK.isdisjoint(self.CostFilters or {})
 
     @model_validator(mode="after")
     def _as_aws_takes_it(self) -> AwsBudget:
@@ -432,8 +445,13 @@ class AwsBudgetDocument(_Routed):
     def name(self) -> str:
         return self.aws.Budget.BudgetName
 
+    def location(self, unusable: Unusable) -> Location:
+        """Where in the document something means nothing."""
+        is_beside = unusable.place == NOTIFICATIONS
+        return (AWS_DEFINITION, "aws", *(("Notifications",) if is_beside else ("Budget", *unusable.location)))
+
     def budget(self, vocabulary: Vocabulary) -> Budget:
-        """The budget that it means; raises `ValueError` with the place that means nothing here."""
+        """The budget that it means; raises `Unusable` with the place that means nothing here."""
         document = self.aws.Budget
         unit, per_unit = document.unit()
         start, end = document.TimePeriod.days()
@@ -558,8 +576,12 @@ class BudgetDocument(_Routed):
             raise ValueError("a budget without thresholds and notifications tells nobody")
         return self
 
+    def location(self, unusable: Unusable) -> Location:
+        """Where in the document something means nothing."""
+        return (SHORT_FORM, *unusable.location)
+
     def budget(self, vocabulary: Vocabulary) -> Budget:
-        """The budget that it means; raises `ValueError` with the place that means nothing here."""
+        """The budget that it means; raises `Unusable` with the place that means nothing here."""
         unit = _PERIODS[self.period]
         measured = self.limit.unit
         measure = (
@@ -586,7 +608,7 @@ class BudgetDocument(_Routed):
 
     def _by_dimension(self, vocabulary: Vocabulary) -> Iterator[Filter]:
         if self.dimension and self.dimension not in vocabulary.dimensions():
-            raise ValueError(f"unknown dimension {self.dimension!r}; choose from {vocabulary.dimensions()}")
+            raise Unusable("dimension", f"unknown dimension {self.dimension!r}; choose from {vocabulary.dimensions()}")
         if self.values:
             yield Match(self.dimension, self.values)
 
@@ -609,56 +631,74 @@ def _check_notifications(budget: Budget) -> None:
     """Refuse what AWS refuses of notifications."""
     if len(budget.notifications) > MAX_NOTIFICATIONS:
         raise Unusable(
-            "notifications", f"a budget can have up to {MAX_NOTIFICATIONS} notifications, not {len(budget.notifications)}"
+            NOTIFICATIONS, f"a budget can have up to {MAX_NOTIFICATIONS} notifications, not {len(budget.notifications)}"
         )
     if len({(n.type, n.threshold_key) for n in budget.notifications}) < len(budget.notifications):
-        raise Unusable("notifications", "a notification is its fields: one of these is there twice")
+        raise Unusable(NOTIFICATIONS, "a notification is its fields: one of these is there twice")
     if budget.time_unit is TimeUnit.DAILY and any(n.type is NotificationType.FORECASTED for n in budget.notifications):
-        raise Unusable("notifications", "a DAILY budget cannot have FORECASTED notifications")
+        raise Unusable(NOTIFICATIONS, "a DAILY budget cannot have FORECASTED notifications")
 
 
 def build_budgets(documents: Sequence[BudgetDocument | AwsBudgetDocument], vocabulary: Vocabulary) -> list[Budget]:
-    """The budgets of a policy. An error begins with the budget that it is about."""
-    budgets = []
-    for document in documents:
+    """The budgets of a policy that has no problems."""
+    return [document.budget(vocabulary) for document in documents]
+
+
+def problems_of_budgets(documents: Sequence[BudgetDocument | AwsBudgetDocument], vocabulary: Vocabulary) -> Iterator[Problem]:
+    """What budgets ask for that means nothing in this ledger, and parents that do not fit together."""
+    for number, document in enumerate(documents):
+        at: Location = ("budgets", number)
         try:
-            budgets.append(document.budget(vocabulary))
+            document.budget(vocabulary)
         except ValueError as error:
-            raise ValueError(f"budget {document.name!r}: {error}") from None
-    parents = {b.name: b.parent for b in budgets if b.parent}
-    _check_parents(parents, {b.name for b in budgets})
-    return budgets
+            unusable = error if isinstance(error, Unusable) else Unusable("", str(error))
+            yield (*at, *document.location(unusable)), f"budget {document.name!r}: {unusable.reason}"
+    parents = {document.name: document.parent for document in documents if document.parent}
+    names = {document.name for document in documents}
+    for number, document in enumerate(documents):
+        at = ("budgets", number, "parent")
+        if document.parent and document.parent not in names:
+            yield at, f"budget {document.name!r}: there is no budget {document.parent!r}"
+        elif document.parent and document.name in ancestors(document.name, parents):
+            yield at, f"budget {document.name!r}: it is a part of itself, by way of {document.parent!r}"
 
 
-def _check_parents(parents: Mapping[str, str], names: Collection[str]) -> None:
-    for name, parent in parents.items():
-        if parent not in names:
-            raise ValueError(f"budget {name!r}: parent: there is no budget {parent!r}")
-        if name in ancestors(name, parents):
-            raise ValueError(f"budget {name!r}: parent: it is a part of itself, by way of {parent!r}")
-
-
-def join_aws_documents(budgets: object, notifications: object | None) -> list[dict[str, Any]]:
+def join_aws_documents(budgets: object, notifications: object | None) -> tuple[list[dict[str, Any]], list[str]]:
     """Budgets as `describe-budgets` prints them, each with its notifications, as the `budgets` of a policy.
 
     `notifications` is what `describe-budget-notifications-for-account` prints, or `describe-notifications-for-budget` of one.
+    The second result are the names of budgets that notifications are for and that are not among the budgets.
     """
-    found = budgets.get("Budgets", [budgets["Budget"]] if "Budget" in budgets else None) if isinstance(budgets, dict) else None
-    if not isinstance(found, list) or not all(isinstance(budget, dict) for budget in found):
+    beside: dict[object, Any] = {}
+    match budgets:
+        case {"Budgets": [*found]}:
+            pass
+        case {"Budget": only, **beside}:
+            found = [only]
+        case _:
+            found = [None]
+    if not all(isinstance(budget, dict) for budget in found):
         raise ValueError("the file of budgets has neither Budgets nor Budget: write what describe-budgets printed")
-    by_name: dict[str, Any] = {}
+    names = [budget.get("BudgetName", "") for budget in found]
+    by_name = _notifications_by_budget(notifications, names)
+    joined = [
+        {"aws": {"Budget": budget, **beside} | ({"Notifications": by_name[name]} if name in by_name else {})}
+        for name, budget in zip(names, found, strict=True)
+    ]
+    return joined, [name for name in by_name if name not in names]
+
+
+def _notifications_by_budget(notifications: object | None, names: Sequence[str]) -> dict[str, Any]:
     match notifications:
         case None:
-            pass
-        case {"BudgetNotificationsForAccount": [*entries]}:
-            by_name = {entry["BudgetName"]: entry.get("Notifications", []) for entry in entries}
-        case {"Notifications": [*entries]} if len(found) == 1:
-            by_name = {found[0].get("BudgetName", ""): entries}
+            return {}
+        case {"BudgetNotificationsForAccount": [*entries]} if all(isinstance(e, dict) and "BudgetName" in e for e in entries):
+            return {entry["BudgetName"]: entry.get("Notifications", []) for entry in entries}
+        case {"Notifications": [*entries]} if len(names) == 1:
+            return {names[0]: entries}
         case {"Notifications": _}:
             raise ValueError(
                 "these notifications do not say whose they are: with several budgets, "
                 "write what describe-budget-notifications-for-account printed"
             )
-        case _:
-            raise ValueError("the file of notifications has neither BudgetNotificationsForAccount nor Notifications")
-    return [{"aws": {"Budget": budget, "Notifications": by_name.get(budget.get("BudgetName", ""), [])}} for budget in found]
+    raise ValueError("the file of notifications has neither BudgetNotificationsForAccount nor Notifications")

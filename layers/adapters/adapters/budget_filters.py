@@ -12,6 +12,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from adapters.validation import Location
 from attribution.conditions import CASES, COMPARISONS, And, MatchOption, Not, Or
 from attribution.meters import TokenKind
 from attribution.models import model_of_name
@@ -38,12 +39,20 @@ class Document(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
 
+_PART_OF_PLACE = re.compile(r"\[(\d+)\]|([^.\[\]]+)")
+
+
 class Unusable(ValueError):
     """Something in a document has no meaning here; knows its place."""
 
     def __init__(self, place: str, reason: str) -> None:
         self.place, self.reason = place, reason
         super().__init__(f"{place}: {reason}")
+
+    @property
+    def location(self) -> Location:
+        """The place as keys and numbers."""
+        return tuple(int(number) if number else key for number, key in _PART_OF_PLACE.findall(self.place))
 
     def inside(self, place: str) -> Unusable:
         return Unusable(f"{place}{'' if self.place.startswith('[') else '.'}{self.place}", self.reason)
@@ -95,6 +104,13 @@ class ExpressionDocument(Document):
     def _roots(self) -> list[str]:
         return [name for name in type(self).model_fields if getattr(self, name) is not None]
 
+    @property
+    def names_bedrock(self) -> bool:
+        """Whether some part of it narrows to a service: by its name, by what only its charges have."""
+        parts = (*(self.Or or ()), *(self.And or ()), *((self.Not,) if self.Not else ()))
+        by_dimension = self.Dimensions is not None and self.Dimensions.Key not in _OF_EVERY_SERVICE
+        return by_dimension or self.ProductAttributes is not None or any(part.names_bedrock for part in parts)
+
     def filter(self, vocabulary: Vocabulary, depth: int = 1) -> Filter:
         """The filter that it means in this ledger."""
         if depth > _DEPTH:
@@ -129,6 +145,7 @@ _AWS_DIMENSIONS = {
     "USAGE_TYPE": "usage_type",
     "RECORD_TYPE": "line_item_type",
 }
+_OF_EVERY_SERVICE = ("LINKED_ACCOUNT", "REGION", "RECORD_TYPE", "account", "region", "line_item_type")
 _SERVICES = ("SERVICE", "SERVICE_CODE")
 _BEDROCK = ("amazon bedrock", "amazonbedrock")
 _EDITION = re.compile(r"\(amazon bedrock edition\)$", re.IGNORECASE)
@@ -253,7 +270,7 @@ def _cost_filter(key: str, values: tuple[str, ...], vocabulary: Vocabulary) -> I
         grouped: dict[str, list[str]] = {}
         for value in values:
             name, separator, wanted = value.partition("$")
-            if not separator:
+            if not separator or not name:
                 raise Unusable("Values", f"{value!r} is not written as key$value")
             grouped.setdefault(name, []).append(wanted)
         for name, wanted_values in grouped.items():

@@ -12,7 +12,7 @@ from functools import lru_cache
 from sys import intern
 from typing import Any
 
-from attribution.adjustments import Adjustment, Change, Differences
+from attribution.adjustments import Adjustment, Cause, Change, Differences
 from attribution.canonical import canonical_json, number_text, pairs
 from attribution.charges import (
     COST_METRICS,
@@ -299,6 +299,11 @@ def adjustment_to_json(adjustment: Adjustment, changed_at: datetime) -> Json:
         "days": {day.isoformat(): _changes_to_json(changes) for day, changes in adjustment.days.items()},
         "by_line_item_type": _differences_to_json(adjustment.by_line_item_type),
         "by_account": _differences_to_json(adjustment.by_account),
+        "by_owner": {category: _differences_to_json(of) for category, of in adjustment.by_owner.items()},
+        "causes": [cause.value for cause in adjustment.causes],
+        "policies_before": list(adjustment.policies_before),
+        "policies_after": list(adjustment.policies_after),
+        "version": adjustment.version,
     }
 
 
@@ -313,6 +318,11 @@ def adjustment_from_json(stored: Json) -> Adjustment:
         days={date.fromisoformat(day): _changes_from_json(changes) for day, changes in sorted(stored["days"].items())},
         by_line_item_type=_differences_from_json(stored["by_line_item_type"]),
         by_account=_differences_from_json(stored["by_account"]),
+        by_owner={category: _differences_from_json(of) for category, of in sorted(stored["by_owner"].items())},
+        causes=tuple(Cause(cause) for cause in stored["causes"]),
+        policies_before=tuple(stored["policies_before"]),
+        policies_after=tuple(stored["policies_after"]),
+        version=stored["version"],
         changed_at=datetime.fromisoformat(stored["changed_at"]),
     )
 

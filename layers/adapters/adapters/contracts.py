@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from datetime import UTC, date
+from datetime import UTC, date, datetime
 from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
@@ -19,6 +19,7 @@ from attribution.wording import shortened
 
 # CloudWatch writes no longer ones.
 _REASON_MAX = 1023
+_FIRST_CHANGE, _LAST_CHANGE = datetime(2000, 1, 1, tzinfo=UTC), datetime(2100, 1, 1, tzinfo=UTC)
 # Bedrock has bills of this century.
 UsageDate = Annotated[date, Field(ge=date(2000, 1, 1), le=date(2099, 12, 31))]
 BillingMonth = Annotated[str, Field(pattern=r"^20\d{2}-(0[1-9]|1[0-2])$")]
@@ -81,10 +82,14 @@ class DataFileToRead(Contract):
 
 
 class AllocateDay(Contract):
-    """A usage day to be allocated, and what it changed for."""
+    """A usage day to be allocated, and what it changed for.
+
+    `by_policy` is the version of the policy that it is to be allocated by even if its month is closed.
+    """
 
     usage_date: UsageDate
     because: str
+    by_policy: str = ""
 
 
 class LedgerDaysChanged(Contract):
@@ -150,7 +155,7 @@ class AlarmStateChanged(Contract):
     description: str | None = Field(None, alias="AlarmDescription", max_length=1024)
     state: Literal["OK", "ALARM", "INSUFFICIENT_DATA"] = Field(alias="NewStateValue")
     reason: str = Field("", alias="NewStateReason")
-    since: AwareDatetime = Field(alias="StateChangeTime")
+    since: Annotated[AwareDatetime, Field(ge=_FIRST_CHANGE, le=_LAST_CHANGE)] = Field(alias="StateChangeTime")
 
     @model_validator(mode="before")
     @classmethod
@@ -159,7 +164,7 @@ class AlarmStateChanged(Contract):
             return value
         try:
             return json.loads(value["Message"])
-        except (KeyError, TypeError, ValueError):
+        except (KeyError, TypeError, ValueError, RecursionError):
             raise ValueError("the Message of the envelope is no JSON") from None
 
     @property

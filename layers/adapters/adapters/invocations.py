@@ -25,6 +25,8 @@ from attribution.ports import MeteredHalf, ObservedHalf, SessionLink, UnpricedUs
 from attribution.usage import FIRST_RECORD, Invocation, InvocationKey, Metered, Observed, PricedKind
 
 UNPRICED_INDEX = "unpriced"
+# Bytes of a partition key, DynamoDB's limit.
+_LONGEST_KEY = 2048
 
 
 @dataclass(frozen=True, slots=True)
@@ -243,8 +245,8 @@ class DynamoInvocations:
         return True
 
     def get(self, key: InvocationKey) -> Invocation | None:
-        """One invocation, read consistently."""
-        return invocation_from_image(self._image(key))
+        """One invocation, read consistently. DynamoDB refuses to look for a key that is longer than it stores."""
+        return invocation_from_image(self._image(key)) if len(str(key).encode()) <= _LONGEST_KEY else None
 
     def _image(self, key: InvocationKey) -> dict[str, Any]:
         answer: Any = self._table.client.get_item(

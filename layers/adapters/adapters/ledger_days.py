@@ -5,7 +5,7 @@ DAY#<date>             GENERATION               how many versions of the day wer
 DAY#<date>#<generation>#<shard>   <hash>        a part: charges, sums of one dimension, or references (`day_parts`)
 PERIOD#<yyyy-mm>       DAY#<date>               the pointer
 PERIOD#<yyyy-mm>       HISTORY#<date>#<changed at>#<version>   every pointer there has been
-PERIOD#<yyyy-mm>       ADJUSTMENT#<sequence>#<date>            what a delivery changed after the month was closed
+PERIOD#<yyyy-mm>       ADJUSTMENT#<sequence>#<date>[#<changed at>#<version>]     what changed after the month was closed
 
 A version is alive until it has an expiry, which it never loses. A part is given one only when no version that is alive
 refers to it, and a version is finished only while the one whose parts it shares is alive: so whatever a version that is alive
@@ -70,9 +70,15 @@ class DynamoLedgerDays:
         return {pointer.usage_date: pointer for pointer in found}
 
     def pointers_as_of(self, period: BillingPeriod, moment: datetime) -> Mapping[date, DayPointer]:
-        """The version of each day of a period that was current at a moment."""
+        """The version of each day of a period that was current at a moment.
+
+        One that is current and was so then is known without its history, which that of an estimate may outlive.
+        """
         pk, found = period_pk(period), {}
-        for day in period.days():
+        for day, pointer in self.pointers(period).items():
+            if pointer.changed_at <= moment:
+                found[day] = pointer
+                continue
             # Of one instant, every version's key lies below this one: `~` follows all hexadecimal digits.
             through = f"HISTORY#{day.isoformat()}#{moment.astimezone(UTC).isoformat()}#~"
             item = self._table.last(pk, after=f"HISTORY#{day.isoformat()}#", through=through)
@@ -244,9 +250,7 @@ class DynamoLedgerDays:
         now = self._clock()
         actions: list[Any] = []
         for pointer in pointers:
-            old = replacing.get(pointer.usage_date)
-            superseded = (*old.superseded, old.version) if old and old.version != pointer.version else ()
-            actions += self._flip_one(pointer, old, tuple(v for v in superseded if v != pointer.version), now)
+            actions += self._flip_one(pointer, replacing.get(pointer.usage_date), now)
         if publishing is not None:
             actions.append(self._publish(publishing))
         if adjustment is not None:
@@ -254,12 +258,10 @@ class DynamoLedgerDays:
         days = ", ".join(p.usage_date.isoformat() for p in pointers)
         self._table.transact(actions, f"somebody else moved one of these days first: {days}; read them and decide again")
 
-    def _flip_one(
-        self, pointer: DayPointer, old: DayPointer | None, superseded: tuple[str, ...], now: datetime
-    ) -> list[dict[str, Any]]:
+    def _flip_one(self, pointer: DayPointer, old: DayPointer | None, now: datetime) -> list[dict[str, Any]]:
         period = period_pk(BillingPeriod.of(pointer.usage_date))
         day = pointer.usage_date.isoformat()
-        values = _pointer_item(pointer) | {"changed_at": now.isoformat(), "superseded": list(superseded)}
+        values = _pointer_item(pointer.after(old, now))
         put: dict[str, Any] = {
             "TableName": self._table.name,
             "Item": to_wire({"pk": period, "sk": f"DAY#{day}"} | values),
@@ -289,7 +291,7 @@ class DynamoLedgerDays:
         }
 
     def _adjust(self, adjustment: Adjustment, now: datetime) -> dict[str, Any]:
-        key = {"pk": period_pk(adjustment.period), "sk": adjustment_sk(adjustment)}
+        key = {"pk": period_pk(adjustment.period), "sk": adjustment_sk(adjustment, now)}
         return {
             "Put": {
                 "TableName": self._table.name,
@@ -299,7 +301,7 @@ class DynamoLedgerDays:
         }
 
     def adjustments(self, period: BillingPeriod) -> Sequence[Adjustment]:
-        """What deliveries changed in a period after it was closed, oldest first."""
+        """What changed in a period after it was closed, by the deliveries that it was billed by then, oldest first."""
         return [adjustment_from_json(item) for item in self._table.query(period_pk(period), ADJUSTMENTS)]
 
     def retire(self, usage_date: date) -> None:
@@ -474,7 +476,7 @@ def _pointer_item(pointer: DayPointer) -> Item:
         "charge_count": pointer.charge_count,
         "roots": dict(pointer.roots),
         "superseded": list(pointer.superseded),
-    }
+    } | ({"first_billed_at": pointer.first_billed_at.isoformat()} if pointer.first_billed_at else {})
 
 
 def _pointer(item: Item) -> DayPointer:
@@ -489,4 +491,5 @@ def _pointer(item: Item) -> DayPointer:
         charge_count=integer(item["charge_count"]),
         roots=dict(item["roots"]),
         superseded=tuple(item["superseded"]),
+        first_billed_at=datetime.fromisoformat(item["first_billed_at"]) if "first_billed_at" in item else None,
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import date
+from datetime import date, datetime
 
 from attribution.adjustments import Adjustment
 from attribution.deliveries import DeliveryRecord
@@ -26,9 +26,13 @@ def period_pk(period: BillingPeriod) -> str:
     return f"PERIOD#{period}"
 
 
-def adjustment_sk(adjustment: Adjustment) -> str:
-    """The sort key of an adjustment, in the order of deliveries. A delivery changes a day once, so its first day names it."""
-    return f"{ADJUSTMENTS}{adjustment.sequence}#{min(adjustment.days).isoformat()}"
+def adjustment_sk(adjustment: Adjustment, changed_at: datetime) -> str:
+    """The sort key of an adjustment: in the order of deliveries, and of one bill in the order of its allocations.
+
+    A delivery changes a day once, so its first day names it; one bill may be allocated any number of times.
+    """
+    again = f"#{changed_at.isoformat()}#{adjustment.version}" if adjustment.version else ""
+    return f"{ADJUSTMENTS}{adjustment.sequence}#{min(adjustment.days).isoformat()}{again}"
 
 
 def delivery_pk(period: BillingPeriod) -> str:

@@ -16,7 +16,7 @@ metrics = Metrics()
 
 
 def count(name: str, value: float = 1) -> None:
-    """Add to a metric that somebody alarms on. The service is the dimension; a team or a principal never is."""
+    """Add to a metric, or state a number as it is now. The service is the dimension; a team or a principal never is."""
     metrics.add_metric(name=name, unit=MetricUnit.Count, value=value)
 
 

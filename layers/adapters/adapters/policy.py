@@ -9,7 +9,6 @@ CONFIG#policy   version#<hash>      every document there has been
 from __future__ import annotations
 
 import json
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from datetime import date
 from decimal import Decimal
@@ -18,7 +17,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError, model_validator
 
-from adapters.budget_documents import MAX_BUDGETS, AwsBudgetDocument, BudgetDocument, build_budgets
+from adapters.budget_documents import MAX_BUDGETS, AwsBudgetDocument, BudgetDocument, build_budgets, problems_of_budgets
 from adapters.budget_filters import Vocabulary, plain_tag_key
 from adapters.codec import compress, decompress
 from adapters.cost_category_documents import (
@@ -32,8 +31,8 @@ from adapters.cost_category_documents import (
     percentages_of,
 )
 from adapters.dynamodb import Item, Table, to_wire
-from adapters.route_documents import RouteDocument, SlackUsersDocument, problem_of_routes
-from adapters.validation import AWS_DEFINITION, SHORT_FORM, wrong_fields
+from adapters.route_documents import RouteDocument, SlackUsersDocument, problems_of_routes
+from adapters.validation import AWS_DEFINITION, SHORT_FORM, Location, Problem, refused, wrong_fields
 from attribution.anomalies import Monitor
 from attribution.budgets import Budget
 from attribution.canonical import content_hash, pairs
@@ -148,7 +147,7 @@ class SharedChargeDocument(_Document):
     record_types: tuple[Name, ...] = ()
     features: tuple[Name, ...] = ()
     where: ExpressionDocument | None = None
-    method: SplitMethod | Literal["UNALLOCATED"]
+    method: Literal["PROPORTIONAL", "EVEN", "FIXED", "UNALLOCATED"]
     targets: tuple[Name, ...] = ()
     percentages: Percentages = ()
     within: Within | None = None
@@ -238,35 +237,43 @@ class PolicyDocument(_Document):
     slack_users: tuple[SlackUsersDocument, ...] = ()
 
     @model_validator(mode="after")
-    def _routed(self) -> PolicyDocument:
-        named = [(f"budget {b.name!r}", b.channel) for b in self.budgets if isinstance(b, BudgetDocument)]
-        named += [(f"anomaly monitor {m.name!r}", m.route) for m in self.anomaly_monitors or ()]
-        problem = problem_of_routes(self.routes, named)
-        if problem:
-            raise ValueError(problem)
+    def _consistent(self) -> PolicyDocument:
+        if problems := list(dict.fromkeys(self._problems())):
+            raise refused("PolicyDocument", problems)
         return self
 
-    @model_validator(mode="after")
-    def _consistent(self) -> PolicyDocument:
-        defined: list[tuple[str, list[tuple[str, date | None]]]] = [
-            ("cost category", [(c.name, day_of(c.effective_start)) for c in self.cost_categories]),
-            ("shared charge", [(s.name, None) for s in self.shared_charges]),
-            ("budget", [(b.name, None) for b in self.budgets]),
-            ("anomaly monitor", [(m.name, None) for m in self.anomaly_monitors or ()]),
+    def _problems(self) -> Iterator[Problem]:
+        """What no part of the document can know by itself: all of it, so that a file is corrected in one go."""
+        yield from self._problems_of_names()
+        yield from self._problems_of_references()
+        yield from self._problems_of_shared_charges()
+        yield from self._problems_of_dimensions()
+        yield from self._problems_of_monitors()
+        named = [(("budgets", n, "channel"), f"budget {b.name!r}", b.channel) for n, b in enumerate(self.budgets)]
+        named += [
+            (("anomaly_monitors", n, "route"), f"anomaly monitor {m.name!r}", m.route)
+            for n, m in enumerate(self.anomaly_monitors or ())
         ]
-        for kind, names in defined:
-            repeated = sorted(name for (name, _), times in Counter(names).items() if times > 1)
-            if repeated:
-                raise ValueError(f"{kind} {repeated[0]!r} is defined twice")
-        for name in self.category_names():
-            if name in CHARGE_DIMENSIONS:
-                raise ValueError(f"cost category {name!r}: that is a dimension of every charge; choose another name")
-        self._check_references()
-        self._check_shared_charges()
-        self._check_dimensions_of_routes()
-        self._check_monitors()
-        build_budgets(self.budgets, self.vocabulary())
-        return self
+        yield from problems_of_routes(self.routes, named)
+        yield from problems_of_budgets(self.budgets, self.vocabulary())
+
+    def _problems_of_names(self) -> Iterator[Problem]:
+        defined: list[tuple[str, str, list[tuple[str, date | None]]]] = [
+            ("cost_categories", "cost category", [(c.name, day_of(c.effective_start)) for c in self.cost_categories]),
+            ("shared_charges", "shared charge", [(s.name, None) for s in self.shared_charges]),
+            ("budgets", "budget", [(b.name, None) for b in self.budgets]),
+            ("anomaly_monitors", "anomaly monitor", [(m.name, None) for m in self.anomaly_monitors or ()]),
+        ]
+        for part, kind, names in defined:
+            seen: set[tuple[str, date | None]] = set()
+            for number, name in enumerate(names):
+                if name in seen:
+                    yield (part, number), f"{kind} {name[0]!r} is defined twice"
+                seen.add(name)
+        for number, category in enumerate(self.cost_categories):
+            if category.name in CHARGE_DIMENSIONS:
+                text = f"cost category {category.name!r}: that is a dimension of every charge; choose another name"
+                yield ("cost_categories", number), text
 
     def vocabulary(self) -> Vocabulary:
         """What budgets may filter by. A tag key stands for the first cost category whose values are those of the tag."""
@@ -276,7 +283,7 @@ class PolicyDocument(_Document):
                 inherited.setdefault(plain_tag_key(key), category.name)
         return Vocabulary(self.category_names(), inherited)
 
-    def _check_references(self) -> None:
+    def _problems_of_references(self) -> Iterator[Problem]:
         """References hold at every moment at which a definition takes effect or ends."""
         definitions = self.definitions()
         moments = {date.min, *(d for c in definitions for d in (c.effective_start, c.effective_end) if d)}
@@ -284,43 +291,48 @@ class PolicyDocument(_Document):
             try:
                 in_order_of_reference(in_force(definitions, moment))
             except PolicyInvalid as error:
-                raise ValueError(str(error)) from None
+                whose = (n for n, c in enumerate(definitions) if str(error).startswith(f"cost category {c.name!r} "))
+                yield ("cost_categories", *([*whose][-1:])), str(error)
 
-    def _check_shared_charges(self) -> None:
+    def _problems_of_shared_charges(self) -> Iterator[Problem]:
         sources = {(c.name, rule.source) for c in self.definitions() for rule in c.split_charge_rules}
-        for shared in self.shared_charges:
-            unknown = sorted(set(shared.cost_categories) - set(self.category_names()))
-            if unknown:
-                raise ValueError(f"shared charge {shared.name!r}: there is no cost category {unknown[0]!r}")
+        for number, shared in enumerate(self.shared_charges):
+            for unknown in sorted(set(shared.cost_categories) - set(self.category_names())):
+                at: Location = ("shared_charges", number, "cost_categories")
+                yield at, f"shared charge {shared.name!r}: there is no cost category {unknown!r}"
             for target in shared.targets:
                 if any((category, target) in sources for category in shared.cost_categories):
-                    raise ValueError(
+                    yield (
+                        ("shared_charges", number, "targets"),
                         f"shared charge {shared.name!r}: the target {target!r} is the source of a split charge rule, and would "
-                        "keep what it gets"
+                        "keep what it gets",
                     )
 
-    def _check_dimensions_of_routes(self) -> None:
+    def _problems_of_dimensions(self) -> Iterator[Problem]:
         """A route that matches by a misspelt dimension would never tell anything, and nobody would miss it."""
         known, summed = self.vocabulary().dimensions(), sorted({*DIMENSIONS, *self.category_names()})
-        named = [(f"route {route.name!r}", dimension, known) for route in self.routes for dimension in route.match]
-        named += [(f"route {r.name!r}: digest", digest.dimension, summed) for r in self.routes for digest in r.digests]
-        named += [
-            (f"slack_users of {entry.users[0]}", dimension, known)
-            for entry in self.slack_users
-            if entry.sees != "all"
-            for dimension in entry.sees
-        ]
-        for whose, dimension, choice in named:
+        named: list[tuple[Location, str, str, list[str]]] = []
+        for number, route in enumerate(self.routes):
+            named += [(("routes", number, "match", name), f"route {route.name!r}", name, known) for name in route.match]
+            named += [
+                (("routes", number, "digests", n, "dimension"), f"route {route.name!r}: digest", digest.dimension, summed)
+                for n, digest in enumerate(route.digests)
+            ]
+        for number, entry in enumerate(self.slack_users):
+            sees = () if entry.sees == "all" else entry.sees
+            named += [(("slack_users", number, "sees", name), f"slack_users of {entry.users[0]}", name, known) for name in sees]
+        for location, whose, dimension, choice in named:
             if dimension not in choice:
-                raise ValueError(f"{whose}: unknown dimension {dimension!r}; choose from {choice}")
+                yield location, f"{whose}: unknown dimension {dimension!r}; choose from {choice}"
 
-    def _check_monitors(self) -> None:
+    def _problems_of_monitors(self) -> Iterator[Problem]:
         known = [*self.category_names(), *DIMENSIONS]
-        for monitor in self.anomaly_monitors or ():
+        for number, monitor in enumerate(self.anomaly_monitors or ()):
             if monitor.dimension not in known:
-                raise ValueError(
+                yield (
+                    ("anomaly_monitors", number, "dimension"),
                     f"anomaly monitor {monitor.name!r}: there is no dimension {monitor.dimension!r}; "
-                    f"choose from {', '.join(known)}"
+                    f"choose from {', '.join(known)}",
                 )
 
     def monitors(self) -> tuple[Monitor, ...]:
@@ -373,8 +385,8 @@ def _document(item: Item) -> PolicyDocument:
     return _parsed(bytes(item["document"]))
 
 
-# A document of thousands of rules takes seconds to validate, and one invocation asks for it several times.
-@lru_cache(maxsize=2)
+# A document of thousands of rules takes seconds to validate, and one invocation asks for it and earlier ones several times.
+@lru_cache(maxsize=8)
 def _parsed(compressed: bytes) -> PolicyDocument:
     return parse_policy(json.loads(decompress(compressed)))
 
@@ -425,15 +437,27 @@ class DynamoPolicy:
 
     def rules_of(self, fingerprint: str, on: date) -> Rules | None:
         """The rules of a day with this fingerprint, of a document that is or was in force; None where none has it."""
-        for item in (None, *self._table.query(_PK)):
+        return next((rules for _, rules in self.versions(on) if rules.fingerprint() == fingerprint), None)
+
+    def versions(self, on: date) -> Iterator[tuple[str, Rules]]:
+        """Every version that is kept, with its rules of a day: the one in force first, the one before any was applied last."""
+        kept: dict[str, Item] = {}
+        # The sort key `current` is the first, and its version is among the others again.
+        for item in self._table.query(_PK):
+            kept.setdefault(str(item["version"]), item)
+        for version, item in kept.items():
             try:
-                rules = (_document(item) if item else PolicyDocument()).rules(on)
+                yield version, _document(item).rules(on)
             except PolicyInvalid:
                 # A document of an earlier software, which this one cannot apply either.
                 continue
-            if rules.fingerprint() == fingerprint:
-                return rules
-        return None
+        before_any = PolicyDocument()
+        if version_of(before_any) not in kept:
+            yield version_of(before_any), before_any.rules(on)
+
+    def version_in_force(self) -> str:
+        """The version in force; before any was applied, that of the document that stands in for it."""
+        return self.version() or version_of(PolicyDocument())
 
     def budgets(self) -> Sequence[Budget]:
         """The budgets, in the document's order."""

@@ -82,12 +82,16 @@ class SqsAllocationQueue:
         self._ask(days, "usage")
 
     def requested(self, days: Iterable[date]) -> None:
-        """Ask for days that somebody wants allocated again, under new rules for instance."""
+        """Ask for days that somebody wants allocated again, under new rules for instance; closed ones stay as they are."""
         self._ask(days, "request")
 
-    def _ask(self, days: Iterable[date], because: str) -> None:
+    def closed_requested(self, days: Iterable[date], by_policy: str) -> None:
+        """Ask for days of closed months to be allocated again, by a version of the policy."""
+        self._ask(days, "request", by_policy)
+
+    def _ask(self, days: Iterable[date], because: str, by_policy: str = "") -> None:
         window = int(self._clock().timestamp()) // self._window_seconds
-        self._send([(day, because, f"{because}#{day.isoformat()}#{window}") for day in days])
+        self._send([(day, because, f"{because}#{by_policy}#{day.isoformat()}#{window}") for day in days], by_policy)
 
     def delivery_ingested(self, record: DeliveryRecord, days: Iterable[date]) -> None:
         """Ask for the days that a delivery changed."""
@@ -98,12 +102,13 @@ class SqsAllocationQueue:
             ]
         )
 
-    def _send(self, requests: list[tuple[date, str, str]]) -> None:
+    def _send(self, requests: list[tuple[date, str, str]], by_policy: str = "") -> None:
+        asked = {"by_policy": by_policy} if by_policy else {}
         for start in range(0, len(requests), _SEND_BATCH):
             entries = [
                 {
                     "Id": str(index),
-                    "MessageBody": json.dumps({"usage_date": day.isoformat(), "because": because}),
+                    "MessageBody": json.dumps({"usage_date": day.isoformat(), "because": because} | asked),
                     "MessageGroupId": day.isoformat(),
                     "MessageDeduplicationId": hashlib.sha256(identity.encode()).hexdigest(),
                 }

@@ -9,7 +9,7 @@ import base64
 import json
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from typing import Annotated, Any, ClassVar, Self, TypeVar
 from urllib.parse import parse_qsl
 
@@ -65,8 +65,8 @@ class PageToken:
         try:
             start, as_of, frame = json.loads(base64.b64decode(text, altchars=b"-_", validate=True))
             moment = datetime.fromisoformat(as_of) if as_of else None
-            is_aware = moment is None or moment.tzinfo is not None
-            if type(start) is int and start > 0 and isinstance(frame, str) and is_aware:
+            is_ours = moment is None or moment.utcoffset() == timedelta(0)
+            if type(start) is int and start > 0 and isinstance(frame, str) and is_ours:
                 return cls(start, moment, frame)
         except (ValueError, TypeError, RecursionError):
             # Neither base64, nor JSON, nor three values, nor a time.
@@ -112,8 +112,10 @@ def _parameters(query_string: str, repeatable: Collection[str]) -> dict[str, str
     found: dict[str, list[str]] = {}
     try:
         given = parse_qsl(query_string, keep_blank_values=True, max_num_fields=_FIELDS_MAX, errors="strict")
-    except ValueError:
+    except UnicodeDecodeError:
         raise QuestionInvalid("", "the query string is not readable: encode it as UTF-8, in percent encoding") from None
+    except ValueError:
+        raise QuestionInvalid("", f"the query string has more than {_FIELDS_MAX} parameters") from None
     for name, value in given:
         if name.lower().startswith(_SIGNATURE):
             continue
@@ -129,11 +131,6 @@ class PagedQuery(Query):
     max_results: int = Field(_ENTRIES_DEFAULT, ge=1, le=_ENTRIES_MAX)
     next_token: Token | None = None
 
-    @property
-    def as_of_moment(self) -> datetime | None:
-        """The moment that the reader asked for, if any."""
-        return None
-
     def page(self, answer: Answer, route: str, *, as_csv: bool) -> tuple[Answer, str]:
         """The page of an answer that was asked for, and the token of the next one; empty on the last page."""
         token = self.next_token
@@ -146,8 +143,8 @@ class PagedQuery(Query):
         shown, has_more_entries, has_more_rows = answer.page(start, self.max_results)
         if not (has_more_rows if as_csv else has_more_entries):
             return shown, ""
-        as_of = self.as_of_moment or answer.document.get("as_of")
-        return shown, str(PageToken(start + self.max_results, as_of, frame))
+        # When the ledger last changed, not the moment that was asked for: that may be to come, and the ledger change before it.
+        return shown, str(PageToken(start + self.max_results, answer.document.get("as_of"), frame))
 
 
 class SpanQuery(PagedQuery):
@@ -158,10 +155,6 @@ class SpanQuery(PagedQuery):
     last: Day | None = Field(None, alias="to")
     metric: Metric = Metric.BILLED
     as_of: Moment | None = None
-
-    @property
-    def as_of_moment(self) -> datetime | None:
-        return self.as_of
 
     @property
     def read_as_of(self) -> datetime | None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import time
 from typing import Annotated, Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, field_validator, model_validator
 
+from adapters.validation import EVERYTHING, SOME_VALUES, Location, Problem
 from attribution.routes import DEFAULT_ROUTE, DigestEvery, DigestSchedule, QuietHours, Route, Viewer
 
 RouteName = Annotated[str, Field(min_length=1, max_length=60, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
@@ -117,7 +118,10 @@ class SlackUsersDocument(_Document):
     """Slack users who may see the same: everything, or some values of some dimensions."""
 
     users: Annotated[tuple[SlackUser, ...], Field(min_length=1)]
-    sees: Literal["all"] | dict[str, Values]
+    sees: Annotated[
+        Annotated[Literal["all"], Tag(EVERYTHING)] | Annotated[dict[str, Values], Tag(SOME_VALUES)],
+        Discriminator(lambda value: EVERYTHING if value == "all" else SOME_VALUES),
+    ]
 
     def viewer(self) -> Viewer:
         """What these users may see."""
@@ -126,19 +130,22 @@ class SlackUsersDocument(_Document):
         return Viewer(self.users, tuple((dimension, value) for dimension, values in self.sees.items() for value in values))
 
 
-def problem_of_routes(routes: Sequence[RouteDocument], named: Sequence[tuple[str, str]]) -> str:
-    """What is wrong with routes together, and with what names one; empty where nothing is."""
+def problems_of_routes(routes: Sequence[RouteDocument], named: Sequence[tuple[Location, str, str]]) -> Iterator[Problem]:
+    """What is wrong with routes together, and with what names one: its place, what it is, and the route's name."""
     names = [route.name for route in routes]
-    repeated = sorted({name for name in names if names.count(name) > 1})
-    if repeated:
-        return f"route {repeated[0]!r} is defined twice"
-    for what, name in named:
+    for number, name in enumerate(names):
+        if name in names[:number]:
+            yield ("routes", number), f"route {name!r} is defined twice"
+    for location, what, name in named:
         if name and name not in (*names, DEFAULT_ROUTE):
-            return f"{what}: there is no route {name!r}; choose from {sorted({*names, DEFAULT_ROUTE})}"
-    alarms = [route.name for route in routes if route.alarms]
-    if len(alarms) > 1:
-        return f"route {alarms[1]!r} never tells an alarm: {alarms[0]!r} before it tells all of them"
-    unmatched = [route.name for route in routes if not route.match and not route.takes_alarms_alone]
-    if len(unmatched) > 1:
-        return f"route {unmatched[1]!r} is never used: {unmatched[0]!r} before it takes everything that no route matches"
-    return ""
+            yield location, f"{what}: there is no route {name!r}; choose from {sorted({*names, DEFAULT_ROUTE})}"
+    telling = [number for number, route in enumerate(routes) if route.alarms]
+    for number in telling[1:]:
+        text = f"route {names[number]!r} never tells an alarm: {names[telling[0]]!r} before it tells all of them"
+        yield ("routes", number, "alarms"), text
+    unmatched = [number for number, route in enumerate(routes) if not route.match and not route.takes_alarms_alone]
+    for number in unmatched[1:]:
+        yield (
+            ("routes", number),
+            f"route {names[number]!r} is never used: {names[unmatched[0]]!r} before it takes everything that no route matches",
+        )

@@ -2,10 +2,21 @@
 
 from __future__ import annotations
 
-from pydantic import ValidationError
+from collections.abc import Iterable
+from typing import TypeAlias
 
-# The forms that a cost category may have; pydantic puts their names among those of fields.
+from pydantic import ValidationError
+from pydantic_core import InitErrorDetails, PydanticCustomError
+
+Location: TypeAlias = tuple[int | str, ...]
+"""A place in a document: keys of mappings and numbers of list items, from the outside in."""
+Problem: TypeAlias = tuple[Location, str]
+"""What is wrong with a document as a whole, and where."""
+
+# The forms that a part of the policy may have; pydantic puts their names among those of fields.
 AWS_DEFINITION, SHORT_FORM = "(AWS definition)", "(short form)"
+EVERYTHING, SOME_VALUES = "(everything)", "(some values)"
+FORMS = (AWS_DEFINITION, SHORT_FORM, EVERYTHING, SOME_VALUES)
 
 
 def wrong_fields(error: ValidationError, whole: str) -> str:
@@ -13,10 +24,19 @@ def wrong_fields(error: ValidationError, whole: str) -> str:
     return "; ".join(f"{place(e['loc']) or whole}: {e['msg']}" for e in error.errors())
 
 
-def place(location: tuple[int | str, ...]) -> str:
+def place(location: Location) -> str:
     """A field by its names; inside a definition of AWS by its JSON path there."""
     if AWS_DEFINITION not in location:
-        return ".".join(str(part) for part in location if part not in (SHORT_FORM, "[key]"))
+        return ".".join(str(part) for part in location if part not in (*FORMS, "[key]"))
     at = location.index(AWS_DEFINITION)
     inside = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in location[at + 1 :])
     return f"{place(location[:at])}: ${inside}"
+
+
+def refused(title: str, problems: Iterable[Problem]) -> ValidationError:
+    """Problems that no field has by itself, as one error; raised by a validator, each keeps its own place."""
+    errors = [
+        InitErrorDetails(type=PydanticCustomError("problem", "{problem}", {"problem": text}), loc=location, input=None)
+        for location, text in problems
+    ]
+    return ValidationError.from_exception_data(title, errors, hide_input=True)

@@ -12,8 +12,7 @@ estimate said of it.
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import date, timedelta
 from decimal import ROUND_HALF_EVEN, Context, Decimal
@@ -347,14 +346,6 @@ def _price_effect(now: Spent, usual: Spent) -> Decimal:
         return ZERO
     at_usual_price = _ROUND.divide(_ROUND.multiply(now.units, usual.cost), usual.units)
     return _ROUND.quantize(_ROUND.subtract(now.cost, at_usual_price), _CENT)
-
-
-def sum_causes(parts: Iterable[tuple[Cause, Spent]]) -> dict[Cause, Spent]:
-    """Costs and units by cause."""
-    sums: dict[Cause, Spent] = defaultdict(Spent)
-    for cause, spent in parts:
-        sums[cause] = sums[cause] + spent
-    return dict(sums)
 
 
 def name_of(anomaly: Anomaly) -> str:

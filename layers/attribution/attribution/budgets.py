@@ -356,7 +356,7 @@ def resolve_limit(budget: Budget, period: BudgetPeriod, days: Days) -> tuple[Dec
             begun = [(start, amount) for start, amount in limits if start <= period.last_day]
             return (max(begun)[1], 0) if begun else (None, 0)
         case HistoricalLimit(periods):
-            return _historical_limit(budget, period, periods, days)
+            return _historical_limit(period, periods, days)
         case ForecastLimit():
             outlook = forecast_total(
                 _series(days, period.first_day),
@@ -369,7 +369,7 @@ def resolve_limit(budget: Budget, period: BudgetPeriod, days: Days) -> tuple[Dec
             return (outlook.p50, 0) if isinstance(outlook, Forecast) and outlook.p50 > 0 else (None, 0)
 
 
-def _historical_limit(budget: Budget, period: BudgetPeriod, periods: int, days: Days) -> tuple[Decimal | None, int]:
+def _historical_limit(period: BudgetPeriod, periods: int, days: Days) -> tuple[Decimal | None, int]:
     window = look_back(period, periods)
     spent = [[days[day].amount for day in sorted(days) if day in earlier] for earlier in window]
     if not any(spent[0]):

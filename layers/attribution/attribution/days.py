@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 from decimal import Decimal
 from functools import partial
@@ -24,6 +24,8 @@ from attribution.usage import Usage
 ALLOCATION_VERSION = 2
 
 UNALLOCATED = "(unallocated)"
+NOT_DEFINED = "(not defined)"
+"""The owner in a cost category that one of two allocations of a day does not have."""
 
 _ATTRIBUTES = {
     "account": "account_id",
@@ -181,6 +183,8 @@ class DayPointer:
     roots: Mapping[str, str] = field(default_factory=dict)
     # Versions that were current before and are not marked for expiry yet.
     superseded: tuple[str, ...] = ()
+    # When readers first saw a bill of the day, whatever version; None while it is estimated.
+    first_billed_at: datetime | None = None
 
     @property
     def is_billed(self) -> bool:
@@ -190,6 +194,23 @@ class DayPointer:
     def is_summed_by(self, dimension: str) -> bool:
         """Whether the version knows a dimension: not a cost category that was defined later."""
         return sums_root(dimension) in self.roots
+
+    @property
+    def categories(self) -> tuple[str, ...]:
+        """The cost categories that the version has owners in, by name."""
+        names = (root.removeprefix(sums_root("")) for root in self.roots if root.startswith(sums_root("")))
+        return tuple(sorted(name for name in names if name not in DIMENSIONS))
+
+    def after(self, old: DayPointer | None, now: datetime) -> DayPointer:
+        """This pointer as it becomes visible in the place of another one."""
+        superseded = (*old.superseded, old.version) if old else ()
+        billed_at = (old.first_billed_at if old else None) or now
+        return replace(
+            self,
+            changed_at=now,
+            superseded=tuple(v for v in superseded if v != self.version),
+            first_billed_at=billed_at if self.is_billed else None,
+        )
 
 
 def _counted(counts: Mapping[_Name, int] | Mapping[_Name, Decimal]) -> list[tuple[_Name, int | Decimal]]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from decimal import ROUND_DOWN, Context, Decimal, DivisionByZero, Inexact, InvalidOperation, Overflow, localcontext
+from decimal import Context, Decimal, DivisionByZero, Inexact, InvalidOperation, Overflow, localcontext
 
 from attribution.errors import CurrencyMismatch, InvalidAmount
 
@@ -19,7 +19,6 @@ ZERO = Decimal(0)
 # Python's default context keeps 28 digits and rounds silently; this one keeps more than a product of two stored
 # amounts can have and refuses to round.
 EXACT = Context(prec=100, traps=[Inexact, InvalidOperation, DivisionByZero, Overflow])
-_FLOOR = Context(prec=100, rounding=ROUND_DOWN, traps=[InvalidOperation, DivisionByZero, Overflow])
 
 
 def add(left: Decimal, right: Decimal) -> Decimal:

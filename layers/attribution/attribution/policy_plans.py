@@ -16,15 +16,12 @@ from decimal import Decimal
 from attribution.allocation import totals_by_currency
 from attribution.charges import AllocatedCharge, Costs
 from attribution.cost_categories import REQUEST_METADATA, CostCategory, EvidenceRule
-from attribution.days import UNALLOCATED, DayVersion
+from attribution.days import NOT_DEFINED, UNALLOCATED, DayVersion
 from attribution.errors import LedgerConflict
 from attribution.expressions import SHARE_MARK
 from attribution.money import ZERO, add, subtract, total
 from attribution.rules import Rules
 from attribution.usage import Usage, in_order
-
-NOT_DEFINED = "(not defined)"
-"""The owner in a cost category that one of the two policies does not have."""
 
 
 def marked(usage: Iterable[Usage]) -> list[Usage]:

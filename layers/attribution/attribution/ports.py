@@ -431,9 +431,13 @@ class DayRequests(Protocol):
 
 
 class Policy(Protocol):
-    """What people configure: budgets, and the rules by which the charges of a day are allocated."""
+    """What people configure: budgets, and the rules by which the charges of a day are allocated.
+
+    `versions` are those that are kept, with their rules of a day: the one in force first.
+    """
 
     def rules(self, on: date) -> Rules: ...
+    def versions(self, on: date) -> Iterator[tuple[str, Rules]]: ...
     def budgets(self) -> Sequence[Budget]: ...
     def monitors(self) -> Sequence[Monitor]: ...
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import json
 from datetime import UTC, date, datetime
 from urllib.parse import urlencode
 
@@ -60,6 +62,20 @@ def test_a_token_that_was_given_out_is_read_back(start: int, as_of: datetime | N
     token = PageToken(start, as_of, frame)
 
     assert PageToken.parse(str(token)) == token
+
+
+@pytest.mark.parametrize("moment", ["0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00", "2026-10-21T09:00:00"])
+def test_a_forged_token_of_a_moment_that_no_page_has_is_refused(moment: str) -> None:
+    forged = base64.urlsafe_b64encode(json.dumps([1, moment, "4f0c2b7d"]).encode()).decode()
+
+    with pytest.raises(QuestionInvalid, match="it is not a token of this API"):
+        PageToken.parse(forged)
+
+
+@pytest.mark.parametrize(("query", "reason"), [("&" * 31, "more than 30 parameters"), ("by=%ff", "encode it as UTF-8")])
+def test_a_query_string_that_is_not_read_is_refused_for_its_own_reason(query: str, reason: str) -> None:
+    with pytest.raises(QuestionInvalid, match=reason):
+        CostsQuery.of(query)
 
 
 def test_days_are_those_of_the_command_line() -> None:

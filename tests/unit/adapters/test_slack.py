@@ -314,16 +314,16 @@ def test_the_course_is_a_chart_where_there_are_charts_and_bars_elsewhere() -> No
     assert "*By day* ▅▅▅▆▆▆▆▇▇▇▇███ 15 Feb to 28 Feb" in text_of(alert, WEBHOOK)
 
 
-@pytest.mark.parametrize(
-    ("state", "buttons"),
-    [
-        (AlertState.ALARM, ["acknowledge", "snooze", "mute", "open"]),
-        (AlertState.ACKNOWLEDGED, ["snooze", "mute", "open"]),
-        (AlertState.SNOOZED, ["resume", "open"]),
-        (AlertState.MUTED, ["resume", "open"]),
-        (AlertState.RECOVERED, ["mute", "open"]),
-    ],
-)
+BUTTONS = [
+    (AlertState.ALARM, ["acknowledge", "snooze", "mute", "open"]),
+    (AlertState.ACKNOWLEDGED, ["snooze", "mute", "open"]),
+    (AlertState.SNOOZED, ["resume", "open"]),
+    (AlertState.MUTED, ["resume", "open"]),
+    (AlertState.RECOVERED, ["mute", "open"]),
+]
+
+
+@pytest.mark.parametrize(("state", "buttons"), BUTTONS)
 def test_the_buttons_are_those_that_make_sense(state: AlertState, buttons: list[str]) -> None:
     (row,) = [b for b in alert_message(replace(ALERT, state=state), BOT)["blocks"] if b["type"] == "actions"]
 
@@ -451,16 +451,7 @@ def test_the_guide_is_a_button_where_somebody_can_read_it(guide: str, runbook: s
     assert [element["url"] for row in rows for element in row["elements"]] == ([url] if url else [])
 
 
-@pytest.mark.parametrize(
-    ("state", "buttons"),
-    [
-        (AlertState.ALARM, ["acknowledge", "snooze", "mute", "open"]),
-        (AlertState.ACKNOWLEDGED, ["snooze", "mute", "open"]),
-        (AlertState.SNOOZED, ["resume", "open"]),
-        (AlertState.MUTED, ["resume", "open"]),
-        (AlertState.RECOVERED, ["mute", "open"]),
-    ],
-)
+@pytest.mark.parametrize(("state", "buttons"), BUTTONS)
 def test_an_alarm_is_answered_like_a_budget_and_has_no_period_to_end(state: AlertState, buttons: list[str]) -> None:
     (row,) = [b for b in alert_message(replace(ALARMED, state=state), BOT)["blocks"] if b["type"] == "actions"]
 
@@ -492,6 +483,27 @@ def test_without_buttons_an_alarm_says_how_to_take_it() -> None:
     text = text_of(ALARMED, Look(has_command=True))
 
     assert "`/bedrock-costs acknowledge alarm: prod-NoDelivery`" in text
+
+
+@pytest.mark.parametrize(
+    ("period", "driver", "command"),
+    [
+        ("2026-02", "account 111122223333", "report --by model --where team=search --period 2026-02`"),
+        ("2026-02", "model amazon.nova-pro", "report --by iam_principal --where team=search --period 2026-02`"),
+        ("2026-Q1", "account 111122223333", "report --by model --where team=search --from 2026-02-03 --to 2026-02-04`"),
+    ],
+)
+def test_the_report_that_is_advised_is_of_the_budget_and_of_its_period(period: str, driver: str, command: str) -> None:
+    daily = tuple((date(2026, 2, day), Decimal(40)) for day in (3, 4))
+    figures = replace(ALERT.figures, daily=daily, drivers=(Driver(driver, Decimal(80), Decimal(70)),))
+
+    assert f"`bedrock-costs {command}" in text_of(replace(ALERT, key=AlertKey("search", period), figures=figures), WEBHOOK)
+
+
+def test_the_report_that_is_advised_of_a_name_with_spaces_can_be_pasted() -> None:
+    alert = replace(ALERT, subject=replace(ALERT.subject, owners=(("team", "new search"),)))
+
+    assert "--where 'team=new search' --period 2026-02`" in text_of(alert, WEBHOOK)
 
 
 def test_who_has_silenced_an_alarm_is_said_and_until_when() -> None:
@@ -538,18 +550,37 @@ def test_a_storm_of_hundreds_is_one_message_that_counts_what_it_does_not_show() 
         ("xoxb-1-2", "bot_token"),
         ('{"bot_token": "xoxb-1-2", "channel": "C1"}', "bot_token"),
         (' {"webhook_url": "https://hooks.slack.com/services/T/B/x"}\n', "webhook_url"),
+        ('{"bot_token": "xoxb-1-2\\n", "channel": " C1"}', "bot_token"),
     ],
 )
 def test_a_secret_is_a_url_or_a_token_or_names_which(secret: str, kind: str) -> None:
     credentials = Credentials.parse(secret)
 
-    assert getattr(credentials, kind)
+    assert getattr(credentials, kind).strip() == getattr(credentials, kind) != ""
+    assert credentials.channel in ("", "C1")
     assert "xoxb" not in repr(credentials) and "services" not in repr(credentials)
 
 
 @pytest.mark.parametrize("secret", ["", "{", "{}", '{"bot_token": "xoxb-1", "webhook_url": "https://hooks.slack.com/x"}'])
 def test_a_secret_that_holds_neither_or_both_is_refused_without_being_repeated(secret: str) -> None:
     with pytest.raises(PolicyInvalid) as refused:
+        Credentials.parse(secret)
+
+    assert "xoxb" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "secret",
+    [
+        '{"bot_token": "xoxb-1\\nX-Injected: 1"}',
+        '{"bot_token": "xoxb-1 # of finops"}',
+        "xoxb-\u2026",
+        "xoxb-1\x00",
+        "https://hooks.slack.com/xoxb 1",
+    ],
+)
+def test_a_secret_that_no_header_takes_is_refused_before_an_http_client_quotes_it(secret: str) -> None:
+    with pytest.raises(PolicyInvalid, match="has a character that no URL or token has") as refused:
         Credentials.parse(secret)
 
     assert "xoxb" not in str(refused.value)

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -15,19 +16,32 @@ from attribution.adjustments import (
     ACCOUNTS_NAMED,
     BREAKDOWN,
     OTHER_ACCOUNTS,
+    OTHER_OWNERS,
+    OWNERS_NAMED,
     Adjustment,
+    Cause,
     DaySums,
+    Differences,
     adjust,
     candidates,
-    is_closed,
+    causes_of,
+    dimensions_of,
+    is_closed_at,
+    is_settling,
+    owner_changes,
+    undefined,
 )
 from attribution.allocation import allocate_day
 from attribution.charges import Basis, Costs, OriginCharge, sum_costs
-from attribution.days import DayPointer, DayVersion, make_day_version
+from attribution.cost_categories import by_evidence
+from attribution.days import DayPointer, DayVersion, make_day_version, sums_root
 from attribution.deliveries import DayOfDelivery, DeliveryOutcome, DeliveryRecord, IngestedReport
 from attribution.errors import ConservationViolated
+from attribution.meters import TokenKind
 from attribution.periods import BillingPeriod
-from tests.unit.attribution.examples import BY_TEAM, DAY, origin_charge
+from attribution.rules import IncompleteLogging, Rules
+from attribution.usage import Usage
+from tests.unit.attribution.examples import BY_TEAM, DAY, origin_charge, usage
 from tests.unit.attribution.strategies import origin_charges
 
 NOVEMBER = BillingPeriod(2026, 11)
@@ -71,15 +85,14 @@ EMPTY = record(OVER + timedelta(days=4), dict.fromkeys(DAYS, NOTHING))
         pytest.param([replace(INVOICED_IN_FULL, outcome=DeliveryOutcome.REFUSED)], 5, [], id="invoiced, but refused"),
         pytest.param([INVOICED_TOO_SOON], 5, [], id="invoiced before the month was over"),
         pytest.param([EMPTY], 5, [], id="nothing was charged"),
-        pytest.param([record(OVER + timedelta(days=6), {DAYS[0]: INVOICED})], 5, [], id="invoiced in a newer delivery"),
     ],
 )
 def test_a_month_is_closed_when_its_invoice_is_issued_or_two_weeks_are_over(
     earlier: list[DeliveryRecord], days_after_the_end: float, closed: Sequence[date]
 ) -> None:
-    delivery = record(OVER + timedelta(days=days_after_the_end), execution_id="late")
+    at = OVER + timedelta(days=days_after_the_end)
 
-    assert [day for day in DAYS if is_closed(day, delivery, [*earlier, delivery])] == list(closed)
+    assert [day for day in DAYS if is_closed_at(day, at, earlier)] == list(closed)
 
 
 # Two bills of the same days -----------------------------------------------------------------------------------------------
@@ -95,26 +108,35 @@ months = st.tuples(*[bills] * len(DAYS))
 Bill = Sequence[OriginCharge]
 
 
-def version(usage_date: date, bill: Bill, basis: Basis = Basis.BILLED) -> DayVersion:
+def version(
+    usage_date: date, bill: Bill, basis: Basis = Basis.BILLED, rules: Rules = BY_TEAM, used: Sequence[Usage] = ()
+) -> DayVersion:
     """The day as allocation makes it from its bill."""
     charges = [replace(charge, usage_date=usage_date) for charge in bill]
     origin = "" if basis is Basis.ESTIMATED else repr(charges)
-    return make_day_version(usage_date, basis, allocate_day(charges, [], BY_TEAM), BY_TEAM, origin=origin, usage="u")
+    allocated = allocate_day(charges, used, rules)
+    return make_day_version(usage_date, basis, allocated, rules, origin=origin, usage=repr(used))
 
 
-def pointer(day: DayVersion) -> DayPointer:
-    return DayPointer(day.usage_date, day.version, day.basis, day.totals, day.made_from, OVER)
+def pointer(day: DayVersion, first_billed_at: datetime = OVER) -> DayPointer:
+    roots = {sums_root(dimension): "" for dimension in day.sums}
+    billed_at = first_billed_at if day.basis is not Basis.ESTIMATED else None
+    return DayPointer(
+        day.usage_date, day.version, day.basis, day.totals, day.made_from, OVER, roots=roots, first_billed_at=billed_at
+    )
 
 
-def sums(*days: DayVersion) -> DaySums:
-    return {dimension: {day.usage_date: day.sums[dimension] for day in days} for dimension in BREAKDOWN}
+def sums(days: Sequence[DayVersion], dimensions: Sequence[str]) -> DaySums:
+    return {name: {day.usage_date: day.sums.get(name, undefined(pointer(day))) for day in days} for name in dimensions}
 
 
 def adjusted(before: Sequence[DayVersion], after: Sequence[DayVersion]) -> Adjustment | None:
     """What a delivery changes that gives days of a closed month these versions."""
     delivery = record(OVER + timedelta(days=30))
     pointers = {day.usage_date: pointer(day) for day in before}
-    return adjust(delivery, pointers, [pointer(day) for day in after], sums(*before), sums(*after))
+    new = [pointer(day) for day in after]
+    dimensions = dimensions_of((*pointers.values(), *new))
+    return adjust(delivery, pointers, new, sums(before, dimensions), sums(after, dimensions))
 
 
 def total(days: Sequence[DayVersion], currency: str) -> Costs:
@@ -136,11 +158,12 @@ def test_an_adjustment_is_the_whole_difference_and_its_parts_sum_to_it(before: S
         assert made.totals[currency].before == total(earlier, currency)
         assert made.totals[currency].after == total(later, currency)
         assert sum_costs(changes[currency].difference for changes in made.days.values() if currency in changes) == difference
-        for parts in (made.by_line_item_type, made.by_account):
+        # An owner category without differences has none in any currency.
+        for parts in (made.by_line_item_type, made.by_account, made.by_owner.get("team", {})):
             assert sum_costs(costs for (_, of), costs in parts.items() if of == currency) == difference
     for day, old, new in zip(DAYS, earlier, later, strict=True):
         if made is None or day not in made.days:
-            assert all(same_costs(old, new, dimension) for dimension in BREAKDOWN)
+            assert all(same_costs(old, new, dimension) for dimension in (*BREAKDOWN, "team"))
 
 
 def same_costs(old: DayVersion, new: DayVersion, dimension: str) -> bool:
@@ -231,22 +254,114 @@ def test_of_very_many_accounts_the_largest_differences_are_named_and_the_rest_is
     assert sum_costs(made.by_account.values()) == made.totals["USD"].difference
 
 
-@pytest.mark.parametrize("dimension", BREAKDOWN)
+def used_by(tags: Mapping[str, str], units: int = 400) -> Usage:
+    return usage({TokenKind.INPUT: units}, request_metadata=tuple(sorted(tags.items())))
+
+
+BY_COST_CENTER = Rules.of([by_evidence("team", ("cost-center",)), by_evidence("product", ("product",))])
+DIMENSIONS = (*BREAKDOWN, "team")
+
+
+@pytest.mark.parametrize("dimension", DIMENSIONS)
 def test_a_difference_that_the_sums_do_not_explain_is_refused(dimension: str) -> None:
     old, new = version(DAY, USAGE), version(DAY, REFUNDED)
-    damaged = {**sums(old), dimension: {DAY: {}}}
+    damaged = {**sums([old], DIMENSIONS), dimension: {DAY: {}}}
 
     with pytest.raises(ConservationViolated, match=f"sums by {dimension}"):
-        adjust(record(OVER), {DAY: pointer(old)}, [pointer(new)], damaged, sums(new))
+        adjust(record(OVER), {DAY: pointer(old)}, [pointer(new)], damaged, sums([new], DIMENSIONS))
 
 
-def test_an_open_month_a_first_bill_and_another_allocation_are_no_candidates() -> None:
+SOON, LATE = OVER + timedelta(days=1), OVER + timedelta(days=20)
+
+
+def test_an_open_month_a_first_bill_and_the_same_version_are_no_candidates() -> None:
     old, new = version(DAY, USAGE), version(DAY, REFUNDED)
     before = {DAY: pointer(old)}
-    soon, late = record(OVER + timedelta(days=1)), record(OVER + timedelta(days=20))
 
-    assert candidates(late, [], before, [pointer(new)]) == (pointer(new),)
-    assert candidates(soon, [], before, [pointer(new)]) == ()
-    assert candidates(late, [], before, [replace(pointer(old), version="allocated anew")]) == ()
-    assert candidates(late, [], {}, [pointer(new)]) == ()
-    assert candidates(late, [], {DAY: pointer(version(DAY, USAGE, Basis.ESTIMATED))}, [pointer(new)]) == ()
+    assert candidates(LATE, [], before, [pointer(new)]) == (pointer(new),)
+    assert candidates(SOON, [], before, [pointer(new)]) == ()
+    assert candidates(LATE, [], before, [pointer(old)]) == ()
+    assert candidates(LATE, [], {}, [pointer(new)]) == ()
+    assert candidates(LATE, [], {DAY: pointer(version(DAY, USAGE, Basis.ESTIMATED))}, [pointer(new)]) == ()
+
+
+@pytest.mark.parametrize(
+    ("first_billed", "at", "settling"),
+    [
+        pytest.param(SOON, LATE, False, id="billed while its month was open"),
+        pytest.param(LATE, LATE + timedelta(days=14), True, id="billed when its month was closed"),
+        pytest.param(LATE, LATE + timedelta(days=14.01), False, id="two weeks after that are over"),
+    ],
+)
+def test_usage_counts_for_two_weeks_after_a_first_bill_that_comes_when_the_month_is_closed(
+    first_billed: datetime, at: datetime, settling: bool
+) -> None:
+    old, used = (pointer(version(DAY, USAGE, used=used), first_billed) for used in ([], [used_by({"team": "search"})]))
+    other_rules = pointer(version(DAY, USAGE, rules=BY_COST_CENTER), first_billed)
+
+    assert is_settling(old, at, []) is settling
+    assert candidates(at, [], {DAY: old}, [used]) == (() if settling else (used,))
+    assert candidates(at, [], {DAY: old}, [other_rules]) == (other_rules,)
+
+
+# Owners -------------------------------------------------------------------------------------------------------------------
+
+tags = st.fixed_dictionaries({}, optional={key: st.sampled_from("ab") for key in ("team", "cost-center", "product")})
+used_days = st.lists(st.builds(used_by, tags, st.integers(1, 50)), max_size=3)
+allocations = st.lists(st.tuples(st.sampled_from([BY_TEAM, BY_COST_CENTER]), used_days), min_size=2, max_size=4)
+
+
+@given(bills, allocations)
+def test_owners_get_what_others_lose_and_successive_changes_add_up_to_the_whole_change(
+    bill: Bill, allocated: list[tuple[Rules, list[Usage]]]
+) -> None:
+    versions = [version(DAY, bill, rules=rules, used=used) for rules, used in allocated]
+
+    steps = [adjusted([old], [new]) for old, new in pairwise(versions)]
+    whole = adjusted([versions[0]], [versions[-1]])
+
+    for made in (made for made in steps if made):
+        assert made.by_line_item_type == made.by_account == {}
+        assert all(change.difference == Costs() for change in made.totals.values())
+        assert all(sum_by_currency(of) == {} for of in made.by_owner.values())
+    for category in ("team", "product"):
+        added = dict(owner_changes([made for made in steps if made], category))
+        assert added.get(NOVEMBER, {}) == (whole.by_owner.get(category, {}) if whole else {})
+
+
+def sum_by_currency(differences: Differences) -> dict[str, Costs]:
+    currencies = {currency for _, currency in differences}
+    sums = {of: sum_costs(costs for (_, c), costs in differences.items() if c == of) for of in currencies}
+    return {currency: costs for currency, costs in sums.items() if not costs.is_zero()}
+
+
+def test_a_cost_category_that_was_defined_later_takes_its_owners_from_none() -> None:
+    made = adjusted([version(DAY, USAGE)], [version(DAY, USAGE, rules=BY_COST_CENTER)])
+
+    assert made is not None
+    assert made.by_owner["product"] == {
+        ("(not defined)", "USD"): Costs.uniform(Decimal("-3.30")),
+        ("(unallocated)", "USD"): Costs.uniform(Decimal("3.30")),
+    }
+    assert made.causes == (Cause.RULES,)
+    assert not made.is_of_bill
+
+
+def test_an_allocation_that_gives_everybody_what_they_had_is_no_adjustment() -> None:
+    same = replace(BY_TEAM, incomplete_logging=IncompleteLogging.SPREAD)
+    before, after = version(DAY, USAGE), version(DAY, USAGE, rules=same)
+
+    assert causes_of(pointer(before), pointer(after)) == (Cause.RULES,)
+    assert adjusted([before], [after]) is None
+
+
+def test_of_very_many_owners_the_largest_differences_are_named_and_the_rest_is_summed() -> None:
+    teams = [used_by({"team": f"team {n:04}"}, n) for n in range(1, OWNERS_NAMED + 4)]
+    bill = [origin_charge(costs=Costs.uniform(Decimal(2 * sum(range(1, OWNERS_NAMED + 4)))))]
+
+    made = adjusted([version(DAY, bill)], [version(DAY, bill, used=teams)])
+
+    assert made is not None
+    assert len(made.by_owner["team"]) == OWNERS_NAMED + 1
+    assert (OTHER_OWNERS, "USD") in made.by_owner["team"]
+    assert sum_by_currency(made.by_owner["team"]) == {}

@@ -26,7 +26,6 @@ from attribution.anomalies import (
     detect,
     name_of,
     root_causes,
-    sum_causes,
 )
 
 FIRST = date(2026, 9, 7)
@@ -231,12 +230,6 @@ def test_who_was_not_there_before_is_new() -> None:
 
     assert cause.is_new
     assert not cause.is_price
-
-
-def test_parts_of_one_cause_add_up() -> None:
-    parts = [(SEARCH, Spent(Decimal(1), Decimal(2))), (BATCH, Spent(Decimal(5))), (SEARCH, Spent(Decimal(3), Decimal(4)))]
-
-    assert sum_causes(parts) == {SEARCH: Spent(Decimal(4), Decimal(6)), BATCH: Spent(Decimal(5))}
 
 
 def test_the_same_units_at_twice_the_price_are_a_price_change() -> None:

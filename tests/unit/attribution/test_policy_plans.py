@@ -14,13 +14,13 @@ from attribution.allocation import allocate_day, estimate_day
 from attribution.charges import COST_METRICS, AllocatedCharge, Basis, Costs, OriginCharge
 from attribution.conditions import MatchOption
 from attribution.cost_categories import CostCategory, RegularRule, by_evidence
-from attribution.days import DayVersion, make_day_version
+from attribution.days import NOT_DEFINED, DayVersion, make_day_version
 from attribution.errors import LedgerConflict
 from attribution.expressions import Match, Source
 from attribution.flows.allocate_charges import preview
 from attribution.meters import TokenKind
 from attribution.money import add, subtract, total
-from attribution.policy_plans import NOT_DEFINED, Move, marked, moves, with_mark
+from attribution.policy_plans import Move, marked, moves, with_mark
 from attribution.rules import IncompleteLogging, Rules
 from attribution.usage import Counters, Usage
 from tests.unit.attribution.examples import DAY, TEAM, USAGE_KEY, origin_charge, usage

@@ -21,11 +21,11 @@ from adapters.dynamodb import Table
 from adapters.invocations import DynamoInvocations
 from adapters.ledger_days import DynamoLedgerDays
 from adapters.policy import DynamoPolicy
-from attribution.adjustments import BREAKDOWN, adjust
+from attribution.adjustments import adjust, dimensions_of
 from attribution.charges import AllocatedCharge, Basis, CategoryValue, Confidence, Costs, Evidence
 from attribution.cost_categories import NO_EVIDENCE, by_evidence
 from attribution.coverage import Counted
-from attribution.days import make_day_version
+from attribution.days import DayPointer, make_day_version
 from attribution.deliveries import DayOfDelivery, DeliveryOutcome, DeliveryRecord, IngestedReport, RejectedRow
 from attribution.meters import Meter, TokenKind
 from attribution.periods import BillingPeriod
@@ -269,10 +269,37 @@ def adjust_october(cloud: Cloud, refund: str = "-12.4", execution_id: str = "exe
     days = DynamoLedgerDays(cloud.ledger, 760, lambda: ADJUSTED)
     before = days.pointers(OCTOBER)
     charges = [*days.charges(on, before[on].version), charge(on, "", refund, line_item_type="Refund")]
-    day = make_day_version(on, Basis.FINAL, charges, BY_TEAM, origin=f"origin of {execution_id}", usage="")
-    pointer = days.stage(day, record.sequence)
-    old, new = ({name: days.sums([p], name) for name in BREAKDOWN} for p in (before[on], pointer))
-    days.flip([pointer], replacing=before, adjustment=adjust(record, before, [pointer], old, new))
+    usage = before[on].made_from["usage"]
+    day = make_day_version(on, Basis.FINAL, charges, BY_TEAM, origin=f"origin of {execution_id}", usage=usage)
+    _flip_adjusting(days, record, days.stage(day, record.sequence))
+
+
+POLICIES = ("3f1c09a2b7d4", "8a2be60d4417")
+
+
+def give_october_to(cloud: Cloud, owner: str, from_owner: str = "search", policies: Sequence[str] = POLICIES) -> None:
+    """What an owner has of the billed days goes to another one, after the month was closed."""
+    days = DynamoLedgerDays(cloud.ledger, 760, lambda: ADJUSTED)
+    rules, record = Rules.of([by_evidence("team", (owner,))]), put_delivery(cloud)
+    for on, pointer in sorted(days.pointers(OCTOBER).items()):
+        if not pointer.is_billed:
+            continue
+        found = list(days.charges(on, pointer.version))
+        charges = [charge(on, owner, "1234.335") if c.value_of("team") == from_owner else c for c in found]
+        day = make_day_version(
+            on, pointer.basis, charges, rules, origin=pointer.made_from["origin"], usage=pointer.made_from["usage"]
+        )
+        _flip_adjusting(days, record, days.stage(day, record.sequence), policies)
+
+
+def _flip_adjusting(days: DynamoLedgerDays, record: DeliveryRecord, pointer: DayPointer, policies: Sequence[str] = ()) -> None:
+    before = days.pointers(OCTOBER)
+    replaced = before[pointer.usage_date]
+    old, new = ({name: days.sums([p], name) for name in dimensions_of([replaced, pointer])} for p in (replaced, pointer))
+    adjustment = adjust(record, before, [pointer], old, new)
+    assert adjustment is not None
+    named = replace(adjustment, policies_before=tuple(policies[:1]), policies_after=tuple(policies[1:]))
+    days.flip([pointer], replacing=before, adjustment=named)
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from adapters.ledger_days import DynamoLedgerDays
 from attribution.adjustments import Adjustment, Change
 from attribution.charges import Costs, sum_costs
 from bedrock_costs.commands import adjustments
-from tests.unit.cli.support import ADJUSTED, OCTOBER, Cloud, adjust_october, put_october, run
+from tests.unit.cli.support import ADJUSTED, OCTOBER, POLICIES, Cloud, adjust_october, give_october_to, put_october, run
 
 TABLE = """\
 billed_cost of closed months, 2026-10, USD
@@ -22,7 +22,8 @@ billed_cost of closed months, 2026-10, USD
  ────────────────────────────────────────────────────────────────────────────────────────
  2026-10   2026-11-23 09:00 UTC   execution-7      1   $2,470.01   $2,457.61      -$12.40
 
-2026-10, execution-7
+2026-10, execution-7: other bill
+  by team: (unallocated) -$12.40
   by line item type: Refund -$12.40
   by account: 111122223333 -$12.40
   by day: 2026-10-01 -$12.40
@@ -37,6 +38,55 @@ def test_a_late_refund(cloud: Cloud) -> None:
     out = run("adjustments", "--period", "2026-10").out
 
     assert [line.rstrip() for line in out.splitlines()] == TABLE.splitlines()
+
+
+OWNERS = """\
+billed_cost of closed months, 2026-10, USD
+
+ month     changed                delivery      days      before       after   difference
+ ────────────────────────────────────────────────────────────────────────────────────────
+ 2026-10   2026-11-23 09:00 UTC   execution-1      2   $2,470.01   $2,470.01        $0.00
+
+2026-10, execution-1: other rules
+  policy: 3f1c09a2b7d4 before, 8a2be60d4417 after
+  by team: growth $2,468.67, search -$2,468.67
+  by line item type: no difference
+  by account: no difference
+  by day: no difference
+
+"""
+
+
+def test_days_that_were_given_to_others_are_one_adjustment_for_people_and_each_one_for_programs(cloud: Cloud) -> None:
+    put_october(cloud)
+    give_october_to(cloud, "growth")
+
+    out = run("adjustments", "--period", "2026-10").out
+    found = run("adjustments", "--period", "2026-10", output="json").json["adjustments"]
+
+    assert [line.rstrip() for line in out.splitlines()] == OWNERS.splitlines()
+    assert [[day["usage_date"] for day in a["days"]] for a in found] == [["2026-10-01"], ["2026-10-02"]]
+    assert found[0]["because"] == ["rules"]
+    assert found[0]["policies"] == {"before": ["3f1c09a2b7d4"], "after": ["8a2be60d4417"]}
+    assert found[0]["by_owner"] == {
+        "team": [
+            {"value": "growth", "currency": "USD", "difference": "1234.335"},
+            {"value": "search", "currency": "USD", "difference": "-1234.335"},
+        ]
+    }
+
+
+def test_days_that_were_given_away_twice_are_told_twice(cloud: Cloud) -> None:
+    put_october(cloud)
+    give_october_to(cloud, "growth")
+    give_october_to(cloud, "search", "growth", POLICIES[::-1])
+
+    out = run("adjustments", "--period", "2026-10").out
+
+    assert [line for line in out.splitlines() if "by team" in line] == [
+        "  by team: growth $2,468.67, search -$2,468.67",
+        "  by team: growth -$2,468.67, search $2,468.67",
+    ]
 
 
 def test_json_has_the_parts_and_csv_a_row_for_each_day(cloud: Cloud) -> None:

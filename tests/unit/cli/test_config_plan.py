@@ -15,10 +15,12 @@ from attribution.allocation import allocate_day, estimate_day, totals_by_currenc
 from attribution.charges import Basis, Costs
 from attribution.days import make_day_version
 from attribution.deliveries import DayOfDelivery, IngestedReport
+from attribution.flows.allocate_charges import allocate_charges
 from attribution.meters import TokenKind
 from attribution.periods import BillingPeriod
 from attribution.rules import Rules
 from attribution.usage import Counters, UsageKey
+from tests.fakes import FakeAnnouncements, FakeDirectory, FakeDirectoryRequests, FakePrices
 from tests.unit.attribution.examples import TEAM, USAGE_KEY, origin_charge
 from tests.unit.cli.support import Cloud, put_delivery, run
 
@@ -109,6 +111,66 @@ def test_a_plan_shows_what_moves_between_owners_and_which_budgets_change(cloud: 
     assert [(m["from"], m["to"], m["billed"]) for m in plan["moves"] if m["cost_category"] == "tenant"] == [
         ("(not defined)", "(unallocated)", "10")
     ]
+
+
+def test_a_closed_month_is_planned_where_its_period_is_named(cloud: Cloud, new: Path, closed_october: None) -> None:
+    plan = run("config", "plan", str(new), "--period", "2026-10", output="json").json
+
+    assert plan["days"] == {"planned": 1, "affected": 1}
+    assert [(m["cost_category"], m["from"], m["to"], m["billed"]) for m in plan["moves"]] == [
+        ("team", "search", "1", "2.5"),
+        ("team", "support", "2", "7.5"),
+        ("tenant", "(not defined)", "(unallocated)", "10"),
+    ]
+
+
+def test_what_a_plan_of_a_closed_month_moves_is_what_its_new_allocation_adjusts(
+    cloud: Cloud, new: Path, closed_october: None
+) -> None:
+    """By the policy in force: usage that was counted after the month was closed is a part of it."""
+    count_more(cloud, CLOSED)
+
+    moved = run("config", "plan", "--period", "2026-10", output="json").json["moves"]
+    adjustment = allocate_charges(
+        CLOSED,
+        origin_charges=S3OriginCharges(cloud.s3, "work-bucket"),
+        deliveries=cloud.deliveries,
+        days=cloud.days,
+        counters=DynamoUsageCounters(cloud.ledger, 760, lambda: TODAY),
+        policy=cloud.policy,
+        prices=FakePrices(),
+        directory=FakeDirectory(),
+        directory_requests=FakeDirectoryRequests(),
+        announcements=FakeAnnouncements(),
+        now=TODAY + timedelta(days=60),
+        by_policy=cloud.policy.version_in_force(),
+    ).adjustment
+
+    assert adjustment is not None
+    by_owner: dict[str, Decimal] = {}
+    for move in moved:
+        for owner, sign in ((move["from"], -1), (move["to"], 1)):
+            by_owner[owner] = by_owner.get(owner, Decimal(0)) + sign * Decimal(move["billed"])
+    assert by_owner == {owner: costs.billed_cost for (owner, _), costs in adjustment.by_owner["team"].items()}
+    assert by_owner["chat"] > 0
+
+
+def count_more(cloud: Cloud, day: date) -> None:
+    used = Counters(1, units={TokenKind.INPUT: 1000}, estimated={TokenKind.INPUT: Decimal(1)})
+    counters = DynamoUsageCounters(cloud.ledger, 760, lambda: TODAY)
+    counters.apply("s", f"{day}-more", after="", through="1", differences={key(day, "chat", "3"): used})
+
+
+def test_a_plan_of_a_closed_month_says_how_to_carry_it_out(new: Path, closed_october: None) -> None:
+    out = " ".join(run("config", "plan", str(new), "--period", "2026-10").out.split())
+
+    assert "1 day of 1 of 2026-10 would have other owners." in out
+    assert "Once it is in force, `bedrock-costs replay days --period 2026-10 --closed` allocates them again" in out
+
+
+def test_a_plan_of_nothing_and_of_a_period_without_data_are_refused(new: Path) -> None:
+    assert run("config", "plan").exit_code == 2
+    assert run("config", "plan", "--period", "2024-01").exit_code == 4
 
 
 def test_a_plan_for_people_says_what_to_do_next(cloud: Cloud, new: Path, closed_october: None) -> None:

@@ -171,6 +171,23 @@ def test_what_aws_does_not_show_is_stated_and_corrected(cloud: Cloud, monkeypatc
     assert written == ["2026-10-05T00:00:00+00:00"]
 
 
+def test_a_statement_is_shown_as_one_and_the_first_says_that_it_counts_for_earlier_days(
+    cloud: Cloud, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bedrock_costs.commands.directory.now", lambda: NOW)
+
+    first = run("directory", "state", ELSEWHERE, "--tag", "team=search", "--from", "2026-10-05").out
+    second = run("directory", "state", ELSEWHERE, "--tag", "team=ads").out
+    shown = [line.split() for line in run("directory", "show", ELSEWHERE).out.splitlines() if "team=" in line]
+
+    assert "the first statement counts for every day before it, too" in first
+    assert "first statement" not in second
+    assert [(line[0:2], line[-1]) for line in shown] == [
+        (["the", "beginning"], "statement"),
+        (["2026-10-20", "00:00"], "statement"),
+    ]
+
+
 def test_statements_from_later_days_leave_earlier_days_as_they_were(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("bedrock_costs.commands.directory.now", lambda: NOW)
     for day, team in (("2026-10-01", "search"), ("2026-10-14", "ads")):

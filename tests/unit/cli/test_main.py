@@ -202,3 +202,13 @@ def test_colors_only_where_they_are_wanted(cloud: Cloud, monkeypatch: pytest.Mon
 
 def test_exit_codes_are_documented() -> None:
     assert all(f"{int(code)} " in failures.EXIT_CODES for code in failures.ExitCode)
+
+
+@pytest.mark.parametrize(
+    "arguments", [("report", "--metric", "cost"), ("report", "--output", "xml"), ("directory", "list", "--kind", "x")]
+)
+def test_a_choice_that_there_is_not_is_said_in_plain_words(arguments: tuple[str, ...]) -> None:
+    ran = CliRunner().invoke(app, arguments)
+
+    assert ran.exit_code == 2
+    assert f"Invalid value for '{arguments[-2]}': '{arguments[-1]}' is not one of " in ran.stderr

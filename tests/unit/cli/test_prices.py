@@ -215,6 +215,19 @@ def test_stated_prices_win_over_the_list_until_they_are_removed(cloud: Cloud, tm
     assert len(run("prices", "overrides", output="json").json["prices"]) == 1
 
 
+def test_a_stated_price_of_a_model_that_nothing_knows_is_in_force_and_said(cloud: Cloud, tmp_path: Path) -> None:
+    path = tmp_path / "prices.csv"
+    path.write_text(CSV.replace("Claude Sonnet 4.6", "Claude Sonnet 9"))
+
+    first, second = run("prices", "override", str(path)), run("prices", "override", str(path))
+
+    assert first.exit_code == 0
+    assert "no price, no usage and no catalogue knows the model 'Claude Sonnet 9'" in first.err
+    assert "claude-sonnet-4-6" not in first.err.partition("; did you mean")[0]
+    # By then a price knows it.
+    assert "no price" not in second.err
+
+
 def test_everything_that_is_wrong_with_a_file_of_prices_is_told_at_once(cloud: Cloud, tmp_path: Path) -> None:
     path = tmp_path / "prices.yaml"
     path.write_text("prices: [{model: m, region: Virginia, token_kind: input, amount: 1e400, per: 7}, {modle: m}]")

@@ -5,14 +5,17 @@ from __future__ import annotations
 import gzip
 import json
 from collections.abc import Iterator
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from adapters.contracts import AllocateDay, LogEventsDelivered, ObjectCreated, read
+from adapters.policy import PolicyDocument, parse_policy, version_of
 from adapters.sources.cloudtrail import folded, parse_event, read_message
 from adapters.sources.invocation_log import SubscribedInvocationLogs
+from bedrock_costs.failures import ExitCode
 from bedrock_costs.stack import Stack
 from tests.unit.cli.support import ACCOUNT, LOG_KEY, MANIFEST_KEY, REGION, Cloud, put_october, run
 
@@ -337,7 +340,49 @@ def test_the_times_of_log_events_are_in_their_order(cloud: Cloud, monkeypatch: p
     assert run("replay", "logs", "--from", "2026-10-05T14:00", "--to", "2026-10-05T13:59").exit_code == 2
 
 
-def test_the_days_of_a_period_are_asked_for_again(cloud: Cloud) -> None:
+@pytest.fixture
+def open_october(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bedrock_costs.planning.now", lambda: datetime(2026, 11, 10, tzinfo=UTC))
+
+
+@pytest.fixture
+def closed_october(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bedrock_costs.planning.now", lambda: datetime(2026, 11, 20, tzinfo=UTC))
+
+
+def test_days_of_a_closed_month_are_not_asked_for_unless_that_is_meant(cloud: Cloud, closed_october: None) -> None:
+    put_october(cloud)
+
+    ran = run("replay", "days", "--period", "2026-10")
+
+    assert ran.exit_code == ExitCode.USAGE
+    assert "2026-10 is closed: somebody may have been charged for 2 days of it" in ran.err
+    assert "bedrock-costs config plan --period 2026-10" in " ".join(ran.err.split())
+    assert cloud.received("AllocationQueue") == []
+
+
+def test_days_of_a_closed_month_are_asked_for_by_the_policy_that_is_in_force_now(cloud: Cloud, closed_october: None) -> None:
+    put_october(cloud)
+    version = cloud.policy.apply(parse_policy({"cost_categories": [{"name": "team", "keys": ["squad"]}]}))
+
+    assert "Sent 3 days." in run("replay", "days", "--period", "2026-10", "--closed").out
+
+    asked = [read(AllocateDay, json.dumps(message["body"]), "test") for message in cloud.received("AllocationQueue")]
+    by_policy = {day.usage_date.day: day.by_policy for day in asked}
+    assert by_policy == {1: version, 2: version, 3: ""}, "the third is not billed"
+
+
+def test_before_any_policy_was_applied_the_one_that_stands_in_for_it_is_named(cloud: Cloud, closed_october: None) -> None:
+    put_october(cloud)
+
+    run("replay", "days", "--period", "2026-10", "--closed")
+
+    asked = [read(AllocateDay, json.dumps(message["body"]), "test") for message in cloud.received("AllocationQueue")]
+    assert {day.by_policy for day in asked} == {"", version_of(PolicyDocument())}
+    assert cloud.policy.version_in_force() in [version for version, _ in cloud.policy.versions(date(2026, 10, 1))]
+
+
+def test_the_days_of_a_period_are_asked_for_again(cloud: Cloud, open_october: None) -> None:
     put_october(cloud)
 
     assert "Sent 3 days." in run("replay", "days", "--period", "2026-10").out

@@ -21,7 +21,7 @@ from attribution.reporting.costs import Metric
 from attribution.rules import Rules
 from attribution.tag_history import Attributes, History
 from bedrock_costs import stack
-from tests.unit.cli.support import OCTOBER, Cloud, adjust_october, charge, put_october, run
+from tests.unit.cli.support import OCTOBER, POLICIES, Cloud, adjust_october, charge, give_october_to, put_october, run
 
 TABLE = """\
 billed_cost of 2026-10 by team, USD
@@ -129,6 +129,42 @@ def test_a_closed_month_says_what_changed_it_since(cloud: Cloud) -> None:
         }
     ]
     assert document["currencies"][0]["total"]["total"] == "3692.615"
+
+
+def test_a_closed_month_whose_owners_changed_says_how_much_has_other_owners(cloud: Cloud) -> None:
+    put_october(cloud)
+    give_october_to(cloud, "growth")
+
+    table = " ".join(run("report", "--period", "2026-10").out.split())
+    document = run("report", "--period", "2026-10", output="json").json
+
+    assert "$2,468.67 has other owners in team since 2026-10 was closed: `bedrock-costs adjustments --period 2026-10`" in table
+    assert document["owner_changes"] == [
+        {"billing_period": "2026-10", "value": "growth", "currency": "USD", "difference": "2468.67"},
+        {"billing_period": "2026-10", "value": "search", "currency": "USD", "difference": "-2468.67"},
+    ]
+    assert run("report", "--period", "2026-10", "--by", "model", output="json").json["owner_changes"] == []
+
+
+def test_owners_that_have_back_what_they_had_are_no_change(cloud: Cloud) -> None:
+    put_october(cloud)
+    give_october_to(cloud, "growth")
+    give_october_to(cloud, "search", "growth", POLICIES[::-1])
+
+    assert run("report", "--period", "2026-10", output="json").json["owner_changes"] == []
+
+
+def test_days_and_status_say_which_days_changed_since_their_month_was_closed(cloud: Cloud) -> None:
+    put_october(cloud)
+    give_october_to(cloud, "growth")
+
+    days = run("days", "--period", "2026-10", output="json").json["ledger_days"]
+    status = run("status", "--period", "2026-10", output="json").json
+
+    assert [day["is_adjusted"] for day in days] == [True, True, False]
+    assert "final, adjusted" in run("days", "--period", "2026-10").out
+    assert status["adjusted_days"] == ["2026-10-01", "2026-10-02"]
+    assert "2 days adjusted" in run("status", "--period", "2026-10").out
 
 
 def test_days_that_were_not_adjusted_say_nothing_of_it(cloud: Cloud) -> None:

@@ -85,7 +85,7 @@ def test_a_period_without_data_names_the_newest_that_has_some(cloud: Cloud, monk
 
 
 def test_a_price_list_that_was_not_read_whole_is_named_and_one_that_was_is_dated(cloud: Cloud) -> None:
-    assert "AmazonBedrockService never read" in run("status", "--period", "2026-10").out
+    assert "AmazonBedrockService not read yet" in run("status", "--period", "2026-10").out
 
     prices = DynamoPrices(cloud.ledger, lambda: cloud.now)
     for hours, code in enumerate(OFFERS):

@@ -8,6 +8,7 @@ posts them.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -45,6 +46,7 @@ _LONGEST_WAIT_SECONDS = 3600
 _SEARCH_BACK = timedelta(hours=2)
 _SEARCH_PAGE = 100
 _SEARCH_PAGES = 10
+_PRINTED = re.compile(r"[!-~]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -389,7 +391,7 @@ class Credentials:
                 stated = json.loads(text)
             except ValueError:
                 raise PolicyInvalid("the Slack secret begins as JSON and is none: correct it") from None
-            known = {key: str(stated[key]) for key in ("webhook_url", "bot_token", "channel") if stated.get(key)}
+            known = {key: str(stated[key]).strip() for key in ("webhook_url", "bot_token", "channel") if stated.get(key)}
             made = cls(**known)
         elif text.startswith("xox"):
             made = cls(bot_token=text)
@@ -397,6 +399,9 @@ class Credentials:
             made = cls(webhook_url=text)
         if bool(made.webhook_url) == bool(made.bot_token):
             raise PolicyInvalid("the Slack secret needs either webhook_url or bot_token")
+        # An HTTP client that refuses such a header quotes it in its error.
+        if not _PRINTED.fullmatch(made.webhook_url or made.bot_token):
+            raise PolicyInvalid("the Slack secret has a character that no URL or token has: put it in anew, as Slack shows it")
         return made
 
     def __repr__(self) -> str:

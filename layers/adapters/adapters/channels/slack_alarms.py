@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 
-from adapters.channels.slack_text import NAME_LIMIT, escape
-from attribution.alerts import Alarm, Alert, AlertState, News
+from adapters.channels.slack_text import NAME_LIMIT, PREFIXES, escape
+from attribution.alerts import Alarm, Alert, News
 from attribution.wording import moment, shortened
 
 # A character may become an entity of five, and a section takes 3,000.
@@ -14,17 +14,12 @@ _REASON_LIMIT = 300
 _ADDRESS = re.compile(r"https://[^\s<>|]+")
 _HEADING = re.compile(r"[^\s#]+(#[\w-]+)?")
 _OPENINGS = {News.RAISED_AGAIN: "In alarm again", News.REMINDED: "Still in alarm"}
-_PREFIXES = {
-    AlertState.ACKNOWLEDGED: "Acknowledged: ",
-    AlertState.SNOOZED: "Snoozed: ",
-    AlertState.MUTED: "Muted: ",
-}
 UNTIL_WELL = "until it has been over for a day"
 
 
 def title(alert: Alert, alarm: Alarm) -> str:
     """The alarm by name, in the state that it is in."""
-    return f"{_PREFIXES.get(alert.state, '')}{'Alarm' if alarm.is_raised else 'Alarm over'}: {alarm.name}"
+    return f"{PREFIXES.get(alert.state, '')}{'Alarm' if alarm.is_raised else 'Alarm over'}: {alarm.name}"
 
 
 def headline(alert: Alert, alarm: Alarm) -> str:

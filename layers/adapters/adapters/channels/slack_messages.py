@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
+from shlex import quote as quoted
 from typing import Any
 from urllib.parse import quote
 
@@ -15,6 +16,7 @@ from adapters.channels import slack_alarms
 from adapters.channels.slack_text import (
     BLOCKS_CHARACTERS,
     NAME_LIMIT,
+    PREFIXES,
     SECTION_LIMIT,
     actions,
     button,
@@ -45,6 +47,7 @@ _REPEAT = "Possible repeat: nobody could confirm that the first message arrived.
 _DRIVERS = 3
 # How the names of drivers end that stand for nobody.
 _NOBODY = ("(unallocated)", "(no value)")
+_MONTH = re.compile(r"^\d{4}-\d{2}$")
 _PRINCIPAL = re.compile(r"arn:aws[a-z-]*:(?:iam|sts)::(\d{12}):([^\s,]+)")
 _SUREST = 99
 _OPTION_LIMIT = 150
@@ -164,11 +167,7 @@ def _title(alert: Alert) -> str:
     if alert.state is AlertState.RECOVERED:
         word = "Correction" if _is_disproved(alert) else "Recovered"
         return f"{word}: {name} is at {figures.percent} % of its budget"
-    prefix = {
-        AlertState.ACKNOWLEDGED: "Acknowledged: ",
-        AlertState.SNOOZED: "Snoozed: ",
-        AlertState.MUTED: "Muted: ",
-    }.get(alert.state, "")
+    prefix = PREFIXES.get(alert.state, "")
     if alert.is_critical:
         return f"{prefix}Over budget: {name}, {amounts} ({figures.percent} %)"
     if alert.crossed and all(t.kind is ThresholdKind.FORECASTED for t in alert.crossed):
@@ -179,12 +178,8 @@ def _title(alert: Alert) -> str:
 def _title_of_anomaly(alert: Alert) -> str:
     figures, who = alert.figures, _brief(alert.subject.counts.replace(": ", " ", 1))
     spent, expected = (money(amount, figures.limit.currency) for amount in (figures.actual, figures.limit.amount))
-    prefix = {
-        AlertState.RECOVERED: f"{alert.subject.note.capitalize()}: ",
-        AlertState.ACKNOWLEDGED: "Acknowledged: ",
-        AlertState.SNOOZED: "Snoozed: ",
-        AlertState.MUTED: "Muted: ",
-    }.get(alert.state, "")
+    is_over = alert.state is AlertState.RECOVERED
+    prefix = f"{alert.subject.note.capitalize()}: " if is_over else PREFIXES.get(alert.state, "")
     return f"{prefix}Anomaly: {who}, {spent} where {expected} was expected"
 
 
@@ -417,7 +412,7 @@ def _next_step(alert: Alert, look: Look) -> list[dict[str, Any]]:
     first = max(drivers, key=lambda d: d.change or d.amount, default=None)
     whom = f"what {escape(_brief(first.name), NAME_LIMIT)} did" if first else "which models and principals spent it"
     dimension, value = next(iter(alert.subject.owners), ("model", ""))
-    command = f"/bedrock-costs {dimension} {value}" if look.has_command else f"bedrock-costs report --by {dimension}"
+    command = f"/bedrock-costs {dimension} {value}" if look.has_command else _report(alert, first)
     text = f"Look at {whom}: `{_code(command)}`."
     if look.has_buttons:
         text += " Acknowledge it, so that others know that you have it."
@@ -425,6 +420,16 @@ def _next_step(alert: Alert, look: Look) -> list[dict[str, Any]]:
         text += f" Tell others that you have it: `{_code(f'/bedrock-costs acknowledge {alert.key.budget}')}`."
     text += " Raise the limit if the spend is wanted." if alert.is_critical else " There is still budget left to act."
     return [section(f"*What to do*\n{text}")]
+
+
+def _report(alert: Alert, first: Driver | None) -> str:
+    """The report that shows what stands behind an alert, of the days that it is about."""
+    # Who calls the model tells more of what it did than its name does.
+    by = "iam_principal" if first and first.name.startswith("model ") else "model"
+    owner = next((f" --where {quoted(f'{dimension}={value}')}" for dimension, value in alert.subject.owners if value), "")
+    days, period = alert.figures.daily, alert.key.period
+    span = f" --from {days[0][0]} --to {days[-1][0]}" if days else ""
+    return f"bedrock-costs report --by {by}{owner}{f' --period {period}' if _MONTH.match(period) else span}"
 
 
 def _remedy(alert: Alert, alarm: Alarm, look: Look) -> list[dict[str, Any]]:

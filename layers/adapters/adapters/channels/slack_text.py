@@ -19,6 +19,7 @@ from slack_sdk.models.blocks import (
     StaticSelectElement,
 )
 
+from attribution.alerts import AlertState
 from attribution.wording import shortened
 
 HEADER_LIMIT = 150
@@ -27,6 +28,12 @@ SECTION_LIMIT = 3000
 NAME_LIMIT = 100
 # 40,000 are documented, but blocks of 13,200 were refused.
 BLOCKS_CHARACTERS = 10_000
+PREFIXES = {
+    AlertState.ACKNOWLEDGED: "Acknowledged: ",
+    AlertState.SNOOZED: "Snoozed: ",
+    AlertState.MUTED: "Muted: ",
+}
+"""How the title of an alert begins that somebody has, or has silenced."""
 
 _USER = re.compile(r"[UW][A-Z0-9]{1,20}")
 

@@ -3,26 +3,37 @@
 A day is made from the newest delivery that bills it and from the usage counters, or from usage alone while no bill has reached
 it. A day of a delivery that is not visible yet is staged; the one that completes the delivery flips the pointers of all its
 days in one transaction.
+
+A billed day of a closed month keeps its owners, whatever asks for it: late usage, tags, other rules. A new bill of it is
+allocated by the rules that it has; other rules have to be asked for by name. Both leave an adjustment.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from datetime import date, timedelta
+from dataclasses import dataclass, field, replace
+from datetime import date, datetime, timedelta
 from decimal import Decimal
 from typing import NamedTuple
 
-from attribution.adjustments import BREAKDOWN, Adjustment, adjust, candidates
+from attribution.adjustments import (
+    Adjustment,
+    adjust,
+    candidates,
+    dimensions_of,
+    is_frozen,
+    is_settling,
+    undefined,
+)
 from attribution.allocation import allocate_day, estimate_day, totals_by_currency
 from attribution.charges import AllocatedCharge, Basis, OriginCharge
 from attribution.coverage import Counted, Coverage, add_up, share
 from attribution.day_directory import DayDirectory, directory_of_day, ids_named
-from attribution.days import UNALLOCATED, DayPointer, DayVersion, make_day_version, usage_fingerprint
+from attribution.days import UNALLOCATED, DayPointer, DayVersion, Sum, make_day_version, usage_fingerprint
 from attribution.deliveries import DayOfDelivery, DeliveryOutcome, DeliveryRecord, newest
 from attribution.directory import resolved_usage
-from attribution.errors import ConservationViolated, LedgerConflict
+from attribution.errors import ConservationViolated, InputRejected, LedgerConflict
 from attribution.money import add, subtract
 from attribution.periods import BillingPeriod
 from attribution.policy_plans import marked, with_mark
@@ -47,7 +58,8 @@ RECENT_DAYS = 7
 @dataclass(frozen=True, slots=True)
 class AllocatedDay:
     """What happened to a day. `flipped` are the days that readers now see in another version; `adjustment` is what that
-    changed in a month that was closed. `coverage`, by currency, is that of a version that was written.
+    changed in a month that was closed, and `is_kept` says that the day was left as it is because its month is closed.
+    `coverage`, by currency, is that of a version that was written.
     """
 
     version: str
@@ -56,6 +68,7 @@ class AllocatedDay:
     adjustment: Adjustment | None = None
     coverage: Mapping[str, Coverage] = field(default_factory=dict)
     first_category: str = ""
+    is_kept: bool = False
 
 
 def allocate_charges(
@@ -70,24 +83,27 @@ def allocate_charges(
     directory: DirectoryOfDays,
     directory_requests: DirectoryRequests,
     announcements: Announcements,
+    now: datetime,
+    by_policy: str = "",
 ) -> AllocatedDay:
-    """Make the current version of a day and, where it is a new one, let readers see it."""
+    """Make the current version of a day and, where it is a new one, let readers see it.
+
+    `by_policy` is the version of the policy that a day of a closed month is to be allocated by; empty where nobody asked for
+    another allocation of it. Of a day that is open the policy in force decides.
+    """
     period = BillingPeriod.of(usage_date)
     pointers = days.pointers(period)
-    current = pointers.get(usage_date)
     known = deliveries.of_period(period)
-    pending, billing = _deliveries(known, period, usage_date, current)
-    rules = policy.rules(usage_date)
-    day = _decide(usage_date, billing, rules, origin_charges, counters, prices, directory, directory_requests)
+    current = pointers.get(usage_date)
+    bill = _Bill(usage_date, current, known, *_deliveries(known, period, usage_date, current))
+    rules = _rules(bill, days=days, policy=policy, now=now, by_policy=by_policy)
 
     new: Sequence[DayPointer] = ()
-    publishing = None
-    if pending is not None and billing is pending:
-        publishing = billing = _stage(day, pending, deliveries, days)
-        new = _complete(publishing, pointers, days)
-    elif current is None or current.version != day.version:
-        new = [days.stage(day, billing.sequence if billing else "")]
-    adjustment = _adjustment(billing, known, pointers, new, days) if billing else None
+    adjustment = publishing = None
+    if isinstance(rules, Rules):
+        day = _decide(usage_date, bill.billing, rules, origin_charges, counters, prices, directory, directory_requests)
+        new, publishing = _write(day, bill, pointers, deliveries, days)
+        adjustment = _adjustment(publishing or bill.billing, bill.seen_at(now), known, pointers, new, days, policy)
     if new:
         days.flip(new, replacing=pointers, publishing=publishing, adjustment=adjustment)
     flipped = tuple(pointer.usage_date for pointer in new)
@@ -97,15 +113,75 @@ def allocate_charges(
     _discard_overtaken(usage_date, known, deliveries, days)
     # Said on every delivery of the message, because an attempt that flipped may have ended before it could say so.
     announcements.days_changed(period, flipped or (usage_date,))
-    is_new = publishing is not None or bool(new)
+    if isinstance(rules, DayPointer):
+        return AllocatedDay(rules.version, rules.basis, (), is_kept=True)
     return AllocatedDay(
         version=day.version,
         basis=day.basis,
         flipped=flipped,
         adjustment=adjustment,
-        coverage=_by_currency(day) if is_new else {},
+        coverage=_by_currency(day) if new or publishing else {},
         first_category=next(iter(rules.names), ""),
     )
+
+
+class _Bill(NamedTuple):
+    """What a day is billed by, and what readers see of it: the delivery that waits to become visible, the one that bills it."""
+
+    usage_date: date
+    current: DayPointer | None
+    known: Sequence[DeliveryRecord]
+    pending: DeliveryRecord | None
+    billing: DeliveryRecord | None
+
+    def seen_at(self, now: datetime) -> datetime:
+        """The time that decides what is closed: no clock is behind the delivery that it reads."""
+        return max(now, self.billing.written_at) if self.billing else now
+
+    @property
+    def is_pending(self) -> bool:
+        """Whether the delivery that bills the day is not visible yet."""
+        return self.pending is not None and self.billing is self.pending
+
+    def is_new_to(self, current: DayPointer) -> bool:
+        """Whether the bill is another one than readers see."""
+        if self.is_pending or self.billing is None:
+            return True
+        origin = _day_of(self.billing, self.usage_date).origin
+        return (origin, self.billing.basis_of(self.usage_date)) != (current.made_from["origin"], current.basis)
+
+
+def _rules(bill: _Bill, *, days: LedgerDays, policy: Policy, now: datetime, by_policy: str) -> Rules | DayPointer:
+    """The rules that a day is to be allocated by; its pointer where it stays as it is, because its month is closed."""
+    on, current, at = bill.usage_date, bill.current, bill.seen_at(now)
+    if current is None or not is_frozen(current, at, bill.known):
+        return policy.rules(on)
+    if by_policy:
+        asked = next((rules for version, rules in policy.versions(on) if version == by_policy), None)
+        if asked is None:
+            reason = f"version {by_policy} of the policy is not kept: run `bedrock-costs replay days --closed` again"
+            raise InputRejected(f"request to allocate {on} again", reason)
+        return asked
+    if not bill.is_new_to(current) and not is_settling(current, at, bill.known):
+        return current
+    staged = bill.pending.staged.get(on) if bill.pending and bill.is_pending else None
+    # A day that was asked for by another policy while its delivery waits keeps that one.
+    stands = days.staged(on, staged) if staged else current
+    by_fingerprint = ((rules.fingerprint(), rules) for _, rules in policy.versions(on))
+    # Of an earlier software, no rules may be the same: those in force are what there is, and the adjustment says so.
+    return next((rules for found, rules in by_fingerprint if found == stands.made_from["rules"]), policy.rules(on))
+
+
+def _write(
+    day: DayVersion, bill: _Bill, pointers: Mapping[date, DayPointer], deliveries: Deliveries, days: LedgerDays
+) -> tuple[Sequence[DayPointer], DeliveryRecord | None]:
+    """Write the version where it is a new one; returns the pointers to flip, and the delivery that they may make visible."""
+    if bill.pending is not None and bill.is_pending:
+        publishing = _stage(day, bill.pending, deliveries, days)
+        return _complete(publishing, pointers, days), publishing
+    if bill.current is None or bill.current.version != day.version:
+        return [days.stage(day, bill.billing.sequence if bill.billing else "")], None
+    return (), None
 
 
 def recent_capture_rate(*, days: LedgerDays, policy: Policy, today: date) -> Decimal | None:
@@ -325,20 +401,46 @@ def _complete(pending: DeliveryRecord, pointers: Mapping[date, DayPointer], days
 
 
 def _adjustment(
-    billing: DeliveryRecord,
+    billing: DeliveryRecord | None,
+    at: datetime,
     known: Sequence[DeliveryRecord],
     pointers: Mapping[date, DayPointer],
     new: Sequence[DayPointer],
     days: LedgerDays,
+    policy: Policy,
 ) -> Adjustment | None:
     """What the new pointers change in a month that was closed; None while it is not, which costs no read."""
-    closed = candidates(billing, known, pointers, new)
-    if not closed:
+    closed = candidates(at, known, pointers, new) if billing else ()
+    if billing is None or not closed:
         return None
     replaced = [pointers[pointer.usage_date] for pointer in closed]
-    sums_before = {dimension: days.sums(replaced, dimension) for dimension in BREAKDOWN}
-    sums_after = {dimension: days.sums(closed, dimension) for dimension in BREAKDOWN}
-    return adjust(billing, pointers, closed, sums_before, sums_after)
+    dimensions = dimensions_of((*replaced, *closed))
+    before, after = ({name: _sums_of(of, name, days) for name in dimensions} for of in (replaced, closed))
+    adjustment = adjust(billing, pointers, closed, before, after)
+    if adjustment is None:
+        return None
+    changed = [pointer for pointer in closed if pointer.usage_date in adjustment.days]
+    return replace(
+        adjustment,
+        policies_before=_policies([pointers[pointer.usage_date] for pointer in changed], policy),
+        policies_after=_policies(changed, policy),
+    )
+
+
+def _sums_of(pointers: Sequence[DayPointer], dimension: str, days: LedgerDays) -> Mapping[date, Mapping[tuple[str, str], Sum]]:
+    """The sums of versions by a dimension, also of those that do not know it."""
+    known = [pointer for pointer in pointers if pointer.is_summed_by(dimension)]
+    return {pointer.usage_date: undefined(pointer) for pointer in pointers} | dict(days.sums(known, dimension))
+
+
+def _policies(pointers: Sequence[DayPointer], policy: Policy) -> tuple[str, ...]:
+    """The versions of the policy, of those that are kept, whose rules days were allocated by: of several the one in force."""
+    by_rules = {pointer.made_from["rules"]: pointer.usage_date for pointer in pointers}
+    found = (
+        next((version for version, rules in policy.versions(on) if rules.fingerprint() == fingerprint), "")
+        for fingerprint, on in by_rules.items()
+    )
+    return tuple(sorted({version for version in found if version}))
 
 
 def _discard_overtaken(usage_date: date, known: Sequence[DeliveryRecord], deliveries: Deliveries, days: LedgerDays) -> None:

@@ -21,9 +21,9 @@ from attribution.day_directory import directory_of_day, ids_named
 from attribution.days import DIMENSIONS, UNALLOCATED
 from attribution.digests import DigestLine, standing, worst_first
 from attribution.errors import PolicyInvalid
-from attribution.money import total
 from attribution.periods import BillingPeriod, Span
 from attribution.ports import Anomalies, Clock, DirectoryOfDays, Invocations, Outbox, Policy, ReadDays, Routes
+from attribution.reporting.requests import list_cost
 from attribution.routes import Scope, scope_of
 from attribution.spending import Spending, basis_of, read_spending
 from attribution.usage import Invocation, InvocationKey, Metered, Observed, contribution
@@ -194,7 +194,7 @@ def _spending(words: list[str], scope: Scope, world: World) -> Reply:
             else f"Nothing that you may see was spent in {period}."
         )
         return Reply(f"{dimension} {value}".strip(), said)
-    summary = [f"{_days(span)}. {basis_of(read.spendings)}"]
+    summary = [f"{span}. {basis_of(read.spendings)}"]
     if read.missing:
         summary.append(f"{counted(len(read.missing), 'day')} without sums by {dimension} are not in it.")
     # One name may have spent in several currencies, which are no one number, and be spelled in several ways.
@@ -249,10 +249,6 @@ def _one(
     )
     daily = tuple((day, spending.in_days((day,))) for day in span.days)
     return Reply(f"{dimension} {spending.value}", "\n".join(summary), lines, daily)
-
-
-def _days(span: Span) -> str:
-    return f"{span.first} to {span.last}" if span.first != span.last else str(span.first)
 
 
 def _month_before(span: Span) -> Span:
@@ -349,10 +345,9 @@ def _request(words: Sequence[str], scope: Scope, world: World) -> Reply:
 
 
 def _cost(half: Metered | Observed) -> str:
-    costs = [priced.cost for priced in half.kinds.values()]
-    if not costs or any(cost is None for cost in costs):
-        return "Its cost is not known: a part of it has no price."
-    amount = total(cost for cost in costs if cost is not None)
+    amount = list_cost(half)
+    if amount is None:
+        return "Its cost is not known: a part of it has no price, or nothing says all that was used."
     return f"{amount.normalize():f} {half.currency} at list price; what AWS bills may differ."
 
 

@@ -144,7 +144,7 @@ def _open_alerts(route: Route, outbox: Outbox) -> list[Alert]:
     return worst_first(
         alert
         for alert in found.values()
-        if alert.crossed and (not route.matches or set(alert.subject.owners) & set(route.matches))
+        if alert.crossed and not alert.is_ended and (not route.matches or set(alert.subject.owners) & set(route.matches))
     )
 
 

@@ -287,7 +287,7 @@ def _settled(latest: Notice, claimed: Notice, posted: Posted, way: _Way, now: da
     known = _with_facts(latest, claimed, posted)
     if not is_mine:
         return known
-    delivery = _answered(known, claimed, posted, now)
+    delivery = _answered(claimed, posted, now)
     after = replace(known, delivery=delivery)
     if delivery.status is DeliveryStatus.SENT and way.step(after) is not None:
         return replace(after, delivery=replace(delivery, status=DeliveryStatus.PENDING))
@@ -316,7 +316,7 @@ def _with_news(latest: Alert, claimed: Alert, posted: Posted) -> Alert:
     return replace(told, message=latest.message or posted.message, shown=shown)
 
 
-def _answered(known: Notice, claimed: Notice, posted: Posted, now: datetime) -> Delivery:
+def _answered(claimed: Notice, posted: Posted, now: datetime) -> Delivery:
     delivery = claimed.delivery
     if posted.is_sent or posted.is_gone:
         return Delivery(DeliveryStatus.SENT, error=delivery.error if delivery.is_diverted else "")

@@ -13,6 +13,7 @@ from decimal import Decimal
 from difflib import get_close_matches
 from itertools import islice
 
+from attribution.adjustments import Adjustment
 from attribution.allocation import subject_of_usage, totals_by_currency
 from attribution.budgets import Budget
 from attribution.charges import AllocatedCharge, Costs, sum_costs
@@ -39,7 +40,7 @@ from attribution.ports import (
     UsageCounters,
 )
 from attribution.reporting import costs, requests
-from attribution.reporting.costs import Adjusted, CostReport, DaySums, Metric, Row, as_unallocated, prove
+from attribution.reporting.costs import Adjusted, CostReport, DaySums, Metric, OwnerChange, Row, as_unallocated, prove
 from attribution.reporting.coverage import PLACES, CoverageReport, sections
 from attribution.reporting.explanations import Explained, Question
 from attribution.reporting.selections import Selection
@@ -224,7 +225,7 @@ def report_costs(
     if selection.values and not by_currency:
         raise _nothing_selected(span, selection)
     notes = costs.notes(pointers, (dimension, *selection.values), metric)
-    adjustments = _adjusted(days, span, metric, as_of)
+    adjustments = adjustments_of(days, span, as_of)
     if selection.values and adjustments:
         notes = (*notes, "A month was adjusted after it was closed: `bedrock-costs adjustments` tells what of it this is.")
         adjustments = []
@@ -235,21 +236,17 @@ def report_costs(
         freshness=Freshness.of(span, pointers, asked),
         by_currency=by_currency,
         notes=notes,
-        adjustments=adjustments,
+        adjustments=[adjusted for adjustment in adjustments for adjusted in Adjusted.within(span, metric, adjustment)],
+        owner_changes=list(OwnerChange.within(span, dimension, metric, adjustments)),
         where=selection,
         names=_account_names(by_currency, span, directory) if dimension == "account" else {},
     )
 
 
-def _adjusted(days: ReportedDays, span: Span, metric: str, as_of: datetime | None) -> list[Adjusted]:
-    """What changed the span after its months were closed."""
-    return [
-        adjusted
-        for period in span.periods()
-        for adjustment in days.adjustments(period)
-        if as_of is None or adjustment.changed_at is None or adjustment.changed_at <= as_of
-        for adjusted in Adjusted.within(span, metric, adjustment)
-    ]
+def adjustments_of(days: ReportedDays, span: Span, as_of: datetime | None = None) -> list[Adjustment]:
+    """What changed in closed months of a span until a moment."""
+    found = (adjustment for period in span.periods() for adjustment in days.adjustments(period))
+    return [a for a in found if as_of is None or a.changed_at is None or a.changed_at <= as_of]
 
 
 def _require_few(pointers: Sequence[DayPointer], charges_max: int | None) -> None:
@@ -302,7 +299,7 @@ def report_coverage(
     asked: datetime | None = None,
 ) -> CoverageReport:
     """How much of a span has an owner in a cost category, by gap and, in each gap, by the dimensions `by`."""
-    places = tuple(one_of(list(PLACES), name, "dimension of coverage", "by") for name in by)
+    places = tuple(dict.fromkeys(one_of(list(PLACES), name, "dimension of coverage", "by") for name in by))
     chosen = chosen_category(policy, category)
     pointers = read_pointers(days, span, as_of)
     return CoverageReport(

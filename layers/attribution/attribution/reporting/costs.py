@@ -9,14 +9,14 @@ from decimal import Decimal
 from enum import StrEnum
 from typing import Any
 
-from attribution.adjustments import Adjustment
+from attribution.adjustments import Adjustment, owner_changes
 from attribution.charges import Basis
 from attribution.days import UNALLOCATED, DayPointer, Sum
 from attribution.errors import DayUnproven
 from attribution.formats import counted, percentages
 from attribution.meters import TOKEN_KINDS
 from attribution.money import ZERO, add, total
-from attribution.periods import Span
+from attribution.periods import BillingPeriod, Span
 from attribution.reporting.answers import Answer
 from attribution.reporting.selections import EVERYTHING, Selection
 from attribution.reporting.spans import Freshness
@@ -89,6 +89,38 @@ class Adjusted:
 
 
 @dataclass(frozen=True, slots=True)
+class OwnerChange:
+    """What an owner of the report's cost category got or lost since the month was closed, in the report's metric."""
+
+    period: BillingPeriod
+    value: str
+    currency: str
+    difference: Decimal
+
+    @classmethod
+    def within(cls, span: Span, dimension: str, metric: str, adjustments: Iterable[Adjustment]) -> Iterator[OwnerChange]:
+        """By month and owner, of adjustments that concern a day of the report."""
+        concerned = [a for a in adjustments if any(span.first <= day <= span.last for day in a.days)]
+        for period, differences in owner_changes(concerned, dimension):
+            for (value, currency), costs in differences.items():
+                difference: Decimal = getattr(costs, metric)
+                if difference:
+                    yield cls(period, value, currency, difference)
+
+
+def moved_between(changes: Iterable[OwnerChange]) -> Iterator[tuple[BillingPeriod, str, Decimal]]:
+    """How much went from some owners to others, by month and currency: what the bill alone brought or took is no part of it."""
+    gained: dict[tuple[BillingPeriod, str], Decimal] = defaultdict(Decimal)
+    lost: dict[tuple[BillingPeriod, str], Decimal] = defaultdict(Decimal)
+    for change in changes:
+        side = gained if change.difference > 0 else lost
+        key = (change.period, change.currency)
+        side[key] = add(side[key], change.difference.copy_abs())
+    for period, currency in sorted(gained.keys() & lost.keys()):
+        yield period, currency, min(gained[period, currency], lost[period, currency])
+
+
+@dataclass(frozen=True, slots=True)
 class CostReport:
     """The rows of each currency, largest first, what nobody owns last: of all charges, or of those of a selection.
 
@@ -102,6 +134,7 @@ class CostReport:
     by_currency: Mapping[str, Sequence[Row]]
     notes: Sequence[str] = field(default_factory=tuple)
     adjustments: Sequence[Adjusted] = field(default_factory=tuple)
+    owner_changes: Sequence[OwnerChange] = field(default_factory=tuple)
     where: Selection = EVERYTHING
     names: Mapping[str, str] = field(default_factory=dict)
 
@@ -208,6 +241,15 @@ def answer_of(made: CostReport) -> Answer:
                 "difference": adjusted.difference,
             }
             for adjusted in made.adjustments
+        ],
+        "owner_changes": [
+            {
+                "billing_period": str(change.period),
+                "value": change.value,
+                "currency": change.currency,
+                "difference": change.difference,
+            }
+            for change in made.owner_changes
         ],
         "notes": made.notes,
     }

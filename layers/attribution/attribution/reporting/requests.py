@@ -97,8 +97,11 @@ def _agreed(charges: Sequence[AllocatedCharge], own: CategoryValue) -> CategoryV
     return stated[0] if len({value.value for value in stated}) == 1 else None
 
 
-def _cost(half: Metered | Observed) -> Decimal | None:
-    """The cost of a request; None where a part of it has no price, or nothing says all that was used."""
+def list_cost(half: Metered | Observed) -> Decimal | None:
+    """What a request cost at the prices that it was recorded with.
+
+    None where a part of it has no price, or nothing says all that was used.
+    """
     if "unmeasured" in half.flags or (not half.kinds and isinstance(half, Observed)):
         return None
     costs = [priced.cost for priced in half.kinds.values()]
@@ -172,7 +175,7 @@ def _metered(metered: Metered) -> dict[str, Any]:
 def _used(half: Metered | Observed) -> dict[str, Any]:
     """What was used and what it cost, as one half of the request says."""
     return {
-        "cost": _cost(half),
+        "cost": list_cost(half),
         # What CloudTrail counted is replaced by the log record, and both by the bill.
         "cost_basis": "estimated" if isinstance(half, Metered) else "provisional",
         "currency": half.currency,

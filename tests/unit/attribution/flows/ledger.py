@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
+from typing import NamedTuple
 
 from attribution.allocation import allocate_day, estimate_day, totals_by_currency
 from attribution.canonical import content_hash
@@ -54,7 +55,15 @@ LAG = timedelta(hours=24)
 # The first delivery bills the first day, the second two days, the third all three.
 FIRST_WRITTEN = datetime(2026, 11, 5, 12, tzinfo=UTC)
 
-Message = StoredObject | date
+
+class Again(NamedTuple):
+    """Somebody asks for a day of a closed month to be allocated by a version of the policy."""
+
+    usage_date: date
+    by_policy: str
+
+
+Message = StoredObject | date | Again
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +86,8 @@ class Ledger:
         self.billing_lag = LAG
         self.now = FIRST_WRITTEN + timedelta(days=30)
         self.deliveries = FakeDeliveries(self.crashes)
-        self.days = FakeLedgerDays(self.deliveries, FakeClock(), self.crashes)
+        self.clock = FakeClock()
+        self.days = FakeLedgerDays(self.deliveries, self.clock, self.crashes)
         self.counters = FakeUsageCounters()
         self.policy = FakePolicy(BY_TEAM)
         self.prices = FakePrices()
@@ -134,7 +144,7 @@ class Ledger:
             attempt=attempt,
         )
 
-    def allocate(self, usage_date: date) -> AllocatedDay:
+    def allocate(self, usage_date: date, by_policy: str = "") -> AllocatedDay:
         """What the function allocate_charges does with a message."""
         return allocate_charges(
             usage_date,
@@ -147,6 +157,8 @@ class Ledger:
             directory=self.directory,
             directory_requests=self.directory_requests,
             announcements=self.announcements,
+            now=self.now,
+            by_policy=by_policy,
         )
 
     def use(self, usage_date: date, team: str, units: int) -> None:
@@ -163,6 +175,8 @@ class Ledger:
         try:
             if isinstance(message, StoredObject):
                 self.ingest(message)
+            elif isinstance(message, Again):
+                self.allocate(message.usage_date, message.by_policy)
             else:
                 self.allocate(message)
         except (Crash, LedgerConflict):

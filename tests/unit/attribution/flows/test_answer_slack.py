@@ -12,9 +12,10 @@ from attribution.charges import Basis
 from attribution.conversation import Typed
 from attribution.days import make_day_version
 from attribution.flows.answer_slack import World, answer_typed
-from attribution.meters import TokenKind
+from attribution.meters import Routing, Tier, TokenKind
+from attribution.ports import MeteredHalf
 from attribution.routes import Viewer
-from attribution.usage import Counters, Usage
+from attribution.usage import Counters, InvocationKey, Metered, PricedKind, Usage
 from tests.fakes import (
     FakeAnomalies,
     FakeClock,
@@ -70,3 +71,37 @@ def test_a_team_that_spent_in_two_currencies_is_shown_with_both() -> None:
     reply = answer_typed(Typed("U1", f"team {team}", NOW), world)
 
     assert [line.amount for line in reply.lines] == ["EUR 7.00", "$7.00"]
+
+
+def asked_for_a_request(kinds: dict[TokenKind, PricedKind], *flags: str) -> str:
+    invocations, key = FakeInvocations(), InvocationKey("111122223333", "eu-west-1", "5f3c0b9e")
+    metered = Metered(
+        NOW,
+        "a.model",
+        "a.model",
+        "Converse",
+        Routing.REGIONAL,
+        Tier.STANDARD,
+        "",
+        "role/app",
+        kinds,
+        price_source="list",
+        flags=flags,
+    )
+    invocations.record_metered([MeteredHalf(key, metered)])
+    routes = FakeRoutes(viewers=[Viewer(("U1",), sees_all=True)])
+    days, clock = FakeLedgerDays(FakeDeliveries(), FakeClock()), FakeClock()
+    world = World(FakeOutbox(), routes, FakePolicy(BY_TEAM), days, invocations, FakeDirectory(), FakeAnomalies(), clock)
+
+    return answer_typed(Typed("U1", f"request {'/'.join(key)}", NOW), world).summary
+
+
+def test_a_request_of_which_only_a_part_was_counted_has_no_known_cost() -> None:
+    counted = {TokenKind.INPUT: PricedKind(1200, Decimal("0.0036"), "0.003 USD per 1000")}
+
+    assert "0.0036 USD at list price" in asked_for_a_request(counted)
+    assert "Its cost is not known" in asked_for_a_request(counted, "unmeasured")
+
+
+def test_a_request_that_used_nothing_cost_nothing() -> None:
+    assert "0 USD at list price" in asked_for_a_request({})

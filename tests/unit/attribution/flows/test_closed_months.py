@@ -11,11 +11,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from attribution.adjustments import Cause
 from attribution.charges import Basis, Costs, OriginCharge, sum_costs
 from attribution.cost_categories import by_evidence
+from attribution.days import NOT_DEFINED
+from attribution.errors import InputRejected
 from attribution.rules import Rules
-from tests.unit.attribution.examples import origin_charge
-from tests.unit.attribution.flows.ledger import DAYS, Ledger, Message
+from tests.fakes import version_of
+from tests.unit.attribution.examples import BY_TEAM, origin_charge
+from tests.unit.attribution.flows.ledger import DAYS, Again, Ledger, Message
 from tests.unit.attribution.strategies import origin_charges
 
 OVER = datetime(2026, 12, 1, tzinfo=UTC)
@@ -82,7 +86,8 @@ def test_the_bill_at_closing_and_all_adjustments_are_the_bill_of_now_at_every_mo
             ledger.queue.days.clear()
             assert_accounted_for(ledger, at_closing)
 
-    assert len({(a.sequence, min(a.days)) for a in ledger.days.adjustments}) == len(ledger.days.adjustments)
+    keys = {(a.sequence, min(a.days), a.version) for a in ledger.days.adjustments}
+    assert len(keys) == len(ledger.days.adjustments)
 
 
 def bill(*costs: tuple[str, str], is_final: bool = True) -> Bills:
@@ -132,14 +137,224 @@ def test_an_attempt_that_ends_anywhere_leaves_the_new_bill_with_its_adjustment_o
     assert len(ledger.days.adjustments) == 1
 
 
-def test_other_rules_and_other_usage_move_owners_of_a_closed_month_and_adjust_nothing() -> None:
+# Owners -------------------------------------------------------------------------------------------------------------------
+
+BY_SQUAD = Rules.of([by_evidence("team", ("squad",)), by_evidence("product", ("product",))])
+FROM_NOBODY = {("(unallocated)", "USD"): Costs.uniform(Decimal("-1.32")), ("search", "USD"): Costs.uniform(Decimal("1.32"))}
+
+
+def used() -> Ledger:
+    """A closed month in which 400 of the first day's 1000 tokens became known later."""
     ledger = closed()
-    ledger.policy.defined_rules = Rules.of([by_evidence("team", ("squad",))])
     ledger.use(DAYS[0], "search", 400)
+    return ledger
 
-    assert ledger.allocate(DAYS[0]).flipped == (DAYS[0],)
 
+@pytest.mark.parametrize("rules", [BY_TEAM, BY_SQUAD], ids=["the same rules", "other rules"])
+def test_a_day_of_a_closed_month_keeps_its_owners_whatever_asks_for_it(rules: Rules) -> None:
+    ledger = used()
+    ledger.policy.defined_rules = rules
+    before = dict(ledger.days.current)
+
+    outcome = ledger.allocate(DAYS[0])
+
+    assert outcome.is_kept
+    assert (outcome.version, outcome.flipped, outcome.adjustment) == (before[DAYS[0]].version, (), None)
+    assert ledger.days.current == before
+
+
+def test_a_day_that_somebody_wants_allocated_again_is_an_adjustment_of_who_got_what_from_whom() -> None:
+    ledger = used()
+
+    outcome = ledger.allocate(DAYS[0], by_policy=version_of(BY_TEAM))
+
+    assert not outcome.is_kept
+    assert ledger.days.adjustments == [outcome.adjustment]
+    assert outcome.adjustment is not None
+    assert outcome.adjustment.by_owner == {"team": FROM_NOBODY}
+    assert outcome.adjustment.causes == (Cause.USAGE,)
+    assert outcome.adjustment.version == outcome.version
+    assert outcome.adjustment.totals["USD"].difference == Costs()
+    assert ledger.allocate(DAYS[0], by_policy=version_of(BY_TEAM)).adjustment is None
+
+
+def test_the_policy_that_was_asked_for_decides_and_not_the_one_that_is_in_force_by_then() -> None:
+    ledger = closed()
+    ledger.policy.defined_rules = BY_SQUAD
+    ledger.policy.defined_rules = Rules.of([by_evidence("team", ("crew",))])
+
+    adjustment = ledger.allocate(DAYS[0], by_policy=version_of(BY_SQUAD)).adjustment
+
+    assert ledger.days.current[DAYS[0]].made_from["rules"] == BY_SQUAD.fingerprint()
+    assert adjustment is not None
+    assert (adjustment.policies_before, adjustment.policies_after) == ((version_of(BY_TEAM),), (version_of(BY_SQUAD),))
+
+
+def test_a_policy_that_is_not_kept_is_refused() -> None:
+    ledger = closed()
+
+    with pytest.raises(
+        InputRejected, match=r"version 0000 of the policy is not kept: run `bedrock-costs replay days --closed`"
+    ):
+        ledger.allocate(DAYS[0], by_policy="0000")
+
+
+def test_a_late_delivery_is_allocated_by_the_rules_that_the_month_was_closed_with() -> None:
+    ledger = used()
+    ledger.policy.defined_rules = BY_SQUAD
+    ledger.ingest(ledger.write_charges(1, OVER + timedelta(days=30), REFUNDED))
+
+    adjustment = ledger.allocate(DAYS[0]).adjustment
+
+    assert ledger.days.current[DAYS[0]].made_from["rules"] == BY_TEAM.fingerprint()
+    assert adjustment is not None
+    assert (adjustment.policies_before, adjustment.policies_after) == ((version_of(BY_TEAM),),) * 2
+    assert adjustment.causes == (Cause.BILL, Cause.USAGE)
+    assert sum_costs(adjustment.by_owner["team"].values()) == Costs.uniform(Decimal("-12.40"))
+
+
+def test_a_late_delivery_of_days_whose_rules_are_not_kept_goes_by_those_in_force_and_says_so() -> None:
+    ledger = closed()
+    ledger.policy.defined_rules = BY_SQUAD
+    ledger.policy.forget(BY_TEAM)
+    ledger.ingest(ledger.write_charges(1, OVER + timedelta(days=30), REFUNDED))
+
+    adjustment = ledger.allocate(DAYS[0]).adjustment
+
+    assert adjustment is not None
+    assert adjustment.causes == (Cause.BILL, Cause.RULES)
+    assert (adjustment.policies_before, adjustment.policies_after) == ((), (version_of(BY_SQUAD),))
+
+
+def test_a_day_that_was_asked_for_while_its_delivery_waits_keeps_the_rules_that_were_asked_for() -> None:
+    ledger = closed()
+    ledger.policy.defined_rules = BY_SQUAD
+    late = {**REFUNDED, DAYS[1]: REFUNDED[DAYS[0]]}
+    late[DAYS[1]] = [replace(charge, usage_date=DAYS[1]) for charge in late[DAYS[1]]]
+    ledger.ingest(ledger.write_charges(1, OVER + timedelta(days=30), late))
+
+    ledger.allocate(DAYS[0], by_policy=version_of(BY_SQUAD))
+    ledger.allocate(DAYS[0])
+    adjustment = ledger.allocate(DAYS[1]).adjustment
+
+    rules = {day: ledger.days.current[day].made_from["rules"] for day in DAYS[:2]}
+    assert rules == {DAYS[0]: BY_SQUAD.fingerprint(), DAYS[1]: BY_TEAM.fingerprint()}
+    assert adjustment is not None
+    assert adjustment.policies_after == tuple(sorted((version_of(BY_SQUAD), version_of(BY_TEAM))))
+
+
+def test_a_day_that_is_open_goes_by_the_policy_in_force_whatever_was_asked_for() -> None:
+    ledger = Ledger()
+    ledger.settle(ledger.write_charges(0, OVER + timedelta(days=1), bill(("Usage", "3.30"), is_final=False)))
+    ledger.policy.defined_rules = BY_SQUAD
+
+    outcome = ledger.allocate(DAYS[0], by_policy=version_of(BY_TEAM))
+
+    assert ledger.days.current[DAYS[0]].made_from["rules"] == BY_SQUAD.fingerprint()
+    assert outcome.adjustment is None
+
+
+def backfilled() -> Ledger:
+    """A month whose first bill came long after it was closed, and usage of it after that."""
+    ledger = Ledger()
+    ledger.clock.now = ledger.now = OVER + timedelta(days=60)
+    ledger.settle(ledger.write_charges(0, OVER + timedelta(days=20), USAGE))
+    ledger.use(DAYS[0], "search", 400)
+    return ledger
+
+
+def test_usage_of_a_backfill_counts_for_two_weeks_and_adjusts_nothing() -> None:
+    ledger = backfilled()
+    ledger.now += timedelta(days=14)
+
+    outcome = ledger.allocate(DAYS[0])
+
+    assert (outcome.flipped, outcome.adjustment) == ((DAYS[0],), None)
+
+
+def test_usage_of_a_backfill_that_comes_later_moves_no_owners() -> None:
+    ledger = backfilled()
+    ledger.now += timedelta(days=14, seconds=1)
+
+    assert ledger.allocate(DAYS[0]).is_kept
+
+
+def test_other_rules_move_no_owners_of_a_backfill_unless_they_are_asked_for() -> None:
+    ledger = backfilled()
+    ledger.policy.defined_rules = BY_SQUAD
+
+    ledger.allocate(DAYS[0])
+    assert ledger.days.current[DAYS[0]].made_from["rules"] == BY_TEAM.fingerprint()
     assert ledger.days.adjustments == []
+
+    assert ledger.allocate(DAYS[0], by_policy=version_of(BY_SQUAD)).adjustment is not None
+
+
+CATEGORIES = ("team", "product")
+of_days = st.sampled_from(DAYS)
+rule_sets = st.sampled_from([BY_TEAM, BY_SQUAD, Rules.of([by_evidence("team", ("team", "squad"))])])
+events = st.lists(
+    st.one_of(
+        st.tuples(of_days, st.sampled_from(["search", "chat"]), st.integers(1, 900)),
+        rule_sets,
+        st.just("again"),
+        st.tuples(*[bills] * len(DAYS)).map(list),
+    ),
+    max_size=5,
+)
+
+
+def owners(ledger: Ledger) -> dict[tuple[str, str, str], Costs]:
+    """What each owner has of the month, by cost category, owner and currency, where the category is defined."""
+    found: dict[tuple[str, str, str], Costs] = {}
+    for pointer in ledger.days.current.values():
+        for category in CATEGORIES:
+            sums = ledger.days.versions[pointer.usage_date, pointer.version].sums.get(category, {})
+            for (owner, currency), of_owner in sums.items():
+                key = (category, owner, currency)
+                found[key] = found.get(key, Costs()) + of_owner.costs
+    return {key: costs for key, costs in found.items() if not costs.is_zero()}
+
+
+def adjusted_owners(ledger: Ledger, at_closing: Mapping[tuple[str, str, str], Costs]) -> dict[tuple[str, str, str], Costs]:
+    """What each owner had when the month was closed, and what adjustments say they got and lost since."""
+    found = dict(at_closing)
+    for adjustment in ledger.days.adjustments:
+        for category in CATEGORIES:
+            for (owner, currency), costs in adjustment.by_owner.get(category, {}).items():
+                key = (category, owner, currency)
+                found[key] = found.get(key, Costs()) + costs
+    return {key: costs for key, costs in found.items() if key[1] != NOT_DEFINED and not costs.is_zero()}
+
+
+@given(bills.filter(bool), events, crashes)
+def test_owners_at_closing_and_all_adjustments_are_the_owners_of_now_at_every_moment(
+    first: Sequence[OriginCharge], happens: list[object], crash_points: list[int | None]
+) -> None:
+    ledger = Ledger()
+    ledger.settle(ledger.write_charges(0, OVER + timedelta(days=5), dated([first] * len(DAYS), is_final=True)))
+    at_closing = owners(ledger)
+    for number, event in enumerate(happens, 1):
+        messages: list[Message] = list(DAYS)
+        if isinstance(event, tuple):
+            ledger.use(*event)
+        elif isinstance(event, Rules):
+            ledger.policy.defined_rules = event
+        elif isinstance(event, list):
+            delivered = dated(event, is_final=True)
+            messages = [ledger.write_charges(number, OVER + timedelta(days=20 + number), delivered)]
+        else:
+            messages = [Again(day, version_of(ledger.policy.defined_rules)) for day in DAYS]
+        before = owners(ledger)
+        while messages:
+            ledger.crashes.after_points = crash_points.pop() if crash_points else None
+            if not ledger.attempt(messages[0]):
+                messages.append(messages[0])
+            messages = [*messages[1:], *ledger.queue.days]
+            ledger.queue.days.clear()
+            assert owners(ledger) == adjusted_owners(ledger, at_closing)
+        if isinstance(event, (tuple, Rules)):
+            assert owners(ledger) == before
 
 
 def test_the_delivery_that_brings_the_invoice_ids_closes_the_month_and_adjusts_nothing() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from typing import cast
@@ -9,6 +10,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
+from attribution.alerts import wake
 from attribution.allocation import estimate_day
 from attribution.charges import Basis
 from attribution.days import make_day_version
@@ -18,6 +20,7 @@ from attribution.meters import TokenKind
 from attribution.routes import DigestEvery, DigestSchedule, Route
 from attribution.usage import Counters, Usage
 from tests.fakes import FakeClock, FakeDeliveries, FakeLedgerDays, FakeOutbox, FakeRoutes
+from tests.support.alerts import put_alert
 from tests.unit.attribution.examples import BY_TEAM, USAGE_KEY
 
 DAY = date(2026, 11, 25)
@@ -89,3 +92,18 @@ def test_a_digest_of_more_values_than_an_item_holds_lists_the_largest_and_says_s
     assert len(digest.lines) == LINES_MAX
     assert "$126,253.00 in all" in digest.summary
     assert digest.summary.endswith("The largest 500 of 502 are listed")
+
+
+def test_the_alert_of_a_period_that_has_ended_is_not_open_while_its_last_news_waits(clock: FakeClock) -> None:
+    days, outbox = FakeLedgerDays(FakeDeliveries(), clock), FakeOutbox()
+    spend(days, DAY, Basis.BILLED, search=10)
+    put_alert(outbox, clock(), budget="november", spent="90")
+    october = put_alert(outbox, datetime(2026, 10, 20, tzinfo=UTC), budget="october", spent="90")
+    ended = wake(october, clock())
+    assert ended is not None
+    quiet = replace(ended, delivery=replace(ended.delivery, wait_until=clock() + timedelta(hours=1)))
+    outbox.put(quiet, replacing=october)
+
+    (key,) = compile_digests(days=days, routes=FakeRoutes(ROUTE), outbox=outbox, clock=clock).made
+
+    assert cast(Digest, outbox.items[key]).summary.splitlines()[-1] == "Open: november at 90 %"

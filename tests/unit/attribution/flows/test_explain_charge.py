@@ -98,7 +98,9 @@ def test_usage_that_was_counted_since_leaves_the_stored_charge_and_says_so(bille
 
 
 def test_rules_that_are_not_kept_any_more_are_named(billed: Ledger) -> None:
+    before = billed.policy.defined_rules
     billed.policy.defined_rules = Rules.of([by_evidence("team", ("squad",))])
+    billed.policy.forget(before)
 
     assert ask(billed).moved == ("the rules: their document is not kept",)
 
