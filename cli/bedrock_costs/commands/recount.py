@@ -195,11 +195,11 @@ def _render(found: Sequence[RecountedDay], reading: Reading, corrected: Sequence
         Column("usage date", no_wrap=True),
         Column("comparison", no_wrap=True),
         Column("requests", is_number=True),
-        Column("recounted", is_number=True),
+        Column("requests again", is_number=True),
         Column("units", is_number=True, dispensable=2),
-        Column("units recounted", is_number=True, dispensable=2),
-        Column("estimated, USD", is_number=True, dispensable=1),
-        Column("USD recounted", is_number=True, dispensable=1),
+        Column("units again", is_number=True, dispensable=2),
+        Column("USD", is_number=True, dispensable=1),
+        Column("USD again", is_number=True, dispensable=1),
     ]
     rows = []
     for day in found:

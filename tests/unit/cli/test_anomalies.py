@@ -21,9 +21,9 @@ SEARCH = f"team=search#{DAY}"
 TABLE = f"""\
 Anomalies
 
- since        name                     state   days     spent   expected   at most   more by
- ───────────────────────────────────────────────────────────────────────────────────────────
- 2026-10-03   {SEARCH}   open       1   $700.00    $100.00   $125.00   $600.00
+ since        of            state   days     spent   expected   at most   more by       %
+ ────────────────────────────────────────────────────────────────────────────────────────
+ 2026-10-03   team search   open       1   $700.00    $100.00   $125.00   $600.00   600 %
 
 '{SEARCH}'
   +$590.00  {CALLER}, sonnet, output, us-east-1 (new)

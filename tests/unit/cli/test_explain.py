@@ -172,6 +172,7 @@ def test_programs_are_told_the_operation_and_the_requests_behind_every_row(cloud
 def test_a_charge_is_explained_by_the_name_that_the_answer_gave_it(october: Cloud) -> None:
     charge_id = asked()["charges"][0]["id"]
 
+    assert run("explain", charge_id).out.startswith("Why search (team) was charged $1.98 on 2026-10-01 by this charge, in")
     assert asked("explain", charge_id)["charges"] == asked("explain", charge_id[:20])["charges"] == asked()["charges"]
 
 

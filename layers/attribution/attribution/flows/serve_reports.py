@@ -78,7 +78,8 @@ def read_pointers(days: ReportedDays, span: Span, as_of: datetime | None = None)
         raise NotInLedger(
             f"no data for {span}: the ledger has no day of it",
             "A day appears minutes after its first invocation log object, or with the first cost report that bills it.",
-            f"{instead}Check `bedrock-costs status`; bring in what lies in S3 already with `bedrock-costs backfill`.",
+            f"{instead}Check `bedrock-costs status`; bring in what lies in S3 already: cost reports with"
+            " `bedrock-costs backfill`, logs with `bedrock-costs replay objects`.",
         )
     return sorted(found, key=lambda pointer: pointer.usage_date)
 

@@ -253,7 +253,8 @@ def _text(document: dict[str, Any], question: Question, found: Explained) -> Ite
     owners = document["charges"][0]["owners"]
     owner = next((o["value"] for o in owners if o["cost_category"] == question.category), "") or UNALLOCATED
     verb = "is left with" if owner == UNALLOCATED else "was charged"
-    yield f"Why {owner} ({question.category}) {verb} {amounts} on {document['usage_date']}, in {question.metric}"
+    by = " by this charge" if question.charge_id else ""
+    yield f"Why {owner} ({question.category}) {verb} {amounts} on {document['usage_date']}{by}, in {question.metric}"
     yield from _made_from(document)
     if found.moved:
         yield f"Not verified: {' and '.join(found.moved)} moved since. What follows is what the ledger holds of each charge."
