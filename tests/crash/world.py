@@ -36,8 +36,8 @@ DAYS = 2
 _REQUESTS = 60
 """A month's requests, of which very few are made in the first days."""
 _ATTEMPTS_MAX = 6
-_FEW_WRITES = 30
-_STRIDE = 3
+_MOMENTS_MAX = 12
+"""Of a run, in the usual test."""
 Work = tuple[str, dict[str, Any]]
 """A function and an event for it."""
 
@@ -465,13 +465,13 @@ def enumerate_faults(
     return len(chosen)
 
 
-def moments(writes: int, *, first: int = 0, few: int = _FEW_WRITES) -> list[int]:
-    """The writes to disturb: each of them where there are `few`, else every third, the last, and with CRASH_SCHEDULES=all each.
+def moments(writes: int, *, first: int = 0) -> list[int]:
+    """The writes to disturb: some that lie evenly, and the last; with CRASH_SCHEDULES=all each.
 
-    Most writes of a long run are of one kind, such as parts of a version. The modes begin at another write each, so that
-    together they disturb all.
+    Most writes of a long run are of one kind, such as parts of a version. The modes begin at another write each.
     """
     every = range(1, writes + 1)
-    if writes <= few or os.environ.get("CRASH_SCHEDULES") == "all":
+    if os.environ.get("CRASH_SCHEDULES") == "all":
         return list(every)
-    return sorted({*every[first % _STRIDE :: _STRIDE], writes})
+    stride = -(-writes // _MOMENTS_MAX)
+    return sorted({*every[first * stride // len(Mode) :: stride], writes})

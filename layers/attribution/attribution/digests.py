@@ -9,9 +9,10 @@ from decimal import Decimal
 from enum import StrEnum
 
 from attribution.alerts import Alert, Delivery, DeliveryStatus, Message, News, Step
+from attribution.formats import counted
 from attribution.money import subtract
 from attribution.routes import Route
-from attribution.wording import counted, money
+from attribution.wording import money
 
 # An item of DynamoDB holds 400 KB; a line of ours takes less than 600 bytes.
 LINES_MAX = 500

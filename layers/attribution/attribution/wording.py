@@ -1,4 +1,4 @@
-"""Amounts, shares and spans in plain words, the same in Slack, in a mail and in the answer to a command. No markup."""
+"""Amounts, differences and moments in plain words, as messages in Slack and mails have them. No markup."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from decimal import ROUND_HALF_UP, Context, Decimal
 
+from attribution import formats
 from attribution.money import EXACT, ZERO, subtract
 
 # Python's own context keeps 28 digits.
@@ -13,29 +14,16 @@ _WIDE = Context(prec=100)
 _BARS = "▁▂▃▄▅▆▇█"
 
 
-def cents(amount: Decimal) -> Decimal:
-    """An amount rounded to the cent, half up, as people round."""
-    return amount.quantize(Decimal("0.01"), rounding=ROUND_HALF_UP, context=_WIDE)
-
-
 def money(amount: Decimal, unit: str) -> str:
-    """An amount for a person: money (an ISO 4217 code) to the cent, where less than half a cent says so; usage whole."""
-    if not _is_currency(unit):
-        return f"{amount.quantize(Decimal(1), rounding=ROUND_HALF_UP, context=_WIDE):,} {unit}"
-    sign, size = ("-" if amount < 0 else ""), cents(amount).copy_abs()
-    symbol = "$" if unit == "USD" else f"{unit} "
-    if amount and not size:
-        return f"{sign}<{symbol}0.01"
-    return f"{sign}{symbol}{size:,}"
-
-
-def _is_currency(unit: str) -> bool:
-    return len(unit) == 3 and unit.isupper()
+    """An amount for a person: money (an ISO 4217 code) as reports print it; usage whole."""
+    if len(unit) == 3 and unit.isupper():
+        return formats.money(amount, unit)
+    return f"{amount.quantize(Decimal(1), rounding=ROUND_HALF_UP, context=_WIDE):,} {unit}"
 
 
 def change(amount: Decimal, unit: str) -> str:
     """A difference with its sign: `+$610.00`, `-$3.10`, `±$0.00`."""
-    if not cents(amount):
+    if not formats.rounded(amount):
         return f"±{money(ZERO, unit)}"
     return money(amount, unit) if amount < 0 else f"+{money(amount, unit)}"
 
@@ -66,11 +54,6 @@ def sparkline(amounts: Sequence[Decimal]) -> str:
         return _BARS[int(share.to_integral_value(rounding=ROUND_HALF_UP, context=_WIDE))]
 
     return "".join(map(bar, amounts))
-
-
-def counted(count: int, noun: str) -> str:
-    """`1 budget`, `3 budgets`."""
-    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
 
 
 def moment(at: datetime) -> str:

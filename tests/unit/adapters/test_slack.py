@@ -233,7 +233,7 @@ def test_escaped_text_reads_as_it_was_written(text: str, limit: int) -> None:
 @example(Decimal("0.001"))
 @example(Decimal("-0.001"))
 def test_an_amount_is_shown_to_the_nearest_cent(amount: Decimal) -> None:
-    shown = money(amount, "USD").replace("$", "").replace(",", "").replace("<", "")
+    shown = money(amount, "USD").translate(str.maketrans("", "", "$,<>"))
 
     assert abs(Decimal(shown) - amount) <= Decimal("0.005") or abs(Decimal(shown)) == Decimal("0.01")
 

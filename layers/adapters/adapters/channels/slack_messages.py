@@ -34,8 +34,9 @@ from adapters.channels.slack_text import (
 from attribution.alerts import Alarm, Alert, AlertState, Driver, Figures, News, ThresholdKind
 from attribution.conversation import Reply
 from attribution.digests import Digest, DigestKind, DigestLine
+from attribution.formats import rounded
 from attribution.money import ZERO, subtract
-from attribution.wording import cents, change, moment, money, percent_change, sparkline
+from attribution.wording import change, moment, money, percent_change, sparkline
 
 Message = dict[str, Any]
 # Slack draws no more categories than this, and labels of twenty characters.
@@ -289,7 +290,7 @@ def _facts(alert: Alert) -> Iterator[str]:
 
 def _impact(figures: Figures) -> str:
     """What an anomaly costs, from the amounts as they are shown, and as a part of what was expected."""
-    impact = cents(figures.actual) - cents(figures.limit.amount)
+    impact = rounded(figures.actual) - rounded(figures.limit.amount)
     relative = percent_change(figures.actual, figures.limit.amount)
     return escape(f"{money(impact, figures.limit.currency)} ({relative})")
 
@@ -307,7 +308,7 @@ def _breach(figures: Figures) -> str:
 def _left(figures: Figures) -> str:
     """What is left of the budget, or how far it is over, from the amounts as they are shown: they add up for the reader."""
     currency = figures.limit.currency
-    left = cents(figures.limit.amount) - cents(figures.actual)
+    left = rounded(figures.limit.amount) - rounded(figures.actual)
     amount, limit = escape(money(left.copy_abs(), currency)), escape(money(figures.limit.amount, currency))
     return f"*Left*\n{amount} of {limit}" if left >= 0 else f"*Over by*\n{amount}; the limit is {limit}"
 
@@ -364,7 +365,7 @@ def chart(figures: Figures) -> dict[str, Any]:
 
 def _number(amount: Decimal) -> float:
     """A chart's point. It is drawn and never added; JSON has no other number."""
-    return float(cents(amount))
+    return float(rounded(amount))
 
 
 def _why(alert: Alert, count: int) -> list[dict[str, Any]]:

@@ -21,13 +21,14 @@ from attribution.day_directory import directory_of_day, ids_named
 from attribution.days import DIMENSIONS, UNALLOCATED
 from attribution.digests import DigestLine, standing, worst_first
 from attribution.errors import PolicyInvalid
+from attribution.formats import counted
 from attribution.periods import BillingPeriod, Span
 from attribution.ports import Anomalies, Clock, DirectoryOfDays, Invocations, Outbox, Policy, ReadDays, Routes
 from attribution.reporting.requests import list_cost
 from attribution.routes import Scope, scope_of
 from attribution.spending import Spending, basis_of, read_spending
 from attribution.usage import Invocation, InvocationKey, Metered, Observed, contribution
-from attribution.wording import counted, money, percent_change
+from attribution.wording import money, percent_change
 
 _SHOWN_MAX = 15
 _KEY_PARTS = 3

@@ -13,12 +13,13 @@ from decimal import Decimal
 
 from attribution.alerts import Alert, AlertKey
 from attribution.digests import LINES_MAX, Digest, DigestFault, DigestKey, DigestKind, DigestLine, worst_first
+from attribution.formats import counted, rounded
 from attribution.money import ZERO, subtract, total
 from attribution.periods import Span
 from attribution.ports import Clock, Outbox, ReadDays, Routes
 from attribution.routes import DigestEvery, DigestSchedule, Route
 from attribution.spending import Read, Spending, basis_of, read_spending
-from attribution.wording import cents, change, counted, money, percent_change, shortened
+from attribution.wording import change, money, percent_change, shortened
 
 # A digest that could not be made at its time is made late, but not at night.
 _LATE = timedelta(hours=6)
@@ -114,7 +115,7 @@ def _lines(spent: Read, course: Read, span: Span) -> tuple[DigestLine, ...]:
             continue
         moved = subtract(amount, earlier)
         relative = percent_change(amount, earlier)
-        note = ", ".join(filter(None, [change(moved, spending.currency), relative])) if cents(moved) else "no change"
+        note = ", ".join(filter(None, [change(moved, spending.currency), relative])) if rounded(moved) else "no change"
         lines.append(DigestLine(rank, spending.value or "(no value)", money(amount, spending.currency), note))
     return tuple(lines)
 

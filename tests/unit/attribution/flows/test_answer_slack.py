@@ -70,7 +70,7 @@ def test_a_team_that_spent_in_two_currencies_is_shown_with_both() -> None:
 
     reply = answer_typed(Typed("U1", f"team {team}", NOW), world)
 
-    assert [line.amount for line in reply.lines] == ["EUR 7.00", "$7.00"]
+    assert [line.amount for line in reply.lines] == ["€7.00", "$7.00"]
 
 
 def asked_for_a_request(kinds: dict[TokenKind, PricedKind], *flags: str) -> str:
